@@ -1,0 +1,1 @@
+"""A worker for Inngest Connect."""

@@ -1,0 +1,103 @@
+"""What the core wants done. The orchestrator carries each out in one ``match`` and decides nothing.
+
+Besides these, the core returns ``observations.Observation`` objects, to be told to subscribers.
+"""
+
+from dataclasses import dataclass, field
+
+from ..errors import ConnectError
+from ..protocol import connect_pb2 as pb
+from .observations import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStart:
+    """POST the start endpoint. ``key`` is the index of the signing key to use."""
+
+    generation: int
+    exclude_gateways: tuple[str, ...]
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSocket:
+    generation: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write one message. A failure needs no report: the socket's end will be one."""
+
+    generation: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed."""
+
+    generation: int
+    request_id: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run the function. Issued only after the acknowledgement was written."""
+
+    request: pb.GatewayExecutorRequestData = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelExecution:
+    """Stop a running function if it can be stopped; ExecutionFinished comes in any case."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """POST a reply to the flush endpoint and report FlushSucceeded or FlushFailed."""
+
+    request_id: str
+    payload: bytes = field(repr=False)
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """Start the closing handshake (RFC 6455 section 7.1.2)."""
+
+    generation: int
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortSocket:
+    """Drop whatever this generation has: an API call, a dial or a socket. No report follows."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The worker is CLOSED. ``error`` is what ``start()`` has to raise."""
+
+    error: ConnectError | None
+
+
+Command = (
+    RequestStart
+    | OpenSocket
+    | Send
+    | Acknowledge
+    | Execute
+    | CancelExecution
+    | Flush
+    | CloseSocket
+    | AbortSocket
+    | Finished
+    | Observation
+)

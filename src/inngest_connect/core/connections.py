@@ -1,0 +1,291 @@
+"""Connections: the sockets of one worker, as generations, and the attempts to get new ones.
+
+At most one generation serves (``current``: ACTIVE or DRAINING), at most one is being made
+(``attempt``: HANDSHAKING), and one that was replaced may still be closing. Every event carries its
+generation's number, so what a dying socket still says cannot touch the new one.
+
+Attempts follow the retry strategy for ever. Two kinds of failure leave the schedule: a gateway
+that is only going away is retried within 0.5 to 1.5 s without penalty, and an answer that will not
+change by itself (configuration refused) goes to the slow end, loudly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..protocol import (
+    CLOSE_INTERNAL_ERROR,
+    CLOSE_POLICY_VIOLATION,
+    REASON_AUTHENTICATION_FAILED,
+    REASON_GATEWAY_CLOSING,
+)
+from .commands import AbortSocket, CloseSocket, Command, OpenSocket, RequestStart
+from .events import StartFailed, StartSucceeded
+from .message_handler import Credentials, MessageHandler
+from .observations import ErrorOccurred, Reconnecting
+from .phases import Phase
+from .remote_text import clean
+from .retry import RetryStrategy
+from .settings import CoreSettings, WorkerIdentity
+from .signing_keys import SigningKeys
+
+SLOW_FAILURES: Final = 9
+"""Failure count that stands for the slow end of any schedule."""
+
+LOUD_AFTER: Final = 3
+"""Handshakes in a row that ended with 1011 before it is called what it is."""
+
+LONGEST_EXCLUSION: Final = 16
+
+REMEDIES: Final = {
+    "connect_worker_hello_invalid_payload": "an app without functions, or an empty instance_id",
+    "connect_worker_hello_invalid_msg": "a proxy that changes messages, or a bug in this package",
+    "connect_too_many_apps_per_connection": "pass fewer apps to one connect() call (the default "
+    "limit of a plan is 10)",
+    REASON_AUTHENTICATION_FAILED: "check INNGEST_SIGNING_KEY and INNGEST_ENV",
+}
+
+
+@dataclass(slots=True)
+class Generation:
+    """One socket and the attempt that led to it. Times are monotonic seconds."""
+
+    number: int
+    handler: MessageHandler
+    begun_at: float
+    key: int
+    connection_id: str = ""
+    gateway_group: str = ""
+    opened: bool = False
+    ready_at: float | None = None
+    paused: bool = False
+    close_sent: bool = False
+    close_deadline: float | None = None
+    """When to stop waiting: for outstanding acknowledgements, then for the peer's close frame."""
+
+    @property
+    def phase(self) -> Phase:
+        return self.handler.phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self.handler.phase = phase
+
+
+@dataclass(slots=True)
+class Attempts:
+    """How connecting has gone lately."""
+
+    failures: int = 0
+    retry_at: float | None = None
+    internal_errors: int = 0
+    authentication_closes: int = 0
+    excluded: dict[str, None] = field(default_factory=dict)
+
+
+class Connections:
+    """Owns the generations. Decides when and how to connect; the worker core decides why."""
+
+    def __init__(
+        self,
+        identity: WorkerIdentity,
+        settings: CoreSettings,
+        keys: SigningKeys,
+        retry: RetryStrategy,
+        random: Callable[[], float],
+    ) -> None:
+        self.current: Generation | None = None
+        self.attempt: Generation | None = None
+        self.closing: dict[int, Generation] = {}
+        self.ever_ready = False
+        self.attempts = Attempts()
+        self._identity = identity
+        self._settings = settings
+        self._keys = keys
+        self._retry = retry
+        self._random = random
+        self._last_number = 0
+
+    def get(self, number: int) -> Generation | None:
+        """The living generation with this number."""
+        for generation in (self.current, self.attempt):
+            if generation is not None and generation.number == number:
+                return generation
+        return self.closing.get(number)
+
+    def living(self) -> list[Generation]:
+        """Every generation that can still say something, the serving one first."""
+        first = [g for g in (self.current, self.attempt) if g is not None]
+        return first + list(self.closing.values())
+
+    # --- attempts --------------------------------------------------------------------------
+
+    def begin(self, now: float, out: list[Command]) -> Generation:
+        """Start an attempt: ask the API for a gateway."""
+        self.attempts.retry_at = None
+        self._make_room(out)
+        self._last_number += 1
+        handler = MessageHandler(self._last_number, self._identity, self._settings)
+        handler.api_called(now)
+        generation = Generation(self._last_number, handler, now, self._keys.current)
+        self.attempt = generation
+        out.append(RequestStart(generation.number, tuple(self.attempts.excluded), generation.key))
+        return generation
+
+    def _make_room(self, out: list[Command]) -> None:
+        """At most two sockets: one that is still closing gives way to a new attempt."""
+        if self.current is not None:
+            for generation in list(self.closing.values()):
+                self.retire(generation)
+                out.append(AbortSocket(generation.number))
+
+    def start_succeeded(self, event: StartSucceeded, now: float, out: list[Command]) -> None:
+        generation = self.attempt
+        if generation is None or generation.number != event.generation:
+            return
+        self._keys.accepted()
+        generation.connection_id = clean(event.connection_id)
+        generation.gateway_group = event.gateway_group
+        credentials = Credentials(
+            connection_id=event.connection_id,
+            session_token=event.session_token,
+            sync_token=event.sync_token,
+        )
+        generation.handler.dialing(credentials, now)
+        out.append(OpenSocket(generation.number, event.gateway_endpoint))
+
+    def start_failed(self, event: StartFailed, out: list[Command]) -> float | None:
+        """Judge an API answer; returns the delay it asks for, None for the schedule's."""
+        if event.gateway_group:
+            self.exclude(event.gateway_group)
+            out.append(ErrorOccurred("gateway_endpoint_refused", clean(event.message)))
+            return None
+        if event.status in (401, 403):
+            key = self.attempt.key if self.attempt is not None else self._keys.current
+            out.append(ErrorOccurred("authentication_failed", clean(event.message)))
+            return 0.0 if self._keys.refused(key) else None
+        if event.status == 429:
+            text = (
+                f"the API refuses another connection (HTTP 429): {clean(event.message)}. "
+                "The plan's limit of connections is reached, or calls come too fast"
+            )
+            out.append(ErrorOccurred("rate_limited", text))
+            return event.retry_after
+        # "No gateway found" can be our own doing when everything is excluded.
+        self.attempts.excluded.clear()
+        origin = self._settings.api_origin
+        out.append(ErrorOccurred("start_failed", f"{origin}: {clean(event.message)}"))
+        return event.retry_after
+
+    def handshake_closed(self, code: int, reason: str, out: list[Command]) -> float | None:
+        """Judge how a handshake ended; returns the delay to use, None for the schedule's."""
+        attempts = self.attempts
+        if reason == REASON_GATEWAY_CLOSING:
+            return self.soon()
+        if code == CLOSE_INTERNAL_ERROR:
+            attempts.internal_errors += 1
+            if attempts.internal_errors >= LOUD_AFTER:
+                self._slow_down()
+                text = (
+                    f"the gateway has refused {attempts.internal_errors} handshakes in a row with "
+                    f"1011 {reason}. It says so for wrong function configurations too: check the "
+                    "functions of every app, then Inngest's status"
+                )
+                out.append(ErrorOccurred("handshake_refused", text))
+        elif code == CLOSE_POLICY_VIOLATION:
+            self._policy_violation(reason, out)
+        return None
+
+    def _policy_violation(self, reason: str, out: list[Command]) -> None:
+        attempts = self.attempts
+        if reason == REASON_AUTHENTICATION_FAILED and attempts.authentication_closes < 2:
+            attempts.authentication_closes += 1
+            if attempts.authentication_closes == 2:
+                self._keys.refused(self._keys.current)
+        elif reason != "connect_worker_hello_timeout":
+            self._slow_down()
+        remedy = REMEDIES.get(reason, "the reason comes from the API that synchronises apps")
+        text = f"the gateway refused this worker (1008 {reason or 'without a reason'}): {remedy}"
+        out.append(ErrorOccurred("handshake_refused", text))
+
+    def _slow_down(self) -> None:
+        self.attempts.failures = max(self.attempts.failures, SLOW_FAILURES)
+
+    def soon(self) -> float:
+        """0.5 to 1.5 s: a gateway that goes away is no failure, and not all come at once."""
+        return 0.5 + self._random()
+
+    def failed(self, delay: float | None, cause: str, now: float, out: list[Command]) -> None:
+        """The attempt is over; plan the next one. ``delay`` None asks the retry strategy."""
+        if self.attempt is not None:
+            if self.attempt.gateway_group:
+                self.exclude(self.attempt.gateway_group)
+            self.retire(self.attempt)
+        if delay is None:
+            self.attempts.failures += 1
+            delay = self._retry.delay(self.attempts.failures, self._random)
+        self.plan(delay, cause, now, out)
+
+    def plan(self, delay: float, cause: str, now: float, out: list[Command]) -> None:
+        """Begin an attempt ``delay`` seconds from now."""
+        self.attempts.retry_at = now + delay
+        out.append(Reconnecting(self.attempts.failures, delay, cause))
+
+    def exclude(self, gateway_group: str) -> None:
+        """Ask the API for another gateway than this; advice that it may ignore."""
+        excluded = self.attempts.excluded
+        excluded.pop(gateway_group, None)
+        excluded[gateway_group] = None
+        if len(excluded) > LONGEST_EXCLUSION:
+            excluded.pop(next(iter(excluded)))
+
+    # --- the serving connection ------------------------------------------------------------
+
+    def ready(self, now: float) -> tuple[Generation, Generation | None]:
+        """The attempt has become the serving connection; returns it and the one it replaces."""
+        assert self.attempt is not None
+        replaced, self.current, self.attempt = self.current, self.attempt, None
+        self.current.ready_at = now
+        self.ever_ready = True
+        self.attempts = Attempts()
+        if replaced is not None:
+            replaced.phase = Phase.CLOSING
+            replaced.close_deadline = now + self._settings.drain_ack_timeout
+            self.closing[replaced.number] = replaced
+        return self.current, replaced
+
+    def close(
+        self, generation: Generation, code: int, reason: str, now: float, out: list[Command]
+    ) -> None:
+        """Start the closing handshake, with a limit."""
+        if generation.close_sent:
+            return
+        if self.current is generation:
+            self.current = None
+        generation.phase = Phase.CLOSING
+        generation.close_sent = True
+        generation.close_deadline = now + self._settings.close_timeout
+        self.closing[generation.number] = generation
+        out.append(CloseSocket(generation.number, code, reason))
+
+    def retire(self, generation: Generation) -> None:
+        """Whatever it still says is ignored from now on."""
+        generation.phase = Phase.RETIRED
+        self.closing.pop(generation.number, None)
+        if self.current is generation:
+            self.current = None
+        if self.attempt is generation:
+            self.attempt = None
+
+    def abandon_attempt(self, out: list[Command]) -> None:
+        """Give up connecting, for good."""
+        self.attempts.retry_at = None
+        if self.attempt is not None:
+            out.append(AbortSocket(self.attempt.number))
+            self.retire(self.attempt)
+
+    def next_deadline(self) -> float | None:
+        times = [self.attempts.retry_at]
+        times += [g.handler.next_deadline() for g in (self.current, self.attempt) if g is not None]
+        times += [g.close_deadline for g in self.closing.values()]
+        return min((at for at in times if at is not None), default=None)

@@ -1,0 +1,191 @@
+"""ReplyDelivery: gets every reply stored by the server, over a socket or over HTTP.
+
+A reply is written on the newest usable socket. Without a WORKER_REPLY_ACK in time it is flushed
+over HTTP; without a socket it is flushed at once; when a new connection is ready, everything that
+is still waiting is written there too (sending twice is safe: the first reply wins). A flush is
+repeated until the API accepts it; only an answer that can never change (400) ends it, loudly.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from . import messages
+from .commands import Command, Flush, Send
+from .deadlines import Deadlines
+from .message_buffer import BufferedReply, MessageBuffer
+from .observations import ErrorOccurred, ReplyAcknowledged
+from .remote_text import clean
+from .retry import FLUSH_SCHEDULE, ScheduleRetry
+from .settings import CoreSettings
+from .signing_keys import SigningKeys
+
+PERMANENT: Final = frozenset({400, 413, 422})
+"""Statuses that the same bytes will get again (PROTOCOL.md section 6)."""
+
+
+class ReplyDelivery:
+    """Times are monotonic seconds. A *carrier* is the generation of the socket to write on."""
+
+    def __init__(
+        self,
+        buffer: MessageBuffer,
+        settings: CoreSettings,
+        keys: SigningKeys,
+        random: Callable[[], float],
+    ) -> None:
+        self.buffer = buffer
+        self.flushed = 0
+        self.lost = 0
+        self._settings = settings
+        self._keys = keys
+        self._random = random
+        self._retry = ScheduleRetry(FLUSH_SCHEDULE)
+        self._deadlines = Deadlines()
+        self._flushing = 0
+
+    def add(
+        self, request_id: str, payload: bytes, carrier: int | None, now: float, out: list[Command]
+    ) -> list[str]:
+        """Keep and send a reply. Returns the ids of replies that had to make room for it."""
+        deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
+        evicted = self.buffer.add(request_id, payload, now, deliver_at)
+        for lost_id in evicted:
+            self._deadlines.discard(lost_id)
+            self.lost += 1
+            out.append(
+                ErrorOccurred(
+                    "reply_evicted",
+                    "the buffer of unacknowledged replies is full, so the oldest reply was given "
+                    "up; Inngest will run that request again. Raise max_buffer_bytes (now "
+                    f"{self.buffer.max_bytes} bytes) or find out why replies are not accepted",
+                    request_id=lost_id,
+                )
+            )
+        reply = self.buffer.get(request_id)
+        if reply is not None:
+            self._deadlines.set(request_id, deliver_at)
+            if carrier is not None:
+                self._write(reply, carrier, out)
+        return evicted
+
+    def acknowledged(self, request_id: str, out: list[Command]) -> bool:
+        """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
+        return self._delivered(request_id, "socket", out)
+
+    def repeat(self, request_id: str, carrier: int, out: list[Command]) -> bool:
+        """The same request came again: answer from what is stored, if it still is."""
+        reply = self.buffer.get(request_id)
+        if reply is not None:
+            self._write(reply, carrier, out)
+            return True
+        payload = self.buffer.answer_of(request_id)
+        if payload is not None:
+            out.append(Send(carrier, messages.reply(payload)))
+        return self.buffer.was_answered(request_id)
+
+    def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
+        """Write everything that waits on the new socket, oldest first."""
+        for reply in self.buffer:
+            if reply.sent_over != carrier:
+                self._write(reply, carrier, out)
+                if not reply.flushing:
+                    self._deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
+
+    def carrier_lost(self, now: float) -> None:
+        """No socket is left: what waits for an acknowledgement keeps its deadline, no longer."""
+        for reply in self.buffer:
+            reply.sent_over = None
+            if not reply.flushing and reply.request_id not in self._deadlines:
+                self._deadlines.set(reply.request_id, now)
+
+    def hurry(self, now: float) -> None:
+        """Flush everything that waits, now: the worker is about to end."""
+        for reply in self.buffer:
+            if not reply.flushing:
+                self._deadlines.set(reply.request_id, now)
+
+    def waiting_on(self, generation: int) -> bool:
+        """Whether an acknowledgement over this socket is still outstanding."""
+        return any(reply.sent_over == generation for reply in self.buffer)
+
+    def next_deadline(self) -> float | None:
+        if self._flushing >= self._settings.flushes_at_once:
+            return None
+        return self._deadlines.earliest()
+
+    def tick(self, now: float, out: list[Command]) -> None:
+        """Flush what has waited long enough."""
+        while self._flushing < self._settings.flushes_at_once:
+            request_id = self._deadlines.pop_due(now)
+            if request_id is None:
+                return
+            reply = self.buffer.get(request_id)
+            if reply is not None:
+                reply.flushing = True
+                reply.flush_key = self._keys.current
+                self._flushing += 1
+                out.append(Flush(request_id, reply.payload, self._keys.current))
+
+    def flush_succeeded(self, request_id: str, out: list[Command]) -> bool:
+        """Returns whether this reply was still waited for."""
+        self._flush_ended(request_id)
+        self._keys.accepted()
+        if not self._delivered(request_id, "flush", out):
+            return False
+        self.flushed += 1
+        return True
+
+    def flush_failed(
+        self,
+        request_id: str,
+        status: int | None,
+        message: str,
+        retry_after: float | None,
+        now: float,
+        out: list[Command],
+    ) -> bool:
+        """Plan the next try. Returns True when the reply had to be given up."""
+        reply = self._flush_ended(request_id)
+        if reply is None:
+            return False
+        if status in PERMANENT:
+            self.buffer.discard(request_id)
+            self.lost += 1
+            text = f"the API will never accept this reply (HTTP {status}): {clean(message)}"
+            out.append(ErrorOccurred("reply_refused", text, request_id=request_id))
+            return True
+        reply.flush_failures += 1
+        if status in (401, 403) and self._keys.refused(reply.flush_key):
+            delay = 0.0
+        else:
+            delay = self._retry.delay(reply.flush_failures - 1, self._random)
+        delay = max(delay, retry_after or 0.0)
+        self._deadlines.set(request_id, now + delay)
+        cause = f"HTTP {status}" if status is not None else "no answer"
+        out.append(
+            ErrorOccurred(
+                "flush_failed",
+                f"a reply could not be flushed ({cause}: {clean(message)}); "
+                f"trying again in {delay:.1f} s",
+                request_id=request_id,
+            )
+        )
+        return False
+
+    def _flush_ended(self, request_id: str) -> BufferedReply | None:
+        self._flushing -= 1
+        reply = self.buffer.get(request_id)
+        if reply is not None:
+            reply.flushing = False
+        return reply
+
+    def _delivered(self, request_id: str, via: str, out: list[Command]) -> bool:
+        self._deadlines.discard(request_id)
+        if self.buffer.delivered(request_id) is None:
+            return False
+        out.append(ReplyAcknowledged(request_id, via))
+        return True
+
+    def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
+        reply.sent_over = carrier
+        out.append(Send(carrier, messages.reply(reply.payload)))

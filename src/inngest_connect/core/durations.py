@@ -1,0 +1,34 @@
+"""Go duration strings, as the gateway sends its intervals ("10s", "1m0s", "1h30m0.5s", "250µs").
+
+The grammar is that of Go's ``time.ParseDuration`` (PROTOCOL.md section 10): an optional sign, then
+one or more decimal numbers each with a unit; "0" alone is valid.
+"""
+
+import re
+from typing import Final
+
+_UNIT_SECONDS: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_PART: Final = r"(\d+\.?\d*|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
+_PARTS: Final = re.compile(_PART, re.ASCII)
+_DURATION: Final = re.compile(rf"([+-]?)((?:{_PART})+)", re.ASCII)
+_LONGEST_TEXT: Final = 64
+
+
+def parse_duration(text: str) -> float:
+    """Return ``text`` in seconds. Raises ValueError for anything Go's parser would refuse."""
+    if text in ("0", "+0", "-0"):
+        return 0.0
+    match = _DURATION.fullmatch(text) if len(text) <= _LONGEST_TEXT else None
+    if match is None:
+        raise ValueError(f"{text[:_LONGEST_TEXT]!r} is not a duration such as '10s' or '1m30s'")
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PARTS.findall(match[2]))
+    return -seconds if match[1] == "-" else seconds

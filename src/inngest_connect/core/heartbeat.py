@@ -1,0 +1,63 @@
+"""HeartbeatMonitor: when to send a heartbeat, and when the peer is dead.
+
+Two rules decide death (PROTOCOL.md, decisions; issue 3): a second heartbeat goes unanswered, or
+nothing at all arrives for three intervals. The first heartbeat is due at once, because its answer
+proves that the gateway has reached the phase in which it acknowledges. On a socket that is being
+drained no heartbeat is sent, since one would end the grace in which the gateway still serves it.
+"""
+
+from typing import Final
+
+TOLERATED_MISSES: Final = 2
+SILENT_INTERVALS: Final = 3
+
+
+class HeartbeatMonitor:
+    """Times are monotonic seconds; ``interval`` is seconds between heartbeats."""
+
+    def __init__(self, interval: float, now: float) -> None:
+        self.interval = interval
+        self.last_sent_at: float | None = None
+        self.last_answered_at: float | None = None
+        self.last_received_at = now
+        self.round_trip: float | None = None
+        self.unanswered = 0
+        self._next_at: float | None = now
+
+    def received(self, now: float) -> None:
+        """Anything arrived from the gateway."""
+        self.last_received_at = now
+
+    def answered(self, now: float) -> None:
+        """A GATEWAY_HEARTBEAT arrived."""
+        self.last_answered_at = now
+        if self.unanswered and self.last_sent_at is not None:
+            self.round_trip = now - self.last_sent_at
+        self.unanswered = 0
+
+    def stop(self) -> None:
+        """Send no more; only silence can prove the peer dead from now on."""
+        self._next_at = None
+        self.unanswered = 0
+
+    def next_deadline(self) -> float:
+        silent_at = self.last_received_at + SILENT_INTERVALS * self.interval
+        return silent_at if self._next_at is None else min(silent_at, self._next_at)
+
+    def dead(self, now: float) -> bool:
+        """Whether the peer has to be given up at ``now``."""
+        if now - self.last_received_at >= SILENT_INTERVALS * self.interval:
+            return True
+        return self._due(now) and self.unanswered >= TOLERATED_MISSES
+
+    def take_due(self, now: float) -> bool:
+        """Whether a heartbeat is to be sent now; if so, it counts as sent."""
+        if not self._due(now):
+            return False
+        self.last_sent_at = now
+        self.unanswered += 1
+        self._next_at = now + self.interval
+        return True
+
+    def _due(self, now: float) -> bool:
+        return self._next_at is not None and now >= self._next_at

@@ -1,0 +1,119 @@
+"""MessageBuffer: replies that the server has not acknowledged yet.
+
+A reply leaves in three ways only: the gateway's WORKER_REPLY_ACK, a flush the API accepted, or an
+eviction, which ``add`` returns so that the caller reports it. One buffer per worker: any socket of
+the environment may carry any reply.
+
+Acknowledged replies stay in a small second store, because the same request can be delivered again
+within one dispatch (PROTOCOL.md section 4) and is then answered from here.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+HIGH_WATER: Final = 0.75
+"""Fraction of the limit above which no further function is started."""
+
+ANSWERED_IDS: Final = 4096
+ANSWERED_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class BufferedReply:
+    """One reply, its serialized SDKResponse, and how its delivery stands."""
+
+    request_id: str
+    payload: bytes
+    added_at: float
+    deliver_at: float
+    """Monotonic seconds: when to flush it over HTTP if it is not acknowledged by then."""
+    sent_over: int | None = None
+    """The generation of the socket that carried it last, None if none did."""
+    flushing: bool = False
+    flush_failures: int = 0
+    flush_key: int = 0
+    """Index of the signing key that the flush under way uses."""
+
+
+class MessageBuffer:
+    """Bounded by ``max_bytes`` of payload; the oldest reply is evicted only when it must be."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._replies: OrderedDict[str, BufferedReply] = OrderedDict()
+        self._answered: OrderedDict[str, bytes | None] = OrderedDict()
+        self._answered_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._replies
+
+    def __iter__(self) -> Iterator[BufferedReply]:
+        return iter(self._replies.values())
+
+    def get(self, request_id: str) -> BufferedReply | None:
+        return self._replies.get(request_id)
+
+    def above_high_water(self) -> bool:
+        """Whether starting further functions has to wait for deliveries."""
+        return self.size_bytes >= HIGH_WATER * self.max_bytes
+
+    def add(self, request_id: str, payload: bytes, now: float, deliver_at: float) -> list[str]:
+        """Keep a reply; the first one of a request wins. Returns the request ids evicted for it."""
+        if request_id in self._replies:
+            return []
+        self._replies[request_id] = BufferedReply(request_id, payload, now, deliver_at)
+        self.size_bytes += len(payload)
+        evicted: list[str] = []
+        while self.size_bytes > self.max_bytes and len(self._replies) > 1:
+            oldest = next(iter(self._replies))
+            self._remove(oldest)
+            evicted.append(oldest)
+        return evicted
+
+    def delivered(self, request_id: str) -> BufferedReply | None:
+        """The server has stored the reply. Returns it, or None when it was not waited for."""
+        reply = self._remove(request_id)
+        if reply is not None:
+            self._remember(request_id, reply.payload)
+        return reply
+
+    def discard(self, request_id: str) -> BufferedReply | None:
+        """Give a reply up; the caller reports why."""
+        return self._remove(request_id)
+
+    def was_answered(self, request_id: str) -> bool:
+        """Whether the server has already acknowledged a reply to this request."""
+        return request_id in self._answered
+
+    def answer_of(self, request_id: str) -> bytes | None:
+        """The acknowledged reply's payload if it is still kept."""
+        return self._answered.get(request_id)
+
+    def _remove(self, request_id: str) -> BufferedReply | None:
+        reply = self._replies.pop(request_id, None)
+        if reply is not None:
+            self.size_bytes -= len(reply.payload)
+        return reply
+
+    def _remember(self, request_id: str, payload: bytes) -> None:
+        self._answered[request_id] = payload
+        self._answered_bytes += len(payload)
+        if self._answered_bytes > ANSWERED_BYTES:
+            self._forget_payloads()
+        while len(self._answered) > ANSWERED_IDS:
+            _, dropped = self._answered.popitem(last=False)
+            self._answered_bytes -= len(dropped or b"")
+
+    def _forget_payloads(self) -> None:
+        for request_id, payload in self._answered.items():
+            if self._answered_bytes <= ANSWERED_BYTES // 2:
+                return
+            if payload:
+                self._answered_bytes -= len(payload)
+                self._answered[request_id] = None

@@ -1,0 +1,170 @@
+"""What users can observe. Each class is one event; its ``name`` is what one subscribes to.
+
+None carries a payload, a key or a token. Texts from the network are cleaned where they enter.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..state_machine import ConnectionState
+
+
+class Observation:
+    """Base of everything that can be observed."""
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged(Observation):
+    """The state as seen outside has changed; a drain therefore does not show here."""
+
+    name: ClassVar[str] = "state_change"
+    previous: ConnectionState
+    state: ConnectionState
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Observation):
+    """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call."""
+
+    name: ClassVar[str] = "connected"
+    connection_id: str
+    gateway_group: str
+    handshake_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected(Observation):
+    """A ready connection has ended. ``expected`` after a drain or at shutdown."""
+
+    name: ClassVar[str] = "disconnected"
+    connection_id: str
+    gateway_group: str
+    code: int
+    reason: str
+    expected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draining(Observation):
+    """The gateway announced that it closes; a second connection is being made."""
+
+    name: ClassVar[str] = "draining"
+    connection_id: str
+    gateway_group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting(Observation):
+    """The next attempt starts in ``delay`` seconds, after ``failures`` failures in a row."""
+
+    name: ClassVar[str] = "reconnecting"
+    failures: int
+    delay: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived(Observation):
+    name: ClassVar[str] = "request_received"
+    request_id: str
+    run_id: str
+    app_name: str
+    function_slug: str
+    connection_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCompleted(Observation):
+    """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
+
+    ``seconds`` is the execution alone, ``queued_seconds`` the wait before it.
+    """
+
+    name: ClassVar[str] = "request_completed"
+    request_id: str
+    run_id: str
+    function_slug: str
+    status: str
+    seconds: float
+    queued_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAcknowledged(Observation):
+    """The server has stored the reply. ``via`` is "socket" or "flush"."""
+
+    name: ClassVar[str] = "reply_acknowledged"
+    request_id: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost(Observation):
+    """The server refused to extend: the request is somebody else's, or nobody's, by now."""
+
+    name: ClassVar[str] = "lease_lost"
+    request_id: str
+    run_id: str
+    function_slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketOpened(Observation):
+    name: ClassVar[str] = "websocket_open"
+    connection_id: str
+    gateway_group: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketClosed(Observation):
+    """``code`` 1006 means that the connection ended without a close frame (RFC 6455 7.4.1)."""
+
+    name: ClassVar[str] = "websocket_close"
+    connection_id: str
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketFailed(Observation):
+    """The socket could not be opened, or broke."""
+
+    name: ClassVar[str] = "websocket_error"
+    connection_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorOccurred(Observation):
+    """Something went wrong that the worker survives, unless ``fatal``.
+
+    ``kind`` is a stable word for programs (it labels the counter too), ``message`` is for people
+    and says what to do.
+    """
+
+    name: ClassVar[str] = "error"
+    kind: str
+    message: str
+    request_id: str | None = None
+    connection_id: str | None = None
+    fatal: bool = False
+
+
+OBSERVATIONS: tuple[type[Observation], ...] = (
+    StateChanged,
+    Connected,
+    Disconnected,
+    Draining,
+    Reconnecting,
+    RequestReceived,
+    RequestCompleted,
+    ReplyAcknowledged,
+    LeaseLost,
+    WebSocketOpened,
+    WebSocketClosed,
+    WebSocketFailed,
+    ErrorOccurred,
+)

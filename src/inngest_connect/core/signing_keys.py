@@ -1,0 +1,33 @@
+"""Which signing key to use: the one that worked last; after a refusal, the other one.
+
+Keys are known here by index only. The key itself never leaves ``transport.api_client``.
+"""
+
+
+class SigningKeys:
+    """``count`` keys, 0 in development mode."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.current = 0
+        self._refused_in_a_row = 0
+
+    def accepted(self) -> None:
+        """The current key worked."""
+        self._refused_in_a_row = 0
+
+    def refused(self, key: int) -> bool:
+        """``key`` was refused. Returns whether another one is worth trying at once.
+
+        A late refusal of a key that was left already changes nothing, so that several requests
+        refused together do not toggle the key back and forth.
+        """
+        if key != self.current:
+            return True
+        self.current = (self.current + 1) % max(self.count, 1)
+        self._refused_in_a_row += 1
+        return not self.exhausted()
+
+    def exhausted(self) -> bool:
+        """Whether every key has been refused since one was last accepted."""
+        return self._refused_in_a_row >= max(self.count, 1)

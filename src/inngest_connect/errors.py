@@ -1,0 +1,72 @@
+"""Every error this package raises, in one tree. Each one says what to do next.
+
+ConnectError
+├── LocalMistake            the caller's option, or our own bug
+│   ├── ConfigurationError  a wrong option, environment variable, app or URL (also a ValueError)
+│   ├── InvalidTransition   the state table has no such entry; nothing was changed
+│   ├── NotConnectedError   asked for something that exists only while connected
+│   ├── UnsupportedSDKError the installed ``inngest`` has internals that the adapter does not know
+│   └── WorkerCrashed       a bug in the I/O loop; the worker has stopped
+└── PeerFault               the API, the gateway or the network
+    ├── AuthenticationError no signing key was accepted on the first connection
+    ├── StartupTimeout      not connected within ``startup_timeout``
+    ├── GatewayProtocolError the gateway broke the protocol; its connection is retired
+    └── WorkAbandoned       stopped by force before the named requests were finished
+"""
+
+from collections.abc import Sequence
+
+
+class ConnectError(Exception):
+    """Base of all errors of this package."""
+
+
+class LocalMistake(ConnectError):
+    """The program (the user's or ours) has to change; retrying does not help."""
+
+
+class ConfigurationError(LocalMistake, ValueError):
+    """An option or environment variable is wrong. The text names the value and the remedy."""
+
+
+class InvalidTransition(LocalMistake):
+    """An event was refused because the state table has no entry for it."""
+
+
+class NotConnectedError(LocalMistake):
+    """Something was asked for that exists only while a connection does."""
+
+
+class UnsupportedSDKError(LocalMistake):
+    """The installed ``inngest`` release is not one this package can drive."""
+
+
+class WorkerCrashed(LocalMistake):
+    """The I/O loop failed with an unexpected error, which is the ``__cause__``."""
+
+
+class PeerFault(ConnectError):
+    """The other side, or the network between, is at fault."""
+
+
+class AuthenticationError(PeerFault):
+    """No signing key was accepted by the API on the first connection."""
+
+
+class StartupTimeout(PeerFault):
+    """The first connection was not ready within ``startup_timeout`` seconds."""
+
+
+class GatewayProtocolError(PeerFault):
+    """The gateway sent what the protocol does not allow at that point."""
+
+
+class WorkAbandoned(PeerFault):
+    """The worker was stopped by force; ``request_ids`` were not finished or not delivered."""
+
+    def __init__(self, request_ids: Sequence[str]) -> None:
+        self.request_ids = tuple(request_ids)
+        super().__init__(
+            f"stopped before {len(self.request_ids)} request(s) were finished: "
+            f"{', '.join(self.request_ids)}. Inngest runs them again when their leases end."
+        )

@@ -1,0 +1,221 @@
+"""The worker's state: one table, ``(state, event) -> state``.
+
+Rules of this file:
+1. Everything that affects the worker's state is in ``TRANSITIONS``. Validation, the diagram in the
+   documentation, the status page and the tests are derived from it.
+2. The file knows nothing of sockets: a drain has two of them and still one worker state.
+
+Theory of operation. A worker starts in CONNECTING and stays there, however many attempts fail,
+until a gateway says it is ready. A lost connection is RECONNECTING while waiting for the next
+attempt and CONNECTING during it; ``ERROR_OCCURRED`` reports a failed attempt, ``RECONNECT_STARTED``
+says that a connection existed before and its replacement is being waited for. A drain keeps the
+old connection while the new one is made: DRAINING_RECONNECTING inside, ACTIVE outside. Shutdown is
+CLOSING, in which in-flight work may need new connections without the state changing, until
+``SHUTDOWN_COMPLETED``. An event that leads back to the same state is valid and is no change.
+
+The six states and eleven events are SPEC.md's. ``SHUTDOWN_COMPLETED`` is added because SPEC's text
+names no event that leads from CLOSING to CLOSED, and PAUSED because existing code names it.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from .errors import InvalidTransition
+
+HISTORY_LENGTH: Final = 50
+
+
+class ConnectionState(enum.Enum):
+    """State of the worker's connection to the Inngest gateway."""
+
+    CONNECTING = "CONNECTING"
+    """Establishing a connection: API call, socket, handshake, or the wait before a first retry."""
+    ACTIVE = "ACTIVE"
+    """Ready to receive and execute requests."""
+    RECONNECTING = "RECONNECTING"
+    """The connection was lost; waiting to try again. Functions in flight go on."""
+    DRAINING_RECONNECTING = "DRAINING_RECONNECTING"
+    """The gateway is going away; a second connection is being made. Reported as ACTIVE outside."""
+    CLOSING = "CLOSING"
+    """Shutting down: no new work, in-flight work is finished and delivered."""
+    CLOSED = "CLOSED"
+    """Terminal."""
+    PAUSED = "PAUSED"
+    """Reserved: the official SDKs name it and never enter it. Neither do we."""
+
+
+class ConnectionEvent(enum.Enum):
+    """What can happen to the worker's connection."""
+
+    CONNECT_REQUESTED = "CONNECT_REQUESTED"
+    WEBSOCKET_OPEN = "WEBSOCKET_OPEN"
+    AUTH_SUCCESS = "AUTH_SUCCESS"
+    AUTH_FAILED = "AUTH_FAILED"
+    GATEWAY_READY = "GATEWAY_READY"
+    DRAINING_REQUESTED = "DRAINING_REQUESTED"
+    NEW_CONNECTION_READY = "NEW_CONNECTION_READY"
+    ERROR_OCCURRED = "ERROR_OCCURRED"
+    SHUTDOWN_REQUESTED = "SHUTDOWN_REQUESTED"
+    CONNECTION_LOST = "CONNECTION_LOST"
+    RECONNECT_STARTED = "RECONNECT_STARTED"
+    SHUTDOWN_COMPLETED = "SHUTDOWN_COMPLETED"
+
+
+_S, _E = ConnectionState, ConnectionEvent
+
+_ATTEMPT = (_E.CONNECT_REQUESTED, _E.AUTH_SUCCESS, _E.AUTH_FAILED, _E.WEBSOCKET_OPEN)
+_ANY_BUT_COMPLETED = tuple(event for event in _E if event is not _E.SHUTDOWN_COMPLETED)
+
+TRANSITIONS: Final[dict[tuple[ConnectionState, ConnectionEvent], ConnectionState]] = {
+    # Connecting, for the first time or again: the steps of an attempt, and its failures, stay.
+    **{(_S.CONNECTING, event): _S.CONNECTING for event in _ATTEMPT},
+    (_S.CONNECTING, _E.ERROR_OCCURRED): _S.CONNECTING,
+    (_S.CONNECTING, _E.CONNECTION_LOST): _S.CONNECTING,
+    (_S.CONNECTING, _E.RECONNECT_STARTED): _S.RECONNECTING,
+    (_S.CONNECTING, _E.GATEWAY_READY): _S.ACTIVE,
+    (_S.CONNECTING, _E.NEW_CONNECTION_READY): _S.ACTIVE,
+    (_S.CONNECTING, _E.SHUTDOWN_REQUESTED): _S.CLOSING,
+    # Active.
+    (_S.ACTIVE, _E.GATEWAY_READY): _S.ACTIVE,
+    (_S.ACTIVE, _E.NEW_CONNECTION_READY): _S.ACTIVE,
+    (_S.ACTIVE, _E.DRAINING_REQUESTED): _S.DRAINING_RECONNECTING,
+    (_S.ACTIVE, _E.ERROR_OCCURRED): _S.RECONNECTING,
+    (_S.ACTIVE, _E.CONNECTION_LOST): _S.RECONNECTING,
+    (_S.ACTIVE, _E.SHUTDOWN_REQUESTED): _S.CLOSING,
+    # Waiting to connect again.
+    (_S.RECONNECTING, _E.CONNECT_REQUESTED): _S.CONNECTING,
+    (_S.RECONNECTING, _E.RECONNECT_STARTED): _S.RECONNECTING,
+    (_S.RECONNECTING, _E.ERROR_OCCURRED): _S.RECONNECTING,
+    (_S.RECONNECTING, _E.AUTH_FAILED): _S.RECONNECTING,
+    (_S.RECONNECTING, _E.CONNECTION_LOST): _S.RECONNECTING,
+    (_S.RECONNECTING, _E.SHUTDOWN_REQUESTED): _S.CLOSING,
+    # Draining: the old connection serves while attempts at a new one come and go.
+    **{(_S.DRAINING_RECONNECTING, event): _S.DRAINING_RECONNECTING for event in _ATTEMPT},
+    (_S.DRAINING_RECONNECTING, _E.GATEWAY_READY): _S.DRAINING_RECONNECTING,
+    (_S.DRAINING_RECONNECTING, _E.DRAINING_REQUESTED): _S.DRAINING_RECONNECTING,
+    (_S.DRAINING_RECONNECTING, _E.ERROR_OCCURRED): _S.DRAINING_RECONNECTING,
+    (_S.DRAINING_RECONNECTING, _E.RECONNECT_STARTED): _S.DRAINING_RECONNECTING,
+    (_S.DRAINING_RECONNECTING, _E.NEW_CONNECTION_READY): _S.ACTIVE,
+    (_S.DRAINING_RECONNECTING, _E.CONNECTION_LOST): _S.RECONNECTING,
+    (_S.DRAINING_RECONNECTING, _E.SHUTDOWN_REQUESTED): _S.CLOSING,
+    # Closing: connections may still come and go for the sake of in-flight work.
+    **{(_S.CLOSING, event): _S.CLOSING for event in _ANY_BUT_COMPLETED},
+    (_S.CLOSING, _E.SHUTDOWN_COMPLETED): _S.CLOSED,
+    # CLOSED and PAUSED have no entries: terminal, and reserved.
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One change of state. ``at`` is in monotonic seconds."""
+
+    previous: ConnectionState
+    state: ConnectionState
+    event: ConnectionEvent
+    at: float
+
+
+Listener = Callable[[StateChange], None]
+
+
+class ConnectionStateMachine:
+    """Holds the state and refuses what ``TRANSITIONS`` does not allow.
+
+    Listeners are called after the change, in order of registration; one that raises is passed to
+    ``on_listener_error`` and can neither undo the change nor keep others from hearing of it.
+    """
+
+    def __init__(
+        self, on_listener_error: Callable[[Listener, Exception], None] | None = None
+    ) -> None:
+        self._state = ConnectionState.CONNECTING
+        self._history: deque[StateChange] = deque(maxlen=HISTORY_LENGTH)
+        self._listeners: list[Listener] = []
+        self._on_listener_error = on_listener_error
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state inside, which can be DRAINING_RECONNECTING."""
+        return self._state
+
+    @property
+    def external_state(self) -> ConnectionState:
+        """The state as users see it: a drain is ACTIVE."""
+        if self._state is ConnectionState.DRAINING_RECONNECTING:
+            return ConnectionState.ACTIVE
+        return self._state
+
+    @property
+    def history(self) -> tuple[StateChange, ...]:
+        """The last 50 changes, oldest first."""
+        return tuple(self._history)
+
+    def can_handle(self, event: ConnectionEvent) -> bool:
+        """Whether the table has an entry for ``event`` in the present state."""
+        return (self._state, event) in TRANSITIONS
+
+    def handle(self, event: ConnectionEvent, now: float) -> StateChange | None:
+        """Apply ``event`` and return the change, or None when the state stays the same.
+
+        Raises InvalidTransition, and changes nothing, when the table has no entry.
+        """
+        state = TRANSITIONS.get((self._state, event))
+        if state is None:
+            raise InvalidTransition(
+                f"{event.value} is not possible in state {self._state.value}; "
+                f"possible are: {', '.join(e.value for e in self.possible_events()) or 'none'}"
+            )
+        if state is self._state:
+            return None
+        change = StateChange(self._state, state, event, now)
+        self._state = state
+        self._history.append(change)
+        self._tell_listeners(change)
+        return change
+
+    def possible_events(self) -> tuple[ConnectionEvent, ...]:
+        """The events that the present state accepts."""
+        return tuple(event for event in ConnectionEvent if self.can_handle(event))
+
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` on every change; the returned function removes it again."""
+        self._listeners.append(listener)
+
+        def remove() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return remove
+
+    def _tell_listeners(self, change: StateChange) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(change)
+            except Exception as error:  # noqa: BLE001 - a listener must not break the machine
+                if self._on_listener_error is not None:
+                    self._on_listener_error(listener, error)
+
+    def is_active(self) -> bool:
+        """ACTIVE as users see it, so also during a drain."""
+        return self.external_state is ConnectionState.ACTIVE
+
+    def is_connecting(self) -> bool:
+        return self._state is ConnectionState.CONNECTING
+
+    def is_reconnecting(self) -> bool:
+        return self._state is ConnectionState.RECONNECTING
+
+    def is_draining(self) -> bool:
+        return self._state is ConnectionState.DRAINING_RECONNECTING
+
+    def is_closing(self) -> bool:
+        return self._state is ConnectionState.CLOSING
+
+    def is_closed(self) -> bool:
+        return self._state is ConnectionState.CLOSED
+
+    def is_shutting_down(self) -> bool:
+        return self._state in (ConnectionState.CLOSING, ConnectionState.CLOSED)

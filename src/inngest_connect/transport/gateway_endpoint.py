@@ -1,0 +1,32 @@
+"""May we connect to the gateway address that the API gave us?
+
+The address decides who receives the session token, so it is checked after the user's rewrite and
+before every dial (SCENARIOS.md section 4).
+"""
+
+import urllib.parse
+from typing import Final
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:
+    """Return ``endpoint``. Raises ValueError, naming it and the remedy, when it is refused."""
+    try:
+        parts = urllib.parse.urlsplit(endpoint)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ValueError(f"the gateway address {endpoint!r} is not a URL: {error}") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
+        raise ValueError(
+            f"the gateway address {endpoint!r} is not a ws:// or wss:// URL with a host"
+        )
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValueError("the gateway address has user information or a fragment; refused")
+    if parts.scheme == "ws" and not rewritten and api_origin.startswith("https:"):
+        raise ValueError(
+            f"the API {api_origin} named an unencrypted gateway {endpoint!r}: the session token "
+            "would travel in clear. If that is intended, pass gateway_url or "
+            "rewrite_gateway_endpoint"
+        )
+    return endpoint
