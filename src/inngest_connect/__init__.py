@@ -1,1 +1,88 @@
-"""A worker for Inngest Connect."""
+"""A worker for Inngest Connect: no result is lost, and it is never silently dead.
+
+from inngest_connect import connect
+
+asyncio.run(connect([(client, functions)]).start())
+"""
+
+from .apps import ConnectApp
+from .connect import connect
+from .connection import WebSocketWorkerConnection
+from .core.retry import FixedRetry, RetryStrategy, ScheduleRetry
+from .debug_state import DebugState, InFlightRequest
+from .errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    GatewayProtocolError,
+    InvalidTransition,
+    LocalMistake,
+    NotConnectedError,
+    PeerFault,
+    StartupTimeout,
+    UnsupportedSDKError,
+    WorkAbandoned,
+    WorkerCrashed,
+)
+from .events import (
+    EVENT_NAMES,
+    Connected,
+    Disconnected,
+    Draining,
+    ErrorOccurred,
+    LeaseLost,
+    Observation,
+    Reconnecting,
+    ReplyAcknowledged,
+    RequestCompleted,
+    RequestReceived,
+    StateChanged,
+    WebSocketClosed,
+    WebSocketFailed,
+    WebSocketOpened,
+)
+from .options import Timing
+from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
+
+__all__ = [
+    "EVENT_NAMES",
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConnectApp",
+    "ConnectError",
+    "Connected",
+    "ConnectionEvent",
+    "ConnectionState",
+    "ConnectionStateMachine",
+    "DebugState",
+    "Disconnected",
+    "Draining",
+    "ErrorOccurred",
+    "FixedRetry",
+    "GatewayProtocolError",
+    "InFlightRequest",
+    "InvalidTransition",
+    "LeaseLost",
+    "LocalMistake",
+    "NotConnectedError",
+    "Observation",
+    "PeerFault",
+    "Reconnecting",
+    "ReplyAcknowledged",
+    "RequestCompleted",
+    "RequestReceived",
+    "RetryStrategy",
+    "ScheduleRetry",
+    "StartupTimeout",
+    "StateChange",
+    "StateChanged",
+    "Timing",
+    "UnsupportedSDKError",
+    "WebSocketClosed",
+    "WebSocketFailed",
+    "WebSocketOpened",
+    "WebSocketWorkerConnection",
+    "WorkAbandoned",
+    "WorkerCrashed",
+    "connect",
+]

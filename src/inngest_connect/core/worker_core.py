@@ -125,6 +125,13 @@ class WorkerCore:
         ]
         return min((at for at in times if at is not None), default=None)
 
+    def close_at_once(self, now: float) -> None:
+        """Record the end of a worker that never ran, or whose I/O loop has failed."""
+        self._out = []
+        self._transition(E.SHUTDOWN_REQUESTED, now)
+        self._transition(E.SHUTDOWN_COMPLETED, now)
+        self.finished = True
+
     # --- connecting ------------------------------------------------------------------------
 
     def _started(self, event: ev.Started, now: float) -> None:

@@ -1,0 +1,1 @@
+"""Where user functions run. Executors are interchangeable; the SDK is touched in one module."""

@@ -1,0 +1,1 @@
+"""What the person on call gets to see."""

@@ -14,7 +14,7 @@ START_PATH: Final = "/v0/connect/start"
 FLUSH_PATH: Final = "/v0/connect/flush"
 
 GATEWAY_READ_LIMIT: Final = 8 * 1024 * 1024
-"""Bytes of one whole ConnectMessage; a larger one makes the gateway close 1009 (PROTOCOL section 2)."""
+"""Bytes of one whole ConnectMessage; a larger one makes the gateway close 1009."""
 
 DEFAULT_HEARTBEAT_INTERVAL: Final = 10.0
 """Seconds. Also the slowest we go: the router forgets a worker that is silent for 20 s."""
@@ -34,7 +34,7 @@ CLOSE_MESSAGE_TOO_BIG: Final = 1009
 CLOSE_INTERNAL_ERROR: Final = 1011
 
 REASON_WORKER_SHUTDOWN: Final = "WORKER_SHUTDOWN"
-"""The reason of our own close; any other text is stored as the disconnect reason (PROTOCOL section 2)."""
+"""The reason of our own close; any other text is stored as the disconnect reason."""
 
 REASON_GATEWAY_CLOSING: Final = "connect_gateway_closing"
 REASON_AUTHENTICATION_FAILED: Final = "connect_authentication_failed"

@@ -1,7 +1,7 @@
 """The dedicated event loop that user code cannot block, and the hand-over between two loops.
 
-``HandOver`` is the only thing that crosses threads: items are put into a deque and the other loop is
-woken once for all that is waiting, so a burst of messages costs one wake-up.
+``HandOver`` is the only thing that crosses threads: items are put into a deque and the other loop
+is woken once for all that is waiting, so a burst of messages costs one wake-up.
 """
 
 import asyncio
@@ -62,7 +62,9 @@ class IoThread:
         self.loop = asyncio.new_event_loop()
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
-        self._thread = threading.Thread(target=self._run, args=(main,), name=self._name, daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(main,), name=self._name, daemon=True
+        )
         self._thread.start()
 
     def _run(self, main: Coroutine[Any, Any, None]) -> None:

@@ -26,7 +26,7 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 
-class WebSocketManager(picows.WSListener):  # type: ignore[misc]  # an extension type
+class WebSocketManager(picows.WSListener):
     """``report`` is called on the event loop that ``open`` ran on; sizes are bytes."""
 
     def __init__(

@@ -1,0 +1,86 @@
+# Everything sets itself up: Python 3.11+ and make are all that has to be there.
+#   make demo    a worker and a gateway on this machine, for some seconds
+#   make test    lint, types, import rules, tests with branch coverage
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
+  test-performance test-lowest proto format clean
+
+help:
+	@sed -n 's/^#  //p' Makefile
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' 'inngest[connect]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/inngest-connect demo $(ARGS)
+
+test: lint types imports coverage test-lowest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+imports: $(INSTALLED)
+	$(BIN)/lint-imports
+
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+unit: $(INSTALLED)
+	$(PYTEST) -m unit $(ARGS)
+
+test-state-machine: $(INSTALLED)
+	$(PYTEST) tests/unit/test_state_machine.py $(ARGS)
+
+test-characterization: $(INSTALLED)
+	$(PYTEST) -m characterization $(ARGS)
+
+test-performance: $(INSTALLED)
+	$(PYTEST) -m performance $(ARGS)
+
+# The oldest dependencies that pyproject.toml allows, in an environment of their own.
+LOWEST := .venv-lowest
+$(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(LOWEST)/bin/python scripts/lowest_requirements.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest tests/unit tests/integration/test_main_path.py -q $(ARGS)
+
+# The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
+# runtime from 5.29 to 7.
+PROTOC := .venv-protoc
+proto:
+	$(PYTHON) -m venv $(PROTOC)
+	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.62.3' 'setuptools<80'
+	cd src && ../$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+	  inngest_connect/protocol/connect.proto
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .venv-lowest .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

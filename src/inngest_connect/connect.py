@@ -1,0 +1,83 @@
+"""``connect()``: the drop-in for the official SDK's function of that name."""
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .apps import Apps
+from .connection import WebSocketWorkerConnection
+from .core.retry import RetryStrategy
+from .core.settings import OnLeaseLost
+from .events import Callback
+from .options import DEFAULT_MAX_MESSAGE_BYTES, Isolation, Timing, resolve_options
+
+
+def connect(
+    apps: Apps,
+    *,
+    instance_id: str | None = None,
+    rewrite_gateway_endpoint: Callable[[str], str] | None = None,
+    shutdown_signals: Sequence[signal.Signals] | None = None,
+    max_worker_concurrency: int | None = None,
+    gateway_url: str | None = None,
+    on: Mapping[str, Callback] | None = None,
+    isolation: Isolation | None = None,
+    startup_timeout: float | None = None,
+    shutdown_timeout: float | None = None,
+    on_lease_lost: OnLeaseLost = "cancel",
+    retry: RetryStrategy | None = None,
+    max_buffer_bytes: int = 500 * 1024 * 1024,
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+    timing: Timing | None = None,
+    logger: Any = None,
+) -> WebSocketWorkerConnection:
+    """Create a persistent connection to Inngest. Nothing happens until ``start()``.
+
+    The first five options are those of ``inngest.connect.connect``; the rest is ours.
+
+    Args:
+        apps: ``(client, functions)`` tuples or ``ConnectApp`` objects. They have to agree on
+            environment, mode, API origin and signing key.
+        instance_id: Identifies this process, across its reconnects. Default: the hostname and a
+            suffix of this process, because processes that share an id share one concurrency limit.
+        rewrite_gateway_endpoint: Called with each gateway URL, returns the one to dial.
+        shutdown_signals: Installed by ``start()`` on the main thread and put back afterwards; a
+            second one stops at once. Default SIGTERM and SIGINT, ``[]`` for none.
+        max_worker_concurrency: Functions that run at once. Further requests are acknowledged,
+            leased and queued. Default: INNGEST_CONNECT_MAX_WORKER_CONCURRENCY, else no limit.
+        gateway_url: Dial this instead of the gateway the API names. Default:
+            INNGEST_CONNECT_GATEWAY_URL.
+        on: Event listeners by event name, as with ``add_event_listener``.
+        isolation: "thread" keeps the connection on a thread of its own, so that a function that
+            blocks the event loop costs no heartbeat and no lease; "none" runs everything on one
+            loop. Default "thread"; INNGEST_CONNECT_ISOLATE_EXECUTION=0 means "none".
+        startup_timeout: Seconds after which ``start()`` gives up a first connection. Default:
+            never, it waits an outage out.
+        shutdown_timeout: Seconds a graceful shutdown may take. Default: as long as work lasts.
+        on_lease_lost: "cancel" cancels an async function whose lease was lost, "continue" lets it
+            run to its end. Its result is not sent in either case.
+        retry: When to connect again. Default: at once, then 1, 2, 5, 10, 20, 30, 60, 120, 300 s.
+        max_buffer_bytes: Replies kept until the server has stored them. Default 500 MiB.
+        max_message_bytes: The largest message accepted from the gateway. Default 16 MiB.
+        timing: Time limits of the protocol, in seconds.
+        logger: A ``logging.Logger`` or structlog logger; False for silence. Default: the logger
+            "inngest_connect".
+
+    Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
+    """
+    options = resolve_options(
+        instance_id=instance_id,
+        rewrite_gateway_endpoint=rewrite_gateway_endpoint,
+        shutdown_signals=shutdown_signals,
+        max_worker_concurrency=max_worker_concurrency,
+        gateway_url=gateway_url,
+        isolation=isolation,
+        startup_timeout=startup_timeout,
+        shutdown_timeout=shutdown_timeout,
+        on_lease_lost=on_lease_lost,
+        retry=retry,
+        max_buffer_bytes=max_buffer_bytes,
+        max_message_bytes=max_message_bytes,
+        timing=timing,
+    )
+    return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)

@@ -1,0 +1,361 @@
+"""WebSocketWorkerConnection: what a user holds. Coordination only.
+
+Thread ownership: the public methods run on the caller's event loop (or, for ``close`` in a signal
+handler, on the main thread); the core and all I/O live on the I/O loop and are reached only through
+``Orchestrator.post``. Reading the core's tables from here is safe because each read is one atomic
+copy; nothing here writes to them.
+"""
+
+import asyncio
+import concurrent.futures
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+from .apps import Apps, load_apps
+from .core import events as ev
+from .core.observations import ErrorOccurred, Observation, StateChanged
+from .core.worker_core import WorkerCore
+from .debug_state import DebugState, snapshot
+from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
+from .events import Callback, EventListeners
+from .execution.loop_executor import LoopExecutor
+from .identity import worker_identity
+from .observability.logger import ConnectLogger
+from .observability.redaction import Redactor
+from .options import ConnectOptions
+from .orchestrator import Orchestrator
+from .protocol import connect_pb2 as pb
+from .state_machine import ConnectionState, StateChange
+from .transport.api_client import ApiClient, SigningKey
+from .transport.io_thread import HandOver, IoThread
+
+_CANCEL_GRACE = 5.0
+"""Seconds that cancelled functions get to end before ``start()`` returns without them."""
+
+
+class WebSocketWorkerConnection:
+    """A worker's connection. Made by ``connect()``; used once."""
+
+    def __init__(
+        self,
+        apps: Apps,
+        options: ConnectOptions,
+        *,
+        on: dict[str, Callback] | None = None,
+        logger: Any = None,
+    ) -> None:
+        """Raises ConfigurationError for wrong apps or a wrong signing key."""
+        shared, sdk_apps = load_apps(apps)
+        self._options = options
+        self._keys = _signing_keys(shared.signing_key, shared.signing_key_fallback)
+        if not shared.is_production:
+            # The official SDK sends no key in development mode, and so do we.
+            self._keys = ()
+        self._env = shared.env
+        self._api_origin = shared.api_origin
+        self._sdk_apps = {app.identity.name: app for app in sdk_apps}
+        secrets = [secret for key in self._keys for secret in key.secrets()]
+        self._logger = ConnectLogger(logger, Redactor(secrets))
+        self._listeners = EventListeners(on, self._listener_failed)
+        self._core = WorkerCore(
+            worker_identity(sdk_apps, options, shared.env),
+            options.core_settings(signing_keys=len(self._keys), api_origin=shared.api_origin),
+            options.retry,
+            random.random,
+        )
+        self._orchestrator: Orchestrator | None = None
+        self._to_listeners: HandOver[Observation] | None = None
+        self._started = False
+        self._close_requests = 0
+        self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
+        self._start_task: asyncio.Task[None] | None = None
+
+    # --- life ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect, and run until closed.
+
+        Raises AuthenticationError when no key is accepted on the first connection, StartupTimeout
+        with ``startup_timeout``, WorkAbandoned after a forced stop that left work behind, and
+        WorkerCrashed for a bug in the I/O loop. An outage raises nothing: it is waited out.
+        """
+        if self._started and self._closed.done() and self._orchestrator is None:
+            return  # closed before it was started
+        if self._started:
+            raise LocalMistake("start() was called before; make a new connection with connect()")
+        self._started = True
+        loop = asyncio.get_running_loop()
+        self._to_listeners = HandOver(loop, self._listeners.emit)
+        executor = LoopExecutor(loop, self._run_request, self._post, self._caller_loop_gone)
+        with self._signal_handlers():
+            try:
+                if self._options.isolation == "none":
+                    await self._run_here(loop, executor)
+                else:
+                    await self._run_on_thread(executor)
+            finally:
+                await executor.wait_stopped(_CANCEL_GRACE)
+
+    async def _run_on_thread(self, executor: LoopExecutor) -> None:
+        thread = IoThread("inngest-connect-io", self._end)
+        self._orchestrator = self._make_orchestrator(executor, thread.loop)
+        thread.start(self._orchestrator.run())
+        self._repeat_close_requests()
+        try:
+            await self.closed()
+        except asyncio.CancelledError:
+            self._abort("start() was cancelled")
+            await self.closed()
+            raise
+        finally:
+            thread.join()
+        self._closed.result()
+
+    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: LoopExecutor) -> None:
+        self._orchestrator = self._make_orchestrator(executor, loop)
+        running = loop.create_task(self._orchestrator.run())
+        self._repeat_close_requests()
+        error: BaseException | None = None
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._abort("start() was cancelled")
+            await asyncio.wait([running])
+            raise
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self._end(error)
+
+    def _make_orchestrator(
+        self, executor: LoopExecutor, loop: asyncio.AbstractEventLoop
+    ) -> Orchestrator:
+        def api() -> ApiClient:
+            timeout = self._options.timing.start_timeout
+            return ApiClient(self._api_origin, self._env, self._keys, timeout)
+
+        return Orchestrator(self._core, self._options, api, executor, self._observe, loop)
+
+    def _end(self, error: BaseException | None) -> None:
+        """The worker has ended, wherever it ran: tell everybody who waits."""
+        if error is not None and not isinstance(error, ConnectError | asyncio.CancelledError):
+            crash = WorkerCrashed("the worker's I/O loop ended unexpectedly")
+            crash.__cause__ = error
+            error = crash
+        if not self._core.machine.is_closed():
+            self._core.close_at_once(time.monotonic())
+        if error is None or isinstance(error, asyncio.CancelledError):
+            self._closed.set_result(None)
+        else:
+            self._closed.set_exception(error)
+        self._wake_waiters(ConnectionState.CLOSED)
+
+    async def close(self, *, wait: bool = False) -> None:
+        """Shut down gracefully: no new work, work in flight is finished and delivered.
+
+        With ``wait``, returns when the connection is CLOSED. May be called any number of times.
+        """
+        self._request_close()
+        if not self._started:
+            self._started = True
+            self._end(None)
+        if wait:
+            await self.closed()
+
+    async def closed(self) -> None:
+        """Wait until the connection is CLOSED. Raises nothing; ``start()`` has the error."""
+        await _until_done(self._closed)
+
+    def _request_close(self) -> None:
+        """Safe in signal handlers and from any thread."""
+        self._close_requests += 1
+        self._post(ev.CloseRequested())
+
+    def _repeat_close_requests(self) -> None:
+        if self._close_requests:
+            self._post(ev.CloseRequested())
+
+    def _abort(self, reason: str) -> None:
+        self._post(ev.AbortRequested(reason))
+
+    def _caller_loop_gone(self) -> None:
+        self._abort("the event loop that start() ran on is closed, so no function can run")
+
+    def _post(self, event: ev.Event) -> None:
+        if self._orchestrator is not None:
+            self._orchestrator.post(event)
+
+    def run(self) -> None:
+        """Start and block until closed, for programs without an event loop of their own."""
+        asyncio.run(self.start())
+
+    async def __aenter__(self) -> "WebSocketWorkerConnection":
+        """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
+        self._start_task = asyncio.create_task(self.start())
+        active = asyncio.create_task(self.wait_for_state(ConnectionState.ACTIVE))
+        try:
+            await asyncio.wait({self._start_task, active}, return_when=asyncio.FIRST_COMPLETED)
+            if self._start_task.done():
+                await self._start_task
+                raise NotConnectedError("the connection was closed before it became ACTIVE")
+        except BaseException:
+            await _cancel(self._start_task)
+            raise
+        finally:
+            await _cancel(active)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+        if self._start_task is not None:
+            await self._start_task
+
+    @contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        """Install for the time of ``start()``, on the main thread only, and put back the old."""
+        previous: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in self._options.shutdown_signals:
+                previous[number] = signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._close_requests:
+            self._abort(f"second {signal.Signals(number).name}")
+        else:
+            self._request_close()
+
+    # --- what can be asked -----------------------------------------------------------------
+
+    @property
+    def connection_id(self) -> str | None:
+        """The id of the connection that serves now, None without one."""
+        current = self._core.connections.current
+        return current.connection_id if current is not None else None
+
+    def get_connection_id(self) -> str:
+        """Like ``connection_id``, but raises NotConnectedError without a connection."""
+        connection_id = self.connection_id
+        if connection_id is None:
+            raise NotConnectedError(
+                f"there is no connection in state {self.state.value}; "
+                "wait_for_state(ConnectionState.ACTIVE) first"
+            )
+        return connection_id
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state as seen outside: a drain is ACTIVE."""
+        return self._core.machine.external_state
+
+    def get_state(self) -> ConnectionState:
+        """The same as ``state``, under the official SDK's name."""
+        return self.state
+
+    async def wait_for_state(self, state: ConnectionState) -> None:
+        """Wait until the state is, or was for a moment, ``state``.
+
+        Raises NotConnectedError when the connection closes first.
+        """
+        reached: concurrent.futures.Future[None] = concurrent.futures.Future()
+        waiter = (state, reached)
+        self._waiters.append(waiter)
+        try:
+            while self.state is not state and not reached.done():
+                if self.state is ConnectionState.CLOSED:
+                    raise NotConnectedError(f"the connection closed before it was {state.value}")
+                await _until_done(reached)
+                if reached.exception() is not None:
+                    raise NotConnectedError(f"the connection closed before it was {state.value}")
+        finally:
+            self._waiters.remove(waiter)
+
+    def get_state_history(self) -> tuple[StateChange, ...]:
+        """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
+        return self._core.machine.history
+
+    def get_debug_state(self) -> DebugState:
+        """A snapshot for people and status pages. Holds no payload and no secret."""
+        return snapshot(self._core, time.monotonic())
+
+    def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
+        """Call ``callback`` with each event of that name, on the loop of ``start()``.
+
+        Returns a function that removes it. Raises ConfigurationError for an unknown name.
+        """
+        return self._listeners.add(name, callback)
+
+    def remove_event_listener(self, name: str, callback: Callback) -> None:
+        """Forget a callback; one that is not there is ignored."""
+        self._listeners.remove(name, callback)
+
+    # --- called on the I/O loop ------------------------------------------------------------
+
+    def _observe(self, observation: Observation) -> None:
+        self._logger.observe(observation)
+        if isinstance(observation, StateChanged):
+            self._wake_waiters(observation.state)
+        if self._to_listeners is not None and self._listeners.wants(observation.name):
+            self._to_listeners.put(observation)
+
+    def _wake_waiters(self, state: ConnectionState) -> None:
+        for wanted, reached in tuple(self._waiters):
+            if reached.done():
+                continue
+            if wanted is state:
+                reached.set_result(None)
+            elif state is ConnectionState.CLOSED:
+                reached.set_exception(NotConnectedError("closed"))
+
+    # --- called on the caller's loop -------------------------------------------------------
+
+    def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
+        return self._sdk_apps[request.app_name].run(request)
+
+    def _listener_failed(self, name: str, error: Exception) -> None:
+        self._logger.observe(
+            ErrorOccurred("listener_failed", f"a listener for {name!r} raised {error!r}")
+        )
+
+
+def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
+    return tuple(SigningKey(key) for key in keys if key)
+
+
+async def _until_done(future: concurrent.futures.Future[None]) -> None:
+    """Wait without raising, and without cancelling ``future`` when the waiter is cancelled."""
+    await asyncio.wait([asyncio.wrap_future(_follower(future))])
+
+
+def _follower(future: concurrent.futures.Future[None]) -> concurrent.futures.Future[None]:
+    """A future of our own that ends with ``future``; cancelling it leaves the other alone."""
+    follower: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def end(_: concurrent.futures.Future[None]) -> None:
+        if follower.set_running_or_notify_cancel():
+            follower.set_result(None)
+
+    future.add_done_callback(end)
+    return follower
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,30 @@
+"""The interface behind which user functions run (Strategy)."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ..core.events import ExecutionFinished
+from ..core.messages import ExecutionResult
+from ..protocol import connect_pb2 as pb
+
+RunRequest = Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]
+"""Runs one request to its result; given by the SDK adapter."""
+
+Report = Callable[[ExecutionFinished], None]
+"""Takes the end of one execution; safe to call from any thread."""
+
+
+class Executor(Protocol):
+    """Runs requests. The methods are called on the I/O loop and return at once."""
+
+    def submit(self, request: pb.GatewayExecutorRequestData) -> None:
+        """Run it; exactly one ExecutionFinished is reported for each request."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Stop it if that is possible. A function in a thread runs to its end."""
+        ...
+
+    def stop(self) -> None:
+        """Cancel everything that still runs; nothing more is reported or awaited."""
+        ...

@@ -1,0 +1,104 @@
+"""LoopExecutor: runs functions on the caller's event loop, the default.
+
+Async functions run there directly, sync functions in the SDK's thread pool. Requests cross to that
+loop in batches and results cross back the same way: neither side pays one wake-up a message.
+"""
+
+import asyncio
+import contextvars
+import json
+import traceback
+from collections.abc import Callable
+
+from ..core.events import ExecutionFinished
+from ..core.messages import ExecutionResult
+from ..protocol import connect_pb2 as pb
+from ..transport.io_thread import HandOver
+from .executor import Report, RunRequest
+
+Work = pb.GatewayExecutorRequestData | str
+"""A request to run, or the id of one to cancel."""
+
+
+class LoopExecutor:
+    """Construct it on the caller's loop: functions see the context variables of that moment."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        run: RunRequest,
+        report: Report,
+        on_loop_gone: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._run_request = run
+        self._report = report
+        self._context = contextvars.copy_context()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: set[str] = set()
+        self._work: HandOver[Work] = HandOver(loop, self._take, on_loop_gone)
+
+    def submit(self, request: pb.GatewayExecutorRequestData) -> None:
+        self._work.put(request)
+
+    def cancel(self, request_id: str) -> None:
+        self._work.put(request_id)
+
+    def stop(self) -> None:
+        for request_id in list(self._tasks):
+            self._work.put(request_id)
+
+    @property
+    def running(self) -> int:
+        """Functions that have not ended, cancelled ones included."""
+        return len(self._tasks)
+
+    async def wait_stopped(self, timeout: float) -> None:
+        """Call on the caller's loop: cancel what still runs and give it ``timeout`` seconds."""
+        for request_id, task in self._tasks.items():
+            self._cancelled.add(request_id)
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=timeout)
+
+    def _take(self, work: Work) -> None:
+        if isinstance(work, str):
+            task = self._tasks.get(work)
+            if task is not None:
+                self._cancelled.add(work)
+                task.cancel()
+            return
+        request_id = work.request_id
+        self._tasks[request_id] = self._loop.create_task(
+            self._run(work), context=self._context.copy()
+        )
+
+    async def _run(self, request: pb.GatewayExecutorRequestData) -> None:
+        request_id = request.request_id
+        result: ExecutionResult | None = None
+        try:
+            result = await self._run_request(request)
+        except asyncio.CancelledError as error:
+            if request_id in self._cancelled:
+                raise
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the caller's loop is being shut down
+            result = _failure(error)
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a function is its failure
+            result = _failure(error)
+        finally:
+            del self._tasks[request_id]
+            self._cancelled.discard(request_id)
+            self._report(ExecutionFinished(request_id, result))
+
+
+def _failure(error: BaseException) -> ExecutionResult:
+    """A retryable error in the shape of the SDK's own, for what the SDK let through."""
+    body = {
+        "code": "unknown",
+        "message": str(error),
+        "name": type(error).__name__,
+        "stack": "".join(traceback.format_exception(error)),
+    }
+    return ExecutionResult(pb.SDKResponseStatus.ERROR, json.dumps(body).encode())

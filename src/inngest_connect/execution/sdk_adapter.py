@@ -1,0 +1,162 @@
+"""The only module that touches the internals of the ``inngest`` SDK.
+
+They change between patch releases, so signatures are checked rather than version strings, once,
+when the worker is made; a contract test runs on the oldest and the newest release that we allow.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import inngest
+import pydantic_core
+from inngest._internal import comm_lib, const, server_lib
+
+from ..core.messages import ExecutionResult
+from ..core.settings import AppIdentity
+from ..errors import ConfigurationError, UnsupportedSDKError
+from ..protocol import connect_pb2 as pb
+
+SDK_LANGUAGE: Final = str(const.LANGUAGE)
+SDK_VERSION: Final = str(const.VERSION)
+FRAMEWORK: Final = str(server_lib.Framework.CONNECT.value)
+WORKING_VERSIONS: Final = "0.5.12 to 0.5.19"
+
+_STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_COMPLETED}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """What the worker needs to know of an ``inngest.Inngest`` client."""
+
+    app_id: str
+    api_origin: str
+    env: str | None
+    is_production: bool
+    app_version: str | None
+    signing_key: str | None = field(repr=False)
+    signing_key_fallback: str | None = field(repr=False)
+
+
+def client_settings(client: object) -> ClientSettings:
+    """Raises ConfigurationError when ``client`` is no ``inngest.Inngest``."""
+    if not isinstance(client, inngest.Inngest):
+        raise ConfigurationError(
+            f"an app is an (inngest.Inngest, [functions]) tuple, but its client is {client!r}"
+        )
+    return ClientSettings(
+        app_id=client.app_id,
+        api_origin=client.api_origin,
+        env=client.env,
+        is_production=client.is_production,
+        app_version=getattr(client, "app_version", None) or getattr(client, "_app_version", None),
+        signing_key=client.signing_key,
+        signing_key_fallback=client.signing_key_fallback,
+    )
+
+
+def capabilities() -> bytes:
+    """JSON that tells the gateway what this SDK can do."""
+    return server_lib.Capabilities().model_dump_json().encode()
+
+
+class SdkApp:
+    """One client with its functions: its identity for the gateway, and the running of requests."""
+
+    def __init__(self, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> None:
+        """Raises ConfigurationError for wrong functions, UnsupportedSDKError for a wrong SDK."""
+        for function in functions:
+            if not isinstance(function, inngest.Function):
+                raise ConfigurationError(
+                    f"app {client.app_id!r}: {function!r} is no Inngest function; decorate it "
+                    "with @client.create_function(...)"
+                )
+        self._handler = _make(
+            comm_lib.CommHandler,
+            client=client,
+            enable_unauthed_sync=None,
+            framework=server_lib.Framework.CONNECT,
+            functions=list(functions),
+            streaming=const.Streaming.DISABLE,
+        )
+        _check_request()
+        slugs = {function.get_id() for function in functions}
+        slugs |= {f.on_failure_fn_id for f in functions if f.on_failure_fn_id is not None}
+        self.identity = AppIdentity(
+            name=client.app_id,
+            functions=_function_configs(client.app_id, functions),
+            function_slugs=frozenset(slugs),
+            version=client_settings(client).app_version,
+        )
+
+    async def run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        """Execute one request. User errors are results; only what escapes the SDK is raised."""
+        response = await self._handler.post(_comm_request(request))
+        body = response.body_bytes()
+        if isinstance(body, Exception):
+            raise body
+        return ExecutionResult(
+            status=_STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR),
+            body=body,
+            no_retry=response.no_retry,
+            retry_after=response.retry_after,
+            request_version=response.request_version or 0,
+            sdk_version=response.sdk_version or f"inngest-{SDK_LANGUAGE}:v{SDK_VERSION}",
+        )
+
+
+def _function_configs(app_id: str, functions: Sequence[inngest.Function[Any]]) -> bytes:
+    by_id = {function.id: function for function in functions}
+    configs = comm_lib.get_function_configs("wss://connect", by_id)
+    if isinstance(configs, Exception):
+        raise ConfigurationError(f"app {app_id!r}: {configs}") from configs
+    return pydantic_core.to_json(configs, exclude_none=True)
+
+
+def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommRequest:
+    headers = {}
+    if request.request_id:
+        headers["x-request-id"] = request.request_id
+    if request.job_id:
+        headers["x-inngest-job-id"] = request.job_id
+    return comm_lib.CommRequest(
+        body=request.request_payload,
+        headers=headers,
+        is_connect=True,
+        public_path=None,
+        query_params={
+            server_lib.QueryParamKey.FUNCTION_ID.value: request.function_slug,
+            # An absent step id means "no step in particular", which the SDK spells "step".
+            server_lib.QueryParamKey.STEP_ID.value: request.step_id
+            or server_lib.UNSPECIFIED_STEP_ID,
+        },
+        raw_request=request,
+        request_url="",
+        serve_origin=None,
+        serve_path=None,
+    )
+
+
+def _check_request() -> None:
+    """A request made from nothing must pass: a new required field would fail each execution."""
+    try:
+        _comm_request(pb.GatewayExecutorRequestData())
+    except Exception as error:
+        raise _unsupported("comm_lib.CommRequest", error) from error
+
+
+def _make(factory: Any, **arguments: object) -> Any:
+    """Call ``factory`` with those of ``arguments`` that this SDK release knows."""
+    known = inspect.signature(factory).parameters
+    try:
+        return factory(**{name: value for name, value in arguments.items() if name in known})
+    except TypeError as error:
+        raise _unsupported(factory.__name__, error) from error
+
+
+def _unsupported(what: str, error: Exception) -> UnsupportedSDKError:
+    return UnsupportedSDKError(
+        f"the installed inngest {SDK_VERSION} has a {what} that this package does not know "
+        f"({error}); versions that work: {WORKING_VERSIONS}"
+    )

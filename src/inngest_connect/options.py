@@ -1,0 +1,254 @@
+"""ConnectOptions: every option and environment variable, resolved and validated once.
+
+An explicit option beats the environment, the environment beats the default. Everything wrong is
+found here, before a thread or a socket exists, with the value and the remedy in the text.
+"""
+
+import math
+import os
+import signal
+import socket
+import urllib.parse
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from .core.retry import RetryStrategy, ScheduleRetry
+from .core.settings import CoreSettings, OnLeaseLost
+from .errors import ConfigurationError
+
+Isolation = Literal["thread", "none"]
+
+MAX_CONCURRENCY_VARIABLE: Final = "INNGEST_CONNECT_MAX_WORKER_CONCURRENCY"
+GATEWAY_URL_VARIABLE: Final = "INNGEST_CONNECT_GATEWAY_URL"
+ISOLATE_VARIABLE: Final = "INNGEST_CONNECT_ISOLATE_EXECUTION"
+
+DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+_PROCESS_SUFFIX: Final = uuid.uuid4().hex[:6]
+"""Two processes of one host must not share a concurrency limit (PROTOCOL.md, decisions)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Time limits, all in seconds. The defaults suit production; tests shorten them."""
+
+    start_timeout: float = 10.0
+    """One call of the start or flush endpoint."""
+    open_timeout: float = 10.0
+    """Dial, TLS, proxy and WebSocket upgrade."""
+    hello_timeout: float = 10.0
+    """From the open socket to the gateway's first message."""
+    ready_timeout: float = 60.0
+    """Until the gateway has synchronised the apps."""
+    reply_ack_timeout: float = 5.0
+    """Until an unacknowledged reply is flushed over HTTP."""
+    drain_ack_timeout: float = 2.0
+    """How long a drained socket may wait for its last acknowledgements."""
+    pause_delay: float = 0.25
+    """Between the last acknowledgement and WORKER_PAUSE at shutdown."""
+    close_timeout: float = 2.0
+    """For the gateway's half of the closing handshake."""
+    final_flush_timeout: float = 5.0
+    """For replies that are ready when the worker is stopped by force."""
+    heartbeat_interval: float = 10.0
+    """Used when the gateway names none, and never exceeded."""
+    extend_lease_interval: float = 30.0
+    """Used when the gateway names none."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+                raise ConfigurationError(f"Timing.{name} is {value!r}; it takes seconds above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectOptions:
+    """The options of ``connect()``; see there for what each one does."""
+
+    instance_id: str
+    rewrite_gateway_endpoint: Callable[[str], str] | None = None
+    shutdown_signals: tuple[signal.Signals, ...] = DEFAULT_SHUTDOWN_SIGNALS
+    max_worker_concurrency: int | None = None
+    gateway_url: str | None = None
+    isolation: Isolation = "thread"
+    startup_timeout: float | None = None
+    shutdown_timeout: float | None = None
+    on_lease_lost: OnLeaseLost = "cancel"
+    retry: RetryStrategy = field(default_factory=ScheduleRetry)
+    max_buffer_bytes: int = 500 * 1024 * 1024
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    timing: Timing = field(default_factory=Timing)
+
+    def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
+        """What the pure core needs of this."""
+        timing = self.timing
+        return CoreSettings(
+            # The API client limits each call; this is only the net below it.
+            start_timeout=timing.start_timeout + 5.0,
+            open_timeout=timing.open_timeout + 1.0,
+            hello_timeout=timing.hello_timeout,
+            ready_timeout=timing.ready_timeout,
+            startup_timeout=self.startup_timeout,
+            shutdown_timeout=self.shutdown_timeout,
+            reply_ack_timeout=timing.reply_ack_timeout,
+            drain_ack_timeout=timing.drain_ack_timeout,
+            pause_delay=timing.pause_delay,
+            close_timeout=timing.close_timeout,
+            final_flush_timeout=timing.final_flush_timeout,
+            heartbeat_interval=timing.heartbeat_interval,
+            extend_lease_interval=timing.extend_lease_interval,
+            max_worker_concurrency=self.max_worker_concurrency,
+            max_buffer_bytes=self.max_buffer_bytes,
+            on_lease_lost=self.on_lease_lost,
+            signing_keys=signing_keys,
+            api_origin=api_origin,
+        )
+
+
+def resolve_options(
+    *,
+    instance_id: str | None,
+    rewrite_gateway_endpoint: Callable[[str], str] | None,
+    shutdown_signals: Sequence[signal.Signals] | None,
+    max_worker_concurrency: int | None,
+    gateway_url: str | None,
+    isolation: Isolation | None,
+    startup_timeout: float | None,
+    shutdown_timeout: float | None,
+    on_lease_lost: OnLeaseLost,
+    retry: RetryStrategy | None,
+    max_buffer_bytes: int,
+    max_message_bytes: int,
+    timing: Timing | None,
+    environment: Mapping[str, str] | None = None,
+) -> ConnectOptions:
+    """Raises ConfigurationError for the first wrong value."""
+    variables = os.environ if environment is None else environment
+    return ConnectOptions(
+        instance_id=_instance_id(instance_id),
+        rewrite_gateway_endpoint=_rewrite(rewrite_gateway_endpoint),
+        shutdown_signals=_signals(shutdown_signals),
+        max_worker_concurrency=_concurrency(max_worker_concurrency, variables),
+        gateway_url=_gateway_url(gateway_url, variables),
+        isolation=_isolation(isolation, variables),
+        startup_timeout=_seconds("startup_timeout", startup_timeout),
+        shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
+        on_lease_lost=_choice("on_lease_lost", on_lease_lost, get_args(OnLeaseLost)),
+        retry=_retry(retry),
+        max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
+        max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
+        timing=timing if timing is not None else Timing(),
+    )
+
+
+def _instance_id(value: str | None) -> str:
+    if value is None:
+        return f"{socket.gethostname()}-{_PROCESS_SUFFIX}"
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(
+            f"instance_id is {value!r}; pass a name that is unique per process, or leave it out"
+        )
+    return value
+
+
+def _rewrite(value: Callable[[str], str] | None) -> Callable[[str], str] | None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(
+            f"rewrite_gateway_endpoint is {value!r}; pass a function from URL to URL"
+        )
+    return value
+
+
+def _signals(value: Sequence[signal.Signals] | None) -> tuple[signal.Signals, ...]:
+    if value is None:
+        return DEFAULT_SHUTDOWN_SIGNALS
+    try:
+        return tuple(signal.Signals(one) for one in value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"shutdown_signals is {value!r}; pass a list of signal.Signals, [] for none"
+        ) from None
+
+
+def _concurrency(value: int | None, variables: Mapping[str, str]) -> int | None:
+    source = "max_worker_concurrency"
+    given: object = value
+    if value is None:
+        text = variables.get(MAX_CONCURRENCY_VARIABLE, "").strip()
+        if not text:
+            return None
+        source = MAX_CONCURRENCY_VARIABLE
+        given = int(text) if text.lstrip("+-").isdecimal() else text
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ConfigurationError(
+            f"{source} is {given!r}; pass a whole number from 1, or leave it out for no limit"
+        )
+    return given
+
+
+def _gateway_url(value: str | None, variables: Mapping[str, str]) -> str | None:
+    source = "gateway_url"
+    if value is None:
+        value = variables.get(GATEWAY_URL_VARIABLE, "").strip() or None
+        source = GATEWAY_URL_VARIABLE
+    if value is None:
+        return None
+    try:
+        parts = urllib.parse.urlsplit(value)
+        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(
+            f"{source} is {value!r}; pass a ws:// or wss:// URL such as "
+            "'wss://gateway.example.com/v0/connect'"
+        )
+    return value
+
+
+def _isolation(value: Isolation | None, variables: Mapping[str, str]) -> Isolation:
+    if value is not None:
+        _choice("isolation", value, get_args(Isolation))
+        return value
+    text = variables.get(ISOLATE_VARIABLE, "").strip().lower()
+    if text in ("", "1", "true"):
+        return "thread"
+    if text in ("0", "false"):
+        return "none"
+    raise ConfigurationError(f"{ISOLATE_VARIABLE} is {text!r}; use 1, true, 0 or false")
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigurationError(f"{name} is {value!r}; pass seconds from 0, or None for no limit")
+    return float(value)
+
+
+def _bytes(name: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1024:
+        raise ConfigurationError(f"{name} is {value!r}; pass a number of bytes from 1024")
+    return value
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise ConfigurationError(
+            f"{name} is {value!r}; pass one of {', '.join(map(repr, choices))}"
+        )
+    return value
+
+
+def _retry(value: RetryStrategy | None) -> RetryStrategy:
+    if value is None:
+        return ScheduleRetry()
+    if not callable(getattr(value, "delay", None)):
+        raise ConfigurationError(
+            f"retry is {value!r}; pass an object with delay(failures, random) -> seconds"
+        )
+    return value

@@ -1,0 +1,255 @@
+"""Orchestrator: carries out what the core decides, on the I/O loop. It has no opinion.
+
+Sockets, HTTP calls, executors and users become events; ``WorkerCore.handle`` turns each into
+commands; one ``match`` carries them out; one timer is armed. A request can be followed through this
+file from top to bottom: frame -> event -> commands -> executor -> event -> commands -> frame.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .core import commands as do
+from .core import events as ev
+from .core.observations import Observation
+from .core.worker_core import WorkerCore
+from .errors import ConfigurationError, ConnectError, WorkerCrashed
+from .execution.executor import Executor
+from .options import ConnectOptions
+from .transport.api_client import ApiClient, ApiError
+from .transport.environment import proxy_for
+from .transport.gateway_endpoint import check_gateway_endpoint
+from .transport.io_thread import HandOver
+from .transport.websocket_manager import WebSocketManager
+
+Observe = Callable[[Observation], None]
+
+
+class Orchestrator:
+    """Everything but ``post`` and ``blocked_since`` belongs to the loop that ``run`` runs on."""
+
+    def __init__(
+        self,
+        core: WorkerCore,
+        options: ConnectOptions,
+        api: Callable[[], ApiClient],
+        executor: Executor,
+        observe: Observe,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._core = core
+        self._options = options
+        self._make_api = api
+        self._api: ApiClient | None = None
+        self._executor = executor
+        self._observe = observe
+        self._loop = loop
+        self._events: HandOver[ev.Event] = HandOver(loop, self.handle)
+        self._sockets: dict[int, WebSocketManager] = {}
+        self._attempts: dict[int, asyncio.Task[None]] = {}
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._done: asyncio.Future[ConnectError | None] = loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+
+    def post(self, event: ev.Event) -> None:
+        """Report an event from any thread."""
+        self._events.put(event)
+
+    async def run(self) -> None:
+        """Run until the worker is CLOSED. Raises what ``start()`` has to raise."""
+        self._api = self._make_api()
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self.handle(ev.Started())
+                error = await self._done
+                for task in self._tasks:
+                    task.cancel()
+        except ExceptionGroup as group:
+            error = _crashed(group)
+        finally:
+            self._end()
+            await self._api.aclose()
+        if error is not None:
+            raise error
+
+    def _end(self) -> None:
+        if not self._done.done():
+            self._done.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for socket in self._sockets.values():
+            socket.abort()
+        self._executor.stop()
+
+    def handle(self, event: ev.Event) -> None:
+        """Give the core an event and carry out what it answers."""
+        if self._done.done():
+            return
+        try:
+            now = self._loop.time()
+            pending = deque(self._core.handle(event, now))
+            while pending:
+                follow_up = self._carry_out(pending.popleft())
+                if follow_up is not None:
+                    pending.extend(self._core.handle(follow_up, now))
+            self._arm_timer()
+        except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
+            if not self._done.done():
+                self._done.set_result(_crashed(error))
+
+    def _carry_out(self, command: do.Command) -> ev.Event | None:
+        """Returns the event that reports on the command, if it is known at once."""
+        match command:
+            case do.Send(generation, data):
+                self._write(generation, data)
+            case do.Acknowledge(generation, request_id, data):
+                if self._write(generation, data):
+                    return ev.AcknowledgementWritten(generation, request_id)
+                return ev.AcknowledgementFailed(generation, request_id)
+            case do.Execute(request):
+                self._executor.submit(request)
+            case Observation():
+                self._observe(command)
+            case do.Flush():
+                self._spawn(self._flush(command))
+            case do.CancelExecution(request_id):
+                self._executor.cancel(request_id)
+            case do.RequestStart():
+                task = self._spawn(self._start(command))
+                self._attempts[command.generation] = task
+            case do.OpenSocket():
+                task = self._spawn(self._open(command))
+                self._attempts[command.generation] = task
+            case do.CloseSocket(generation, code, reason):
+                if generation in self._sockets:
+                    self._sockets[generation].close(code, reason)
+            case do.AbortSocket(generation):
+                self._abort(generation)
+            case do.Finished(error):
+                if not self._done.done():
+                    self._done.set_result(error)
+        return None
+
+    def _write(self, generation: int, data: bytes) -> bool:
+        socket = self._sockets.get(generation)
+        return socket is not None and socket.send(data)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- the API ---------------------------------------------------------------------------
+
+    async def _start(self, command: do.RequestStart) -> None:
+        assert self._api is not None
+        generation = command.generation
+        group = ""
+        try:
+            answer = await self._api.start(command.exclude_gateways, command.key)
+            group = answer.gateway_group
+            endpoint = self._endpoint(answer.gateway_endpoint)
+        except ApiError as error:
+            failed = ev.StartFailed(generation, error.status, str(error), error.retry_after)
+            self._attempt_ended(generation, failed)
+        except Exception as error:  # noqa: BLE001 - the user's rewrite may raise anything
+            failed = ev.StartFailed(generation, None, str(error), gateway_group=group)
+            self._attempt_ended(generation, failed)
+        else:
+            succeeded = ev.StartSucceeded(
+                generation,
+                answer.connection_id,
+                endpoint,
+                group,
+                answer.session_token,
+                answer.sync_token,
+            )
+            self._attempt_ended(generation, succeeded)
+
+    def _attempt_ended(self, generation: int, event: ev.Event) -> None:
+        self._attempts.pop(generation, None)
+        self.handle(event)
+
+    def _endpoint(self, named: str) -> str:
+        """The address to dial: the user's, or the API's; checked after the user's rewrite."""
+        assert self._api is not None
+        options = self._options
+        endpoint = options.gateway_url or named
+        if options.rewrite_gateway_endpoint is not None:
+            endpoint = options.rewrite_gateway_endpoint(endpoint)
+        rewritten = endpoint != named
+        return check_gateway_endpoint(endpoint, self._api.api_origin, rewritten=rewritten)
+
+    async def _flush(self, command: do.Flush) -> None:
+        assert self._api is not None
+        try:
+            await self._api.flush(command.payload, command.key)
+        except ApiError as error:
+            self.handle(
+                ev.FlushFailed(command.request_id, error.status, str(error), error.retry_after)
+            )
+        else:
+            self.handle(ev.FlushSucceeded(command.request_id))
+
+    # --- sockets ---------------------------------------------------------------------------
+
+    async def _open(self, command: do.OpenSocket) -> None:
+        assert self._api is not None
+        generation = command.generation
+        manager = WebSocketManager(generation, self._options.max_message_bytes, self._socket_event)
+        self._sockets[generation] = manager
+        try:
+            proxy = proxy_for(command.url)
+        except ConfigurationError as error:
+            self._socket_event(ev.SocketClosed(generation, 1006, "", str(error)))
+            return
+        await manager.open(
+            command.url,
+            timeout=self._options.timing.open_timeout,
+            ssl_context=self._api.tls_context() if command.url.startswith("wss:") else None,
+            proxy=proxy,
+        )
+        self._attempts.pop(generation, None)
+
+    def _socket_event(self, event: ev.Event) -> None:
+        if isinstance(event, ev.SocketClosed):
+            self._sockets.pop(event.generation, None)
+            self._attempts.pop(event.generation, None)
+        self.handle(event)
+
+    def _abort(self, generation: int) -> None:
+        attempt = self._attempts.pop(generation, None)
+        if attempt is not None and attempt is not asyncio.current_task():
+            attempt.cancel()
+        socket = self._sockets.pop(generation, None)
+        if socket is not None:
+            socket.abort()
+
+    # --- time ------------------------------------------------------------------------------
+
+    def _arm_timer(self) -> None:
+        """One timer for every deadline of the worker."""
+        deadline = self._core.next_deadline()
+        if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
+            return  # a timer that fires early costs less than moving it with every message
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_at = None
+        self.handle(ev.Tick())
+
+
+def _crashed(cause: BaseException) -> WorkerCrashed:
+    error = WorkerCrashed(
+        f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in inngest-connect; "
+        "work in flight is run again by Inngest. Please report the traceback below"
+    )
+    error.__cause__ = cause
+    return error

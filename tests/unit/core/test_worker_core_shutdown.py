@@ -1,0 +1,287 @@
+"""WorkerCore while it shuts down, alone and together with drains and losses."""
+
+import pytest
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import events as ev
+from inngest_connect.core.settings import CoreSettings
+from inngest_connect.errors import WorkAbandoned
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.state_machine import ConnectionState as S
+from tests.unit.core.conversation import Conversation, errors, one, only, seen, sent
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.unit
+
+
+def closes(talk: Conversation) -> list[do.Command]:
+    return talk.happens(ev.CloseRequested())
+
+
+def test_an_idle_worker_pauses_closes_and_is_closed() -> None:
+    talk = Conversation().connected()
+
+    closing = closes(talk)
+    closed = talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    assert sent(closing) == ["WORKER_PAUSE"]
+    assert one(closing, do.CloseSocket) == do.CloseSocket(1, 1000, "WORKER_SHUTDOWN")
+    assert one(closed, do.Finished).error is None
+    assert talk.core.machine.state is S.CLOSED
+
+
+def test_work_in_flight_is_finished_while_heartbeats_and_leases_go_on() -> None:
+    """Scenario 41."""
+    talk = Conversation()
+    talk.starts()
+    talk.becomes_ready(1, heartbeat="2s", extend="3s")
+    talk.request("r1")
+
+    closes(talk)
+    waited = talk.heartbeats_answered_for(20.0)
+    returned = talk.function_returns("r1")
+    acked = talk.reply_acked("r1")
+
+    assert sent(waited).count("WORKER_PAUSE") == 1
+    assert sent(waited).count("WORKER_HEARTBEAT") >= 9
+    assert sent(waited).count("WORKER_REQUEST_EXTEND_LEASE") >= 4
+    assert sent(returned) == ["WORKER_REPLY"]
+    assert not only(returned, do.CloseSocket)
+    assert one(acked, do.CloseSocket).reason == "WORKER_SHUTDOWN"
+
+
+def test_the_pause_lets_an_acknowledgement_land_first() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+
+    at_once = closes(talk)
+    soon = talk.passes(0.25)
+
+    assert "WORKER_PAUSE" not in sent(at_once)
+    assert "WORKER_PAUSE" in sent(soon)
+
+
+def test_a_request_after_the_shutdown_began_is_neither_acknowledged_nor_run() -> None:
+    """Scenario 45."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    closes(talk)
+
+    before_pause = talk.request("r2")
+    talk.passes(1.0)
+    after_pause = talk.request("r3")
+
+    for refused in (before_pause, after_pause):
+        assert sent(refused) == []
+        assert not only(refused, do.Execute)
+
+
+def test_acknowledged_requests_that_wait_are_still_run() -> None:
+    talk = Conversation(settings=CoreSettings(max_worker_concurrency=1)).connected()
+    talk.request("r1")
+    talk.request("r2")
+    closes(talk)
+
+    assert one(talk.function_returns("r1"), do.Execute).request.request_id == "r2"
+
+
+def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused_first() -> None:
+    """Scenario 40."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    closes(talk)
+    talk.passes(1.0)
+
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.passes(0.0)
+    ready = talk.becomes_ready(2)
+    talk.function_returns("r1")
+    done = talk.reply_acked("r1", generation=2)
+
+    assert sent(ready)[0] == "WORKER_PAUSE"
+    assert "WORKER_READY" not in sent(ready)
+    assert one(done, do.CloseSocket).generation == 2
+    assert talk.core.machine.state is S.CLOSING
+
+
+def test_a_drain_in_a_shutdown_moves_the_work_to_a_paused_connection() -> None:
+    """Scenario 39."""
+    talk = Conversation()
+    talk.starts()
+    talk.becomes_ready(1, extend="3s")
+    talk.request("r1")
+    closes(talk)
+    talk.passes(1.0)
+
+    drained = talk.gateway_says(1, K.GATEWAY_CLOSING)
+    ready = talk.becomes_ready(2, extend="3s")
+    waited = talk.heartbeats_answered_for(7.0, generation=2)
+
+    assert only(drained, do.RequestStart)
+    assert sent(ready)[0] == "WORKER_PAUSE"
+    assert sent(waited, 2).count("WORKER_REQUEST_EXTEND_LEASE") >= 2
+    assert "WORKER_HEARTBEAT" in sent(waited, 2)
+
+
+def test_a_shutdown_in_a_drain_pauses_both_connections() -> None:
+    """Scenario 39, the other order."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.passes(1.0)
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+
+    closing = closes(talk)
+    ready = talk.becomes_ready(2)
+    talk.function_returns("r1")
+    talk.reply_acked("r1", generation=2)
+    for generation in (1, 2):
+        talk.happens(ev.SocketClosed(generation, 1000, ""))
+
+    assert sent(closing, 1) == ["WORKER_PAUSE"]
+    assert sent(ready, 2) == ["WORKER_PAUSE"]
+    assert talk.core.machine.state is S.CLOSED
+
+
+def test_an_idle_shutdown_gives_up_the_attempt_to_connect() -> None:
+    """Scenario 42."""
+    talk = Conversation()
+    talk.starts()
+
+    closing = closes(talk)
+
+    assert one(closing, do.AbortSocket).generation == 1
+    assert one(closing, do.Finished).error is None
+
+
+def test_a_shutdown_while_waiting_to_retry_ends_at_once() -> None:
+    """Scenario T, during back-off."""
+    talk = Conversation()
+    talk.starts()
+    talk.happens(ev.StartFailed(1, None, "refused"))
+
+    assert only(closes(talk), do.Finished)
+
+
+def test_replies_without_a_connection_are_flushed_and_no_connection_is_made_for_them() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+
+    closing = closes(talk)
+    flushed = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert one(closing, do.Flush).request_id == "r1"
+    assert not only(closing, do.RequestStart)
+    assert one(flushed, do.Finished).error is None
+
+
+def test_closing_twice_is_closing_once() -> None:
+    """Scenario 43."""
+    talk = Conversation().connected()
+    closes(talk)
+
+    assert closes(talk) == []
+
+
+def test_the_shutdown_timeout_ends_it_and_names_what_was_not_finished() -> None:
+    talk = Conversation(settings=CoreSettings(shutdown_timeout=5.0)).connected()
+    talk.request("r1")
+    closes(talk)
+
+    over = talk.heartbeats_answered_for(5.0)
+    talk.happens(ev.ExecutionFinished("r1", None))
+    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    assert "shutdown_timeout" in errors(over)
+    assert one(over, do.CancelExecution).request_id == "r1"
+    assert one(over, do.CloseSocket).reason == "WORKER_SHUTDOWN"
+    assert one(ended, do.Finished).error is None
+
+
+def test_a_second_request_stops_now_and_names_what_was_abandoned() -> None:
+    """Scenario T."""
+    talk = Conversation().connected()
+    talk.request("running")
+    talk.request("ready")
+    talk.function_returns("ready")
+    closes(talk)
+
+    aborted = talk.happens(ev.AbortRequested("second SIGTERM"))
+    assert one(aborted, do.CancelExecution).request_id == "running"
+    assert one(aborted, do.Flush).request_id == "ready"
+    talk.happens(ev.FlushSucceeded("ready"))
+    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    error = one(ended, do.Finished).error
+    assert isinstance(error, WorkAbandoned)
+    assert error.request_ids == ("running",)
+
+
+def test_a_forced_stop_waits_for_the_last_flush_only_so_long() -> None:
+    talk = Conversation().connected()
+    talk.request("ready")
+    talk.function_returns("ready")
+    talk.happens(ev.AbortRequested("test"))
+
+    waited = talk.heartbeats_answered_for(6.0)
+    ended = talk.happens(ev.SocketClosed(1, 1000, "")) + waited
+
+    error = one(ended, do.Finished).error
+    assert isinstance(error, WorkAbandoned)
+    assert error.request_ids == ("ready",)
+    assert "reply_undelivered" in errors(ended)
+
+
+def test_a_gateway_that_never_answers_the_close_is_left_after_two_seconds() -> None:
+    talk = Conversation().connected()
+    closes(talk)
+
+    ended = talk.passes(2.0)
+
+    assert one(ended, do.AbortSocket).generation == 1
+    assert only(ended, do.Finished)
+
+
+def test_a_lost_lease_does_not_hold_a_shutdown() -> None:
+    """Scenario 33."""
+    talk = Conversation(settings=CoreSettings(on_lease_lost="continue")).connected()
+    talk.request("r1")
+    closes(talk)
+    talk.passes(1.0)
+
+    lost = talk.lease_answer("r1", None)
+
+    assert one(lost, do.CloseSocket).reason == "WORKER_SHUTDOWN"
+
+
+def test_a_worker_waits_for_its_last_reply_to_be_acknowledged_and_flushes_it_else() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    closes(talk)
+    talk.passes(1.0)
+    talk.function_returns("r1")
+
+    waited = talk.heartbeats_answered_for(5.5)
+    flushed = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert one(waited, do.Flush).request_id == "r1"
+    assert one(flushed, do.CloseSocket).generation == 1
+
+
+def test_nothing_happens_after_the_end() -> None:
+    talk = Conversation().connected()
+    closes(talk)
+    talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    assert talk.happens(ev.ExecutionFinished("r1", None)) == []
+    assert talk.core.next_deadline() is None
+
+
+def test_the_end_is_told_as_expected() -> None:
+    talk = Conversation().connected()
+    closes(talk)
+
+    closed = talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    assert seen(closed) == ["websocket_close", "disconnected", "state_change"]
