@@ -1,0 +1,166 @@
+"""EmbeddedGateway: an Inngest server for one process, on loopback, speaking the real wire.
+
+``result = await gateway.invoke(function, event)`` drives a run to its end through API, WebSocket
+and worker. Several gateways, drains and faults are at hand for tests and for the demo.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import connect_pb2 as pb
+from .gateway_model import GatewaySettings
+from .gateway_store import GatewayStore
+from .http_server import MockHTTPServer
+from .ledger import Ledger
+from .run_driver import Event, FunctionInfo, RunDriver, RunResult
+from .websocket_server import MockWebSocketServer
+
+if TYPE_CHECKING:
+    import inngest
+
+_DEFAULT_RETRIES = 3
+
+
+class EmbeddedGateway:
+    """``async with EmbeddedGateway() as gateway``. Point clients at ``gateway.api_origin``."""
+
+    def __init__(
+        self,
+        *,
+        gateways: int = 1,
+        lease: float = 120.0,
+        heartbeat_interval: str = "10s",
+        extend_lease_interval: str = "30s",
+        status_interval: str = "0s",
+        drain_window: float = 25.0,
+        retry_delay: float = 0.0,
+        signing_keys: tuple[str, ...] = (),
+        record: bool = True,
+        port: int = 0,
+    ) -> None:
+        """Times in seconds. ``record`` False keeps no messages, for load."""
+        self.settings = GatewaySettings(
+            lease=lease,
+            heartbeat_interval=heartbeat_interval,
+            extend_lease_interval=extend_lease_interval,
+            status_interval=status_interval,
+            drain_window=drain_window,
+        )
+        self.store = GatewayStore(self.settings)
+        self.http = MockHTTPServer(store=self.store, signing_keys=signing_keys, port=port)
+        self.gateways: list[MockWebSocketServer] = []
+        self._first_gateways = gateways
+        self._record = record
+        self._events: dict[str, list[Event]] = {}
+        self._driver = RunDriver(
+            self.store.dispatch, self._find, self._event_for, retry_delay=retry_delay
+        )
+
+    @property
+    def api_origin(self) -> str:
+        return self.http.origin
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.store.model.ledger
+
+    @property
+    def sent_events(self) -> list[Event]:
+        return self.http.sent_events
+
+    async def start(self) -> None:
+        await self.http.start()
+        for _ in range(self._first_gateways):
+            await self.add_gateway()
+
+    async def stop(self) -> None:
+        self.store.close()
+        for gateway in self.gateways:
+            await gateway.stop()
+        await self.http.stop()
+
+    async def __aenter__(self) -> "EmbeddedGateway":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def add_gateway(self) -> MockWebSocketServer:
+        """Start one more gateway, which the API names from now on."""
+        name = f"gateway-{len(self.gateways)}"
+        gateway = MockWebSocketServer(name=name, store=self.store, record=self._record)
+        await gateway.start()
+        self.gateways.append(gateway)
+        self.http.add_gateway(name, gateway.url)
+        return gateway
+
+    async def drain(self, index: int | None = None) -> MockWebSocketServer:
+        """Drain a gateway, the newest unless told otherwise; a fresh one takes its place."""
+        drained = self.gateways[-1 if index is None else index]
+        self.http.remove_gateway(drained.name)
+        if not self.http.gateways:
+            await self.add_gateway()
+        self.store.drain(drained.name)
+        return drained
+
+    async def wait_for_worker(self, count: int = 1) -> None:
+        """Wait until ``count`` connections are ready for requests."""
+        await self.store.until(lambda _: len(self.store.ready_connections()) >= count)
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no request is under way."""
+        await self.store.until(lambda model: not model.requests)
+
+    async def invoke(
+        self,
+        function: "inngest.Function[Any] | str",
+        event: "Event | inngest.Event | None" = None,
+    ) -> RunResult:
+        """Run a function, given itself or as "app-function", to its end.
+
+        Raises LookupError when no connected worker has it.
+        """
+        slug = function if isinstance(function, str) else function.get_id()
+        return await self._driver.run(slug, _event(event))
+
+    def provide_event(self, name: str, data: dict[str, Any]) -> None:
+        """Answer the next ``step.wait_for_event`` for ``name``; without one it times out."""
+        self._events.setdefault(name, []).append({"name": name, "data": data, "id": "", "ts": 0})
+
+    def _event_for(self, opcode: dict[str, Any]) -> Event | None:
+        waiting = self._events.get(
+            str((opcode.get("opts") or {}).get("event") or opcode.get("name"))
+        )
+        return waiting.pop(0) if waiting else None
+
+    def _find(self, slug: str) -> FunctionInfo:
+        functions = {
+            info.slug: info
+            for connection in self.store.model.connections.values()
+            if connection.connect is not None
+            for app in connection.connect.apps
+            for info in _functions(app)
+        }
+        if slug not in functions:
+            known = ", ".join(sorted(functions)) or "none"
+            raise LookupError(f"no connected worker has the function {slug!r}; there are: {known}")
+        return functions[slug]
+
+
+def _functions(app: pb.AppConfiguration) -> list[FunctionInfo]:
+    found = []
+    for config in json.loads(app.functions):
+        steps = config.get("steps") or {}
+        step: dict[str, Any] = next(iter(steps.values()), {})
+        retries = (step.get("retries") or {}).get("attempts", _DEFAULT_RETRIES)
+        found.append(FunctionInfo(app.app_name, config["id"], int(retries)))
+    return found
+
+
+def _event(event: Any) -> Event:
+    if event is None:
+        event = {}
+    elif not isinstance(event, dict):
+        event = {"name": event.name, "data": dict(event.data), "id": event.id, "ts": event.ts}
+    return {"name": "test/invoked", "data": {}, "id": "", "ts": 0, **event}

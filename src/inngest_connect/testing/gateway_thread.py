@@ -1,0 +1,63 @@
+"""GatewayThread: an EmbeddedGateway on a thread of its own, for programs that block their loop."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from .embedded_gateway import EmbeddedGateway
+
+Result = TypeVar("Result")
+
+
+class GatewayThread:
+    """``with GatewayThread(lease=2.0) as thread: thread.call(lambda g: g.invoke("app-fn"))``."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._ready: concurrent.futures.Future[EmbeddedGateway] = concurrent.futures.Future()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="embedded-gateway", daemon=True)
+
+    @property
+    def gateway(self) -> EmbeddedGateway:
+        return self._ready.result()
+
+    @property
+    def api_origin(self) -> str:
+        return self.gateway.api_origin
+
+    def call(
+        self, work: Callable[[EmbeddedGateway], Awaitable[Result]]
+    ) -> "concurrent.futures.Future[Result]":
+        """Run ``work`` on the gateway's loop."""
+
+        async def run() -> Result:
+            return await work(self.gateway)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def __enter__(self) -> "GatewayThread":
+        self._thread.start()
+        self._ready.result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        try:
+            async with EmbeddedGateway(**self._options) as gateway:
+                self._ready.set_result(gateway)
+                await self._stop.wait()
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            raise

@@ -1,0 +1,363 @@
+"""MockWebSocketServer: a real WebSocket server on loopback that speaks the Connect protocol.
+
+Scripted: the test sends each message. Automatic (with a ``GatewayStore``): it behaves like the real
+gateway. Every ``send_`` method writes to the newest connection unless another one is named.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import picows
+
+from ..protocol import SUBPROTOCOL
+from ..protocol import connect_pb2 as pb
+from .gateway_model import encode
+from .gateway_store import GatewayStore
+
+K = pb.GatewayMessageType
+_SILENT = logging.getLogger("inngest_connect.testing.picows")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+_MAX_FRAME_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """One message from a worker. ``kind`` is -1 when it could not be decoded."""
+
+    connection: "MockConnection"
+    kind: int
+    payload: bytes
+    data: bytes
+
+    @property
+    def kind_name(self) -> str:
+        return K.Name(pb.GatewayMessageType.ValueType(self.kind)) if self.kind >= 0 else "malformed"
+
+
+class MockConnection(picows.WSListener):
+    """One accepted WebSocket."""
+
+    def __init__(self, server: "MockWebSocketServer") -> None:
+        self._server = server
+        self._transport: picows.WSTransport | None = None
+        self._fragments: list[bytes] = []
+        self.number = 0
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.closed = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self.closed.is_set()
+
+    def send_bytes(self, data: bytes) -> None:
+        if self._transport is not None and not self._server.silent:
+            delay = self._server.latency
+            if delay:
+                asyncio.get_running_loop().call_later(delay, self._write, data)
+            else:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.send(picows.WSMsgType.BINARY, data)
+
+    def send_text(self, text: str) -> None:
+        if self._transport is not None:
+            self._transport.send(picows.WSMsgType.TEXT, text.encode())
+
+    def send_fragments(self, *parts: bytes) -> None:
+        """One message in several frames."""
+        assert self._transport is not None
+        for index, part in enumerate(parts):
+            kind = picows.WSMsgType.BINARY if index == 0 else picows.WSMsgType.CONTINUATION
+            self._transport.send(kind, part, fin=index == len(parts) - 1)
+
+    def send_invalid_frame(self) -> None:
+        """A frame with reserved bits set, which RFC 6455 section 5.2 forbids."""
+        assert self._transport is not None
+        self._transport.send(picows.WSMsgType.BINARY, b"x", rsv1=True)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame; the worker ends the connection."""
+        if self._transport is not None and not self.closed.is_set():
+            self._transport.send_close(picows.WSCloseCode(code), reason.encode())
+
+    def drop(self) -> None:
+        """End the connection without a close frame."""
+        if self._transport is not None:
+            self._transport.disconnect(False)
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        self._transport = transport
+        self._server._accepted(self)
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type == picows.WSMsgType.CLOSE:
+            payload = frame.get_payload_as_bytes()
+            self.close_code = int.from_bytes(payload[:2]) if len(payload) >= 2 else 1005
+            self.close_reason = payload[2:].decode(errors="replace")
+            if not transport.is_close_frame_sent:
+                transport.send_close(picows.WSCloseCode.OK)
+            transport.disconnect()
+        elif frame.msg_type in (picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
+            self._fragments.append(frame.get_payload_as_bytes())
+            if frame.fin:
+                data, self._fragments = b"".join(self._fragments), []
+                self._server._message(self, data)
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        self.closed.set()
+        self._server._disconnected(self)
+
+
+class MockWebSocketServer:
+    """``async with MockWebSocketServer() as server: server.url``."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "gateway-0",
+        store: GatewayStore | None = None,
+        greet: bool = False,
+        subprotocol: str | None = SUBPROTOCOL,
+        record: bool = True,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        """With ``store`` the server is automatic; with ``greet`` it says HELLO by itself.
+
+        ``record`` False keeps no messages, for load.
+        """
+        self.name = name
+        self.connections: list[MockConnection] = []
+        self.latency = 0.0
+        self.silent = False
+        self.refuse_upgrades: int | None = None
+        """An HTTP status to answer upgrades with, None to accept them."""
+        self._store = store
+        self._greet = greet
+        self._subprotocol = subprotocol
+        self._record = record
+        self._host, self._port = host, port
+        self._server: asyncio.Server | None = None
+        self._received: list[ReceivedMessage] = []
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self._host}:{self._port}/v0/connect"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        self._server = await picows.ws_create_server(
+            self._listener,
+            self._host,
+            self._port,
+            max_frame_size=_MAX_FRAME_BYTES,
+            logger_name=_SILENT,
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Drop all connections and stop to listen."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.drop()
+        for connection in self.connections:
+            if connection.is_open:
+                await connection.closed.wait()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def __aenter__(self) -> "MockWebSocketServer":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def _listener(self, request: picows.WSUpgradeRequest) -> Any:
+        if self.refuse_upgrades is not None:
+            response = picows.WSUpgradeResponse.create_error_response(self.refuse_upgrades)
+            return picows.WSUpgradeResponseWithListener(response, None)
+        offered = request.headers.get("Sec-WebSocket-Protocol", "")
+        headers = {}
+        if self._subprotocol is not None and SUBPROTOCOL in offered:
+            headers["Sec-WebSocket-Protocol"] = self._subprotocol
+        response = picows.WSUpgradeResponse.create_101_response(extra_headers=headers)
+        return picows.WSUpgradeResponseWithListener(response, MockConnection(self))
+
+    # --- called by connections ---------------------------------------------------------------
+
+    def _accepted(self, connection: MockConnection) -> None:
+        self.connections.append(connection)
+        if self._store is not None:
+            connection.number = self._store.add(connection, self.name)
+        elif self._greet:
+            connection.send_bytes(b"")
+        self._changed()
+
+    def _message(self, connection: MockConnection, data: bytes) -> None:
+        if self._record:
+            try:
+                message = pb.ConnectMessage.FromString(data)
+                received = ReceivedMessage(connection, message.kind, message.payload, data)
+            except Exception:  # noqa: BLE001 - whatever a worker sends is recorded
+                received = ReceivedMessage(connection, -1, b"", data)
+            self._received.append(received)
+        if self._store is not None and not self.silent:
+            self._store.received(connection.number, data)
+        self._changed()
+
+    def _disconnected(self, connection: MockConnection) -> None:
+        if self._store is not None:
+            self._store.remove(connection.number)
+        self._changed()
+
+    def _changed(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> MockConnection:
+        """The newest connection that is open."""
+        for connection in reversed(self.connections):
+            if connection.is_open:
+                return connection
+        raise AssertionError(f"{self.name} has no open connection")
+
+    def _send(
+        self,
+        kind: pb.GatewayMessageType,
+        payload: bytes,
+        connection: MockConnection | None,
+    ) -> None:
+        (connection or self.connection).send_bytes(encode(kind, payload))
+
+    def send_gateway_hello(self, *, connection: MockConnection | None = None) -> None:
+        self._send(K.GATEWAY_HELLO, b"", connection)
+
+    def send_connection_ready(
+        self,
+        *,
+        heartbeat_interval: str = "10s",
+        extend_lease_interval: str = "30s",
+        status_interval: str = "0s",
+        connection: MockConnection | None = None,
+    ) -> None:
+        data = pb.GatewayConnectionReadyData(
+            heartbeat_interval=heartbeat_interval,
+            extend_lease_interval=extend_lease_interval,
+            status_interval=status_interval,
+        )
+        self._send(K.GATEWAY_CONNECTION_READY, data.SerializeToString(), connection)
+
+    def send_executor_request(
+        self,
+        request: pb.GatewayExecutorRequestData,
+        *,
+        connection: MockConnection | None = None,
+    ) -> None:
+        self._send(K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString(), connection)
+
+    def send_draining_message(self, *, connection: MockConnection | None = None) -> None:
+        self._send(K.GATEWAY_CLOSING, b"", connection)
+
+    def send_heartbeat(self, *, connection: MockConnection | None = None) -> None:
+        self._send(K.GATEWAY_HEARTBEAT, b"", connection)
+
+    def send_reply_ack(self, request_id: str, *, connection: MockConnection | None = None) -> None:
+        data = pb.WorkerReplyAckData(request_id=request_id)
+        self._send(K.WORKER_REPLY_ACK, data.SerializeToString(), connection)
+
+    def send_lease_ack(
+        self,
+        request_id: str,
+        new_lease_id: str | None,
+        *,
+        connection: MockConnection | None = None,
+    ) -> None:
+        """None refuses the extension."""
+        data = pb.WorkerRequestExtendLeaseAckData(request_id=request_id, new_lease_id=new_lease_id)
+        self._send(K.WORKER_REQUEST_EXTEND_LEASE_ACK, data.SerializeToString(), connection)
+
+    def send_sync_failed(
+        self, code: str, message: str, *, connection: MockConnection | None = None
+    ) -> None:
+        data = pb.SystemError(code=code, message=message)
+        self._send(K.SYNC_FAILED, data.SerializeToString(), connection)
+
+    def send_raw(self, data: bytes, *, connection: MockConnection | None = None) -> None:
+        (connection or self.connection).send_bytes(data)
+
+    def send_text(self, text: str, *, connection: MockConnection | None = None) -> None:
+        (connection or self.connection).send_text(text)
+
+    def close_connection(
+        self, code: int, reason: str = "", *, connection: MockConnection | None = None
+    ) -> None:
+        (connection or self.connection).close(code, reason)
+
+    # --- faults ------------------------------------------------------------------------------
+
+    def simulate_latency(self, ms: float) -> None:
+        """Delay everything that is sent from now on; 0 ends it."""
+        self.latency = ms / 1000
+
+    def simulate_connection_drop(self, *, connection: MockConnection | None = None) -> None:
+        """End a connection without a close frame."""
+        (connection or self.connection).drop()
+
+    def simulate_slow_response(self, ms: float = 1000) -> None:
+        """The same as latency, under SPEC's name."""
+        self.simulate_latency(ms)
+
+    def stop_answering(self) -> None:
+        """Keep connections open and say nothing more: a half-open peer."""
+        self.silent = True
+
+    # --- what was received -------------------------------------------------------------------
+
+    def get_received_messages(self, kind: int | None = None) -> list[ReceivedMessage]:
+        return [m for m in self._received if kind is None or m.kind == kind]
+
+    def assert_message_received(self, kind: int) -> ReceivedMessage:
+        """Return the first message of ``kind``; AssertionError names what came instead."""
+        messages = self.get_received_messages(kind)
+        got = ", ".join(m.kind_name for m in self._received) or "nothing"
+        name = K.Name(pb.GatewayMessageType.ValueType(kind))
+        assert messages, f"{self.name} did not receive {name}; it received {got}"
+        return messages[0]
+
+    async def wait_for_message(
+        self, kind: int, count: int = 1, timeout: float = 10.0
+    ) -> ReceivedMessage:
+        """Wait until ``count`` messages of ``kind`` have come; returns the last of them."""
+        await self.until(lambda: len(self.get_received_messages(kind)) >= count, timeout)
+        return self.get_received_messages(kind)[count - 1]
+
+    async def wait_for_connection(self, count: int = 1, timeout: float = 10.0) -> MockConnection:
+        """Wait until ``count`` connections were accepted; returns the last of them."""
+        await self.until(lambda: len(self.connections) >= count, timeout)
+        return self.connections[count - 1]
+
+    async def until(self, condition: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Wait for a change after which ``condition`` holds; raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            while not condition():
+                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiters.append(waiter)
+                await waiter
