@@ -1,0 +1,18 @@
+"""The command line: ``inngest-connect``."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point. Says which extra is missing instead of showing a traceback."""
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "inngest_connect":
+            raise
+        sys.stderr.write(
+            f"inngest-connect: the command line needs {error.name!r}, which is not installed.\n"
+            'Install it with: pip install "inngest-connect[cli]"\n'
+        )
+        sys.exit(2)
+    app()
