@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-lowest proto format clean
+  test-performance test-lowest proto docs format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -77,6 +77,9 @@ proto:
 	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.62.3' 'setuptools<80'
 	cd src && ../$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 	  inngest_connect/protocol/connect.proto
+
+docs: $(INSTALLED)
+	$(BIN)/python scripts/state_machine_docs.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
