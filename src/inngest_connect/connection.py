@@ -24,7 +24,7 @@ from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
-from .execution.loop_executor import LoopExecutor
+from .execution.loop_executor import LOOP_GONE, LoopExecutor
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
 from .observability.redaction import Redactor
@@ -187,7 +187,7 @@ class WebSocketWorkerConnection:
         self._post(ev.AbortRequested(reason))
 
     def _caller_loop_gone(self) -> None:
-        self._abort("the event loop that start() ran on is closed, so no function can run")
+        self._abort(LOOP_GONE)
 
     def _post(self, event: ev.Event) -> None:
         if self._orchestrator is not None:

@@ -243,7 +243,8 @@ class Orchestrator:
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
-        self.handle(ev.Tick())
+        gone = self._executor.gone()
+        self.handle(ev.Tick() if gone is None else ev.AbortRequested(gone))
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:

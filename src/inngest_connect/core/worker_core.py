@@ -297,6 +297,7 @@ class WorkerCore:
             self._transition(E.ERROR_OCCURRED, now)
             delay = connections.handshake_closed(code, reason, self._out)
             cause = f"{code} {reason}".strip()
+            self._error("connection_failed", f"no connection through this gateway: {cause}")
             self._attempt_failed(delay, cause, now)
             return
         was_current = generation is connections.current

@@ -25,6 +25,10 @@ class Executor(Protocol):
         """Stop it if that is possible. A function in a thread runs to its end."""
         ...
 
+    def gone(self) -> str | None:
+        """Why functions can no longer run, None while they can."""
+        ...
+
     def stop(self) -> None:
         """Cancel everything that still runs; nothing more is reported or awaited."""
         ...

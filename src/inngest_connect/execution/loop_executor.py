@@ -16,6 +16,8 @@ from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
 from .executor import Report, RunRequest
 
+LOOP_GONE = "the event loop that start() ran on is closed, so no function can run"
+
 Work = pb.GatewayExecutorRequestData | str
 """A request to run, or the id of one to cancel."""
 
@@ -43,6 +45,9 @@ class LoopExecutor:
 
     def cancel(self, request_id: str) -> None:
         self._work.put(request_id)
+
+    def gone(self) -> str | None:
+        return LOOP_GONE if self._loop.is_closed() else None
 
     def stop(self) -> None:
         for request_id in list(self._tasks):

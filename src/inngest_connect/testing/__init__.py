@@ -8,7 +8,7 @@ from .fault_proxy import FaultProxy
 from .gateway_model import GatewayModel, GatewaySettings
 from .gateway_store import DispatchFailed, GatewayStore
 from .gateway_thread import GatewayThread
-from .http_server import MockHTTPServer, ReceivedRequest
+from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
 from .ledger import Ledger, RequestRecord
 from .run_driver import RunResult
 from .websocket_server import MockConnection, MockWebSocketServer, ReceivedMessage
@@ -17,6 +17,7 @@ __all__ = [
     "DispatchFailed",
     "EmbeddedGateway",
     "FaultProxy",
+    "GatewayAddress",
     "GatewayModel",
     "GatewaySettings",
     "GatewayStore",

@@ -89,6 +89,10 @@ class MockHTTPServer:
     def origin(self) -> str:
         return f"http://{self._host}:{self._port}"
 
+    @property
+    def port(self) -> int:
+        return self._port
+
     def add_gateway(self, group: str, url: str) -> None:
         """Let the start endpoint name this gateway."""
         self.gateways.append(GatewayAddress(group, url))

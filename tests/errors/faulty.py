@@ -1,0 +1,55 @@
+"""A gateway and an API behind fault proxies, and a worker that goes through both."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from inngest_connect import FixedRetry, Timing, WebSocketWorkerConnection, connect
+from inngest_connect.testing import EmbeddedGateway, FaultProxy, GatewayAddress
+from tests.integration.demo_apps import App, make_app
+
+QUICK = Timing(
+    start_timeout=1.0,
+    open_timeout=0.5,
+    hello_timeout=0.5,
+    ready_timeout=0.5,
+    reply_ack_timeout=0.3,
+    drain_ack_timeout=0.3,
+    pause_delay=0.05,
+    close_timeout=0.3,
+    final_flush_timeout=0.5,
+)
+
+
+@dataclass
+class Faulty:
+    gateway: EmbeddedGateway
+    api: FaultProxy
+    socket: FaultProxy
+    app: App
+
+    def worker(self, **options: Any) -> WebSocketWorkerConnection:
+        defaults: dict[str, Any] = {
+            "timing": QUICK,
+            "retry": FixedRetry(0.05),
+            "shutdown_signals": [],
+        }
+        return connect([self.app.pair], **{**defaults, **options})
+
+
+@contextlib.asynccontextmanager
+async def faulty(**options: Any) -> AsyncIterator[Faulty]:
+    """The intervals are short, so that what takes seconds in production takes tenths here."""
+    intervals = {"heartbeat_interval": "100ms", "extend_lease_interval": "100ms", "lease": 2.0}
+    app_options = options.pop("app_options", {})
+    async with EmbeddedGateway(**{**intervals, **options}) as gateway:
+        address = gateway.gateways[0]
+        async with (
+            FaultProxy("127.0.0.1", gateway.http.port) as api,
+            FaultProxy("127.0.0.1", address.port) as socket,
+        ):
+            url = f"ws://127.0.0.1:{socket.port}/v0/connect"
+            gateway.http.gateways = [GatewayAddress(address.name, url)]
+            app = make_app(f"http://127.0.0.1:{api.port}", **app_options)
+            yield Faulty(gateway, api, socket, app)

@@ -1,0 +1,381 @@
+"""Issue 3, row by row, on real sockets through fault proxies. Each test names the row it proves."""
+
+import asyncio
+
+import pytest
+
+from inngest_connect import (
+    AuthenticationError,
+    ConnectionState,
+    ErrorOccurred,
+    FixedRetry,
+    Reconnecting,
+    StartupTimeout,
+)
+from inngest_connect.protocol import FLUSH_PATH, START_PATH
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import EmbeddedGateway
+from tests.errors.faulty import QUICK, faulty
+from tests.integration.demo_apps import make_app
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.errors
+
+KEY, OTHER_KEY = ("signkey-test-" + pair * 32 for pair in ("ab", "cd"))
+
+
+async def test_a_worker_that_starts_while_the_api_is_away_connects_when_it_is_back() -> None:
+    """Row: API or gateway away, for any time; row: start() while the API is down. Scenario B."""
+    async with faulty() as it:
+        await it.api.refuse()
+        failures: list[Reconnecting] = []
+        errors: list[ErrorOccurred] = []
+        enough = asyncio.Event()
+
+        def failed(event: Reconnecting) -> None:
+            failures.append(event)
+            if len(failures) == 8:
+                enough.set()
+
+        worker = it.worker(on={"reconnecting": failed, "error": errors.append})
+        started = asyncio.create_task(worker.start())
+        await enough.wait()
+        state_during = worker.state
+        await it.api.restore()
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        result = await it.gateway.invoke("app-echo")
+        await worker.close(wait=True)
+        await started
+
+    assert state_during is ConnectionState.CONNECTING
+    assert result.status == "completed"
+    assert {e.kind for e in errors} == {"start_failed"}
+    assert f":{it.api.port}" in errors[0].message
+
+
+async def test_a_worker_outlives_an_outage_of_both_api_and_gateway() -> None:
+    """Row: API or gateway away. The official worker ends after five attempts."""
+    async with faulty() as it, it.worker() as worker:
+        tries = 0
+        enough = asyncio.Event()
+
+        def failed(_: Reconnecting) -> None:
+            nonlocal tries
+            tries += 1
+            if tries >= 10:
+                enough.set()
+
+        worker.add_event_listener("reconnecting", failed)
+        await it.api.refuse()
+        await it.socket.refuse()
+        it.socket.reset()
+        await enough.wait()
+        await it.api.restore()
+        await it.socket.restore()
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        result = await it.gateway.invoke("app-echo")
+
+    assert result.status == "completed"
+
+
+async def test_the_fallback_key_is_used_when_the_first_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Row: 401 or 403 at /start. Scenario 3."""
+    monkeypatch.setenv("INNGEST_SIGNING_KEY_FALLBACK", OTHER_KEY)
+    production = {"is_production": True, "signing_key": KEY}
+    async with faulty(signing_keys=(OTHER_KEY,), app_options=production) as it, it.worker():
+        result = await it.gateway.invoke("app-echo")
+        starts = it.gateway.http.get_request_history(START_PATH)
+
+    assert result.status == "completed"
+    assert [call.answered for call in starts] == [401, 200]
+
+
+async def test_start_raises_when_no_key_is_accepted() -> None:
+    """Row: 401 or 403 at /start, on the first connection. Scenario 4."""
+    production = {"is_production": True, "signing_key": KEY, "env": "staging"}
+    async with faulty(signing_keys=(OTHER_KEY,), app_options=production) as it:
+        worker = it.worker()
+        with pytest.raises(AuthenticationError) as caught:
+            await worker.start()
+
+    assert "***abab" in str(caught.value)
+    assert "staging" in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def test_keys_may_be_rotated_while_it_runs() -> None:
+    """Row: 401 or 403 at /start, later. Scenario: authentication key rotation."""
+    async with faulty() as it, it.worker() as worker:
+        it.gateway.http.simulate_auth_failure(times=6)
+        it.socket.reset()
+        await it.gateway.http.wait_for_request(START_PATH, count=8)
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        result = await it.gateway.invoke("app-echo")
+
+    assert result.status == "completed"
+
+
+async def test_rate_limiting_is_waited_out_and_told() -> None:
+    """Row: 429. Scenario 5."""
+    async with faulty() as it:
+        it.gateway.http.simulate_rate_limiting(times=1, retry_after=1)
+        errors: list[ErrorOccurred] = []
+        delays: list[float] = []
+        listeners = {"error": errors.append, "reconnecting": lambda e: delays.append(e.delay)}
+        async with it.worker(on=listeners):
+            pass
+
+    assert [e.kind for e in errors] == ["rate_limited"]
+    assert delays == [1.0]
+
+
+async def test_a_gateway_that_refuses_is_excluded() -> None:
+    """Row: the gateway refuses, times out, or dies in the handshake."""
+    async with faulty() as it:
+        await it.socket.refuse()
+        refused = it.gateway.http.gateways[0].group
+        other = await it.gateway.add_gateway()
+        worker = it.worker()
+        async with worker:
+            pass
+        starts = [r.start_request() for r in it.gateway.http.get_request_history(START_PATH)]
+
+    asked = [list(start.exclude_gateways) for start in starts]
+    assert asked in ([[], [refused]], [[]])
+    assert other.connections
+
+
+async def test_a_handshake_that_stalls_is_given_up_and_tried_again() -> None:
+    """Row: SYNC_FAILED, or a handshake that stalls. Scenario 6."""
+    async with faulty() as it:
+        it.socket.black_hole()
+        errors: list[ErrorOccurred] = []
+        stalled = asyncio.Event()
+
+        def note(event: ErrorOccurred) -> None:
+            errors.append(event)
+            stalled.set()
+
+        worker = it.worker(on={"error": note})
+        started = asyncio.create_task(worker.start())
+        await stalled.wait()
+        await it.socket.restore()
+        it.socket.reset()
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        await worker.close(wait=True)
+        await started
+
+    assert errors[0].kind in ("connection_failed", "gateway_silent")
+
+
+async def test_a_function_goes_on_while_its_socket_dies_and_its_reply_arrives() -> None:
+    """Row: socket dies with functions in flight. Scenarios 13 and 34."""
+    async with faulty() as it, it.worker() as worker:
+        running = asyncio.create_task(it.gateway.invoke("app-wait"))
+        await it.app.seen.started.wait()
+        (record,) = it.gateway.ledger.records.values()
+        first = worker.connection_id
+        it.socket.reset()
+        await it.gateway.store.until(lambda model: not model.connections)
+        await it.gateway.wait_for_worker()
+        extensions = record.extensions
+        await it.gateway.store.until(lambda _: record.extensions >= extensions + 3)
+        it.app.seen.release.set()
+        result = await running
+
+    assert result.output == "released"
+    assert it.app.seen.calls["wait"] == 1
+    assert worker.connection_id != first
+    assert it.gateway.ledger.lost == it.gateway.ledger.duplicates == 0
+
+
+async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
+    """Row: socket dies with functions in flight; the socket does not come back. Scenario 47."""
+    async with faulty() as it, it.worker():
+        running = asyncio.create_task(it.gateway.invoke("app-wait"))
+        await it.app.seen.started.wait()
+        await it.socket.refuse()
+        it.socket.reset()
+        await it.gateway.store.until(lambda model: not model.connections)
+        it.app.seen.release.set()
+        result = await running
+
+    assert result.output == "released"
+    assert it.gateway.ledger.flushed == 1
+    assert it.app.seen.calls["wait"] == 1
+
+
+async def test_a_vanished_peer_is_noticed_by_its_silence() -> None:
+    """Row: half-open socket; row: nothing received for three intervals. Scenario E."""
+    async with faulty() as it, it.worker() as worker:
+        running = asyncio.create_task(it.gateway.invoke("app-wait"))
+        await it.app.seen.started.wait()
+        errors: list[ErrorOccurred] = []
+        worker.add_event_listener("error", errors.append)
+        lost = asyncio.Event()
+        worker.add_event_listener("disconnected", lambda _: lost.set())
+        it.socket.black_hole()
+        await lost.wait()
+        it.socket.reset()
+        await it.socket.restore()
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        it.app.seen.release.set()
+        result = await running
+
+    assert result.output == "released"
+    assert errors[0].kind == "gateway_silent"
+    assert "silent" in errors[0].message
+
+
+async def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
+    """Row: reply not acknowledged in time. Scenario A. The official worker tries once."""
+    async with faulty() as it:
+        it.gateway.http.simulate_server_error(times=2, endpoint=FLUSH_PATH)
+        async with it.worker():
+            running = asyncio.create_task(it.gateway.invoke("app-wait"))
+            await it.app.seen.started.wait()
+            await it.socket.refuse()
+            it.socket.reset()
+            await it.gateway.store.until(lambda model: not model.connections)
+            it.app.seen.release.set()
+            result = await running
+        calls = it.gateway.http.get_request_history(FLUSH_PATH)
+
+    assert result.output == "released"
+    assert [call.answered for call in calls] == [500, 500, 200]
+
+
+async def test_a_lost_lease_cancels_the_function() -> None:
+    """Row: lease extension refused. Scenarios 31 and 33."""
+    async with faulty() as it:
+        lost = asyncio.Event()
+        async with it.worker(on={"lease_lost": lambda _: lost.set()}) as worker:
+            running = asyncio.create_task(it.gateway.invoke("app-wait"))
+            await it.app.seen.started.wait()
+            # The server has forgotten the request: the next extension is refused.
+            (request_id,) = it.gateway.store.model.requests
+            del it.gateway.store.model.requests[request_id]
+            await lost.wait()
+            await it.app.seen.cancelled.wait()
+            await worker.close(wait=True)
+        running.cancel()
+
+    assert it.gateway.ledger.records[request_id].replies == 0
+
+
+async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
+    """Row: drain and shutdown together, in both orders. Scenario 39."""
+    for drain_first in (True, False):
+        async with EmbeddedGateway(
+            lease=1.0, extend_lease_interval="100ms", heartbeat_interval="100ms"
+        ) as gateway:
+            app = make_app(gateway)
+            from inngest_connect import connect
+
+            async with connect([app.pair], timing=QUICK, shutdown_signals=[]) as worker:
+                running = asyncio.create_task(gateway.invoke("app-wait"))
+                await app.seen.started.wait()
+                (record,) = gateway.ledger.records.values()
+                if drain_first:
+                    await gateway.drain()
+                    await worker.close()
+                else:
+                    await worker.close()
+                    await gateway.gateways[0].wait_for_message(K.WORKER_PAUSE)
+                    await gateway.drain()
+                await gateway.gateways[1].wait_for_message(K.WORKER_PAUSE)
+                extensions = record.extensions
+                await gateway.store.until(lambda _, n=extensions: record.extensions > n + 3)
+                await gateway.gateways[1].wait_for_message(K.WORKER_HEARTBEAT, count=2)
+                app.seen.release.set()
+                result = await running
+            second = gateway.gateways[1].get_received_messages()
+
+        assert result.output == "released"
+        assert [m.kind for m in second[:2]] == [K.WORKER_CONNECT, K.WORKER_PAUSE]
+        assert K.WORKER_READY not in [m.kind for m in second]
+        assert worker.state is ConnectionState.CLOSED
+        assert all(c.closed.is_set() for g in gateway.gateways for c in g.connections)
+        assert gateway.ledger.lost == gateway.ledger.duplicates == 0
+
+
+async def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused() -> None:
+    """Row: connection lost while shutting down. Scenario 40."""
+    async with faulty() as it, it.worker() as worker:
+        running = asyncio.create_task(it.gateway.invoke("app-wait"))
+        await it.app.seen.started.wait()
+        await worker.close()
+        server = it.gateway.gateways[0]
+        await server.wait_for_message(K.WORKER_PAUSE)
+        it.socket.reset()
+        await server.wait_for_message(K.WORKER_PAUSE, count=2)
+        it.app.seen.release.set()
+        result = await running
+        await worker.closed()
+
+    kinds = [m.kind for m in server.get_received_messages() if m.connection is not None]
+    assert result.output == "released"
+    assert kinds.count(K.WORKER_READY) == 1
+    assert it.app.seen.calls["wait"] == 1
+
+
+async def test_a_shutdown_waits_no_longer_than_it_may() -> None:
+    """Row: close(), with shutdown_timeout."""
+    errors: list[ErrorOccurred] = []
+    async with faulty() as it:
+        options = {"shutdown_timeout": 0.3, "on": {"error": errors.append}}
+        async with it.worker(**options) as worker:
+            running = asyncio.create_task(it.gateway.invoke("app-wait"))
+            await it.app.seen.started.wait()
+            await worker.close(wait=True)
+        running.cancel()
+        (request_id,) = it.gateway.ledger.records
+
+    reported = [e for e in errors if e.kind == "shutdown_timeout"]
+    assert request_id in reported[0].message
+    assert it.app.seen.cancelled.is_set()
+
+
+async def test_start_gives_up_when_it_is_told_to() -> None:
+    """Row: start() while the API is down, with startup_timeout."""
+    async with faulty() as it:
+        await it.api.refuse()
+        worker = it.worker(startup_timeout=0.3)
+        with pytest.raises(StartupTimeout, match=str(it.api.port)):
+            await worker.start()
+
+
+async def test_the_branch_environment_goes_to_start_and_to_flush() -> None:
+    """Row: two apps, branch environments."""
+    async with faulty(app_options={"env": "feature-7"}) as it, it.worker():
+        running = asyncio.create_task(it.gateway.invoke("app-wait"))
+        await it.app.seen.started.wait()
+        await it.socket.refuse()
+        it.socket.reset()
+        await it.gateway.store.until(lambda model: not model.connections)
+        it.app.seen.release.set()
+        await running
+        history = it.gateway.http.get_request_history()
+
+    assert {r.path for r in history} == {START_PATH, FLUSH_PATH}
+    assert {r.headers.get("x-inngest-env") for r in history} == {"feature-7"}
+
+
+async def test_a_user_retry_strategy_is_asked() -> None:
+    """Row: API or gateway away, through a RetryStrategy the user can replace."""
+    asked: list[int] = []
+
+    class Mine(FixedRetry):
+        def delay(self, failures: int, random: object) -> float:
+            asked.append(failures)
+            return 0.01
+
+    async with faulty() as it:
+        it.gateway.http.simulate_server_error(times=3)
+        async with it.worker(retry=Mine(0)):
+            pass
+
+    assert asked == [1, 2, 3]

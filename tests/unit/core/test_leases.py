@@ -1,0 +1,116 @@
+"""LeaseTable."""
+
+import pytest
+
+from inngest_connect.core.leases import LeaseTable
+
+pytestmark = pytest.mark.unit
+FIRST, SECOND, THIRD = (f"01ARZ3NDEKTSV4RRFFQ69G5F{tail}" for tail in ("AA", "BB", "CC"))
+
+
+def table_with(*request_ids: str, interval: float = 30.0) -> LeaseTable:
+    table = LeaseTable(interval)
+    for request_id in request_ids:
+        table.grant(request_id, FIRST, 0.0)
+    return table
+
+
+def test_an_extension_is_due_one_interval_after_the_grant() -> None:
+    """Scenario 29."""
+    table = table_with("r")
+
+    assert table.next_deadline() == 30.0
+    assert table.take_due(29.9, 10) == []
+    assert [lease.lease_id for lease in table.take_due(30.0, 10)] == [FIRST]
+
+
+def test_an_unanswered_extension_is_repeated_with_the_same_id() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+
+    again = table.take_due(35.0, 10)
+
+    assert [lease.lease_id for lease in again] == [FIRST]
+
+
+def test_there_is_one_outstanding_extension_per_request() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+
+    assert table.take_due(34.9, 10) == []
+
+
+def test_an_answer_rotates_the_id_and_schedules_the_next() -> None:
+    """Scenario 30."""
+    table = table_with("r")
+    table.take_due(30.0, 10)
+
+    assert table.extended("r", SECOND, 31.0)
+    assert table.next_deadline() == 61.0
+    assert table.take_due(61.0, 10)[0].lease_id == SECOND
+
+
+def test_a_late_answer_cannot_regress_the_id() -> None:
+    table = table_with("r")
+    table.extended("r", THIRD, 1.0)
+
+    table.extended("r", SECOND, 2.0)
+
+    lease = table.get("r")
+    assert lease is not None
+    assert lease.lease_id == THIRD
+
+
+def test_a_released_lease_is_not_resurrected_by_an_answer() -> None:
+    """Scenario 32."""
+    table = table_with("r")
+
+    assert table.release("r")
+    assert not table.release("r")
+    assert not table.extended("r", SECOND, 1.0)
+    assert len(table) == 0
+    assert table.next_deadline() is None
+
+
+def test_a_new_connection_repeats_what_was_outstanding_at_once() -> None:
+    """Scenario 34."""
+    table = table_with("asked", "idle")
+    table.take_due(30.0, 1)
+
+    table.connection_changed(31.0)
+
+    assert {lease.request_id for lease in table.take_due(31.0, 10)} == {"asked", "idle"}
+
+
+def test_a_shorter_interval_brings_extensions_forward_and_a_longer_one_does_not_delay_them() -> None:
+    """Scenario K."""
+    table = table_with("r")
+
+    table.set_interval(5.0, 0.0)
+    shortened = table.next_deadline()
+    table.set_interval(40.0, 0.0)
+
+    assert (shortened, table.next_deadline()) == (5.0, 5.0)
+
+
+def test_at_most_so_many_are_taken_at_a_time() -> None:
+    table = table_with(*(f"r{n}" for n in range(10_000)))
+
+    first = table.take_due(30.0, 200)
+    rest = table.take_due(30.0, 10_000)
+
+    assert len(first) == 200
+    assert len(rest) == 9_800
+    assert {lease.request_id for lease in table} == {f"r{n}" for n in range(10_000)}
+
+
+def test_a_second_grant_adopts_a_newer_id_only() -> None:
+    table = table_with("r")
+    table.grant("r", SECOND, 5.0)
+    table.grant("r", FIRST, 6.0)
+
+    lease = table.get("r")
+    assert lease is not None
+    assert lease.lease_id == SECOND
+    assert "r" in table
+    assert table.next_extension("r") == 30.0

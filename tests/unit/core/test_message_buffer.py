@@ -1,0 +1,95 @@
+"""MessageBuffer."""
+
+import pytest
+
+from inngest_connect.core.message_buffer import ANSWERED_BYTES, ANSWERED_IDS, MessageBuffer
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_reply_leaves_by_acknowledgement() -> None:
+    buffer = MessageBuffer(1000)
+    buffer.add("r", b"x" * 10, 0.0, 5.0)
+
+    delivered = buffer.delivered("r")
+
+    assert delivered is not None
+    assert delivered.payload == b"x" * 10
+    assert (len(buffer), buffer.size_bytes) == (0, 0)
+    assert buffer.delivered("r") is None
+
+
+def test_the_first_reply_of_a_request_wins() -> None:
+    buffer = MessageBuffer(1000)
+    buffer.add("r", b"first", 0.0, 5.0)
+    buffer.add("r", b"second", 0.0, 5.0)
+
+    reply = buffer.get("r")
+
+    assert reply is not None
+    assert reply.payload == b"first"
+    assert buffer.size_bytes == 5
+
+
+def test_eviction_takes_the_oldest_and_only_as_many_as_needed() -> None:
+    """Scenario 50."""
+    buffer = MessageBuffer(100)
+    for name in "abc":
+        buffer.add(name, b"x" * 30, 0.0, 5.0)
+
+    evicted = buffer.add("d", b"x" * 40, 0.0, 5.0)
+
+    assert evicted == ["a"]
+    assert [reply.request_id for reply in buffer] == ["b", "c", "d"]
+    assert buffer.size_bytes == 100
+
+
+def test_a_reply_larger_than_the_buffer_is_still_kept() -> None:
+    buffer = MessageBuffer(100)
+    buffer.add("a", b"x" * 10, 0.0, 5.0)
+
+    assert buffer.add("huge", b"x" * 500, 0.0, 5.0) == ["a"]
+    assert "huge" in buffer
+
+
+def test_high_water_is_three_quarters() -> None:
+    buffer = MessageBuffer(100)
+    buffer.add("a", b"x" * 74, 0.0, 5.0)
+    below = buffer.above_high_water()
+    buffer.add("b", b"x", 0.0, 5.0)
+
+    assert (below, buffer.above_high_water()) == (False, True)
+
+
+def test_an_answered_request_is_remembered_with_its_reply() -> None:
+    """Scenario H."""
+    buffer = MessageBuffer(1000)
+    buffer.add("r", b"reply", 0.0, 5.0)
+    buffer.delivered("r")
+
+    assert buffer.was_answered("r")
+    assert buffer.answer_of("r") == b"reply"
+    assert not buffer.was_answered("other")
+
+
+def test_a_discarded_reply_is_not_remembered_as_answered() -> None:
+    buffer = MessageBuffer(1000)
+    buffer.add("r", b"reply", 0.0, 5.0)
+
+    assert buffer.discard("r") is not None
+    assert not buffer.was_answered("r")
+    assert buffer.size_bytes == 0
+
+
+def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
+    buffer = MessageBuffer(10**9)
+    for number in range(ANSWERED_IDS + 100):
+        buffer.add(f"r{number}", b"x" * 4096, 0.0, 5.0)
+        buffer.delivered(f"r{number}")
+
+    newest = f"r{ANSWERED_IDS + 99}"
+    remembered = [n for n in range(ANSWERED_IDS + 100) if buffer.was_answered(f"r{n}")]
+    kept = sum(len(buffer.answer_of(f"r{n}") or b"") for n in remembered)
+    assert len(remembered) == ANSWERED_IDS
+    assert kept <= ANSWERED_BYTES
+    assert buffer.answer_of(newest) == b"x" * 4096

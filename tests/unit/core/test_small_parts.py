@@ -1,0 +1,218 @@
+"""Retry, heartbeat, deadlines, keys, ULIDs, remote text, phases: the small pure parts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inngest_connect.core.deadlines import Deadlines
+from inngest_connect.core.heartbeat import HeartbeatMonitor
+from inngest_connect.core.phases import Phase, accepts, writes
+from inngest_connect.core.remote_text import clean
+from inngest_connect.core.retry import DEFAULT_SCHEDULE, FixedRetry, ScheduleRetry
+from inngest_connect.core.signing_keys import SigningKeys
+from inngest_connect.core.ulid import is_ulid
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing.ulid import make_ulid, ulid_seconds
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.unit
+
+
+def middle() -> float:
+    return 0.5
+
+
+def test_the_schedule_is_walked_through_and_stays_at_its_end() -> None:
+    """Scenario 15."""
+    retry = ScheduleRetry()
+
+    delays = [retry.delay(failures, middle) for failures in range(12)]
+
+    assert delays == [*DEFAULT_SCHEDULE, 300, 300]
+
+
+@given(st.integers(0, 50), st.floats(0, 1, exclude_max=True))
+def test_jitter_stays_within_a_fifth(failures: int, chance: float) -> None:
+    """Scenario U: a thousand workers do not come back in one instant."""
+    exact = ScheduleRetry(jitter=0).delay(failures, middle)
+
+    assert 0.8 * exact <= ScheduleRetry().delay(failures, lambda: chance) <= 1.2 * exact
+
+
+def test_a_fixed_retry_starts_at_once() -> None:
+    assert [FixedRetry(3).delay(failures, middle) for failures in (0, 1, 9)] == [0, 3, 3]
+
+
+def test_wrong_retry_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        ScheduleRetry([])
+    with pytest.raises(ValueError, match="schedule"):
+        ScheduleRetry([1, -1])
+    with pytest.raises(ValueError, match="jitter"):
+        ScheduleRetry(jitter=1.0)
+    with pytest.raises(ValueError, match="-1"):
+        FixedRetry(-1)
+
+
+def test_heartbeats_are_due_at_once_and_then_each_interval() -> None:
+    """Scenario 18."""
+    monitor = HeartbeatMonitor(10.0, now=100.0)
+
+    due = [monitor.take_due(now) for now in (100.0, 109.9, 110.0)]
+
+    assert due == [True, False, True]
+
+
+def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
+    """Scenario 19."""
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.take_due(0.0)
+    monitor.take_due(10.0)
+    monitor.answered(10.25)
+    monitor.received(10.25)
+
+    assert monitor.round_trip == 0.25
+    assert not monitor.dead(20.0)
+
+
+def test_two_unanswered_heartbeats_are_death_when_the_third_is_due() -> None:
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.take_due(0.0)
+    monitor.take_due(10.0)
+    monitor.received(15.0)
+
+    assert not monitor.dead(19.9)
+    assert monitor.dead(20.0)
+
+
+def test_silence_is_death_even_where_no_heartbeats_are_sent() -> None:
+    """Scenario E."""
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.stop()
+
+    assert monitor.next_deadline() == 30.0
+    assert not monitor.dead(29.9)
+    assert monitor.dead(30.0)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.one_of(st.none(), st.integers(0, 30)))),
+    st.integers(0, 30),
+)
+def test_deadlines_behave_like_a_dictionary_that_knows_its_minimum(
+    steps: list[tuple[str, int | None]], now: int
+) -> None:
+    deadlines, model = Deadlines(), {}
+    for key, at in steps:
+        if at is None:
+            deadlines.discard(key)
+            model.pop(key, None)
+        else:
+            deadlines.set(key, at)
+            model[key] = at
+        assert deadlines.earliest() == min(model.values(), default=None)
+
+    popped = []
+    while (key_due := deadlines.pop_due(now)) is not None:
+        popped.append(key_due)
+
+    assert sorted(popped) == sorted(key for key, at in model.items() if at <= now)
+    assert all((key in deadlines) == (at > now) for key, at in model.items())
+
+
+def test_moving_one_deadline_for_ever_does_not_grow_the_heap() -> None:
+    deadlines = Deadlines()
+    for number in range(10_000):
+        deadlines.set("key", float(number))
+
+    assert len(deadlines._heap) < 100
+    assert deadlines.earliest() == 9999.0
+
+
+def test_a_refused_key_is_left_for_the_other_one_until_both_are_refused() -> None:
+    keys = SigningKeys(2)
+
+    assert keys.refused(0)
+    assert keys.current == 1
+    assert not keys.refused(1)
+    assert keys.exhausted()
+    assert keys.current == 0
+
+
+def test_late_refusals_of_a_key_that_was_left_do_not_toggle_back() -> None:
+    keys = SigningKeys(2)
+    keys.refused(0)
+
+    assert keys.refused(0)
+    assert keys.current == 1
+
+
+def test_an_accepted_key_forgets_earlier_refusals() -> None:
+    keys = SigningKeys(2)
+    keys.refused(0)
+    keys.accepted()
+
+    assert not keys.exhausted()
+    assert keys.current == 1
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_single_refusal_exhausts_what_there_is(count: int) -> None:
+    keys = SigningKeys(count)
+
+    assert not keys.refused(0)
+    assert keys.current == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("01arz3ndektsv4rrffq69g5fav", True),
+        ("", False),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FA", False),
+        ("81ARZ3NDEKTSV4RRFFQ69G5FAV", False),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAI", False),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV\n", False),
+    ],
+)
+def test_ulids_are_told_from_other_text(text: str, valid: bool) -> None:
+    assert is_ulid(text) is valid
+
+
+@given(st.integers(0, 2**40), st.integers(0, 2**80 - 1))
+def test_the_kits_ulids_are_ulids_and_keep_their_time(milliseconds: int, tail: int) -> None:
+    ulid = make_ulid(milliseconds / 1000, lambda _: tail)
+
+    assert is_ulid(ulid)
+    assert ulid_seconds(ulid) == pytest.approx(milliseconds / 1000, abs=0.0011)
+
+
+@given(st.text())
+def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
+    """Security, log injection."""
+    cleaned = clean(text)
+
+    assert cleaned.isprintable()
+    assert len(cleaned) <= 10 * 203
+
+
+def test_remote_text_that_is_harmless_stays_as_it_is() -> None:
+    assert clean("connect_gateway_closing é") == "connect_gateway_closing é"
+    assert clean("a\x1b[31m\nb\u2028") == "a\\x1b[31m\\nb\\u2028"
+    assert clean("x" * 300) == "x" * 200 + "..."
+
+
+def test_acknowledgements_and_heartbeats_are_written_on_an_active_socket_only() -> None:
+    for kind in (K.WORKER_REQUEST_ACK, K.WORKER_HEARTBEAT, K.WORKER_READY):
+        assert [phase for phase in Phase if writes(phase, kind)] == [Phase.ACTIVE]
+
+
+def test_replies_extensions_and_the_pause_pass_over_a_draining_socket_too() -> None:
+    for kind in (K.WORKER_REPLY, K.WORKER_REQUEST_EXTEND_LEASE, K.WORKER_PAUSE):
+        assert [phase for phase in Phase if writes(phase, kind)] == [Phase.ACTIVE, Phase.DRAINING]
+
+
+def test_a_retired_socket_is_heard_no_more() -> None:
+    assert not any(accepts(Phase.RETIRED, kind) for kind in K.values())
+    assert not any(writes(Phase.RETIRED, kind) for kind in K.values())

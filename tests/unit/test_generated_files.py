@@ -1,0 +1,53 @@
+"""What is generated is not stale."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+from inngest_connect.protocol import connect_pb2 as pb
+
+pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_about_the_state_machine_is_that_of_the_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/state_machine_docs.py", "--check"], cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 0, "docs/state-machine.md is stale: run `make docs`"
+
+
+def test_the_generated_module_has_the_fields_of_the_proto_file() -> None:
+    source = (ROOT / "src/inngest_connect/protocol/connect.proto").read_text()
+    declared = {
+        tuple(line.rstrip(";").replace("optional ", "").replace("repeated ", "").split()[1::2])
+        for line in (raw.strip() for raw in source.splitlines())
+        if line.endswith(";") and " = " in line and not line.startswith(("syntax", "//"))
+    }
+    generated = descriptor_pb2.FileDescriptorProto()
+    pb.DESCRIPTOR.CopyToProto(generated)
+    fields = {
+        (field.name, str(field.number))
+        for message in generated.message_type
+        for field in message.field
+    }
+    enum_values = {value.name for enum in generated.enum_type for value in enum.value}
+
+    assert fields <= declared
+    assert enum_values == set(re.findall(r"^  ([A-Z_]+) = \d+;", source, re.MULTILINE))
+
+
+def test_the_wire_module_lives_beside_the_sdks_own() -> None:
+    """Two files that define one symbol fail at import."""
+    pytest.importorskip("inngest.connect")
+
+    assert pb.DESCRIPTOR.package == "inngest_connect.v1"
+
+
+def test_hello_is_a_message_of_no_bytes() -> None:
+    assert pb.ConnectMessage(kind=pb.GatewayMessageType.GATEWAY_HELLO).SerializeToString() == b""

@@ -1,0 +1,159 @@
+"""Options and environment variables."""
+
+import signal
+import socket
+from typing import Any
+
+import pytest
+
+from inngest_connect.core.retry import FixedRetry, ScheduleRetry
+from inngest_connect.errors import ConfigurationError
+from inngest_connect.identity import check_protobuf_implementation
+from inngest_connect.options import ConnectOptions, Timing, resolve_options
+
+pytestmark = pytest.mark.unit
+
+
+def resolve(environment: dict[str, str] | None = None, **options: Any) -> ConnectOptions:
+    defaults: dict[str, Any] = {
+        "instance_id": None,
+        "rewrite_gateway_endpoint": None,
+        "shutdown_signals": None,
+        "max_worker_concurrency": None,
+        "gateway_url": None,
+        "isolation": None,
+        "startup_timeout": None,
+        "shutdown_timeout": None,
+        "on_lease_lost": "cancel",
+        "retry": None,
+        "max_buffer_bytes": 2048,
+        "max_message_bytes": 2048,
+        "timing": None,
+        "environment": environment or {},
+    }
+    return resolve_options(**{**defaults, **options})
+
+
+def test_the_default_instance_id_is_unique_per_process_and_stable_in_it() -> None:
+    first, second = resolve().instance_id, resolve().instance_id
+
+    assert first == second
+    assert first.startswith(f"{socket.gethostname()}-")
+    assert len(first) == len(socket.gethostname()) + 7
+
+
+def test_concurrency_comes_from_the_option_then_the_variable_then_nowhere() -> None:
+    """Scenario 9."""
+    variable = {"INNGEST_CONNECT_MAX_WORKER_CONCURRENCY": "5"}
+
+    assert resolve(variable, max_worker_concurrency=3).max_worker_concurrency == 3
+    assert resolve(variable).max_worker_concurrency == 5
+    assert resolve().max_worker_concurrency is None
+
+
+def test_the_gateway_url_comes_from_the_option_then_the_variable() -> None:
+    """Scenario 10."""
+    variable = {"INNGEST_CONNECT_GATEWAY_URL": "ws://from-variable:1/x"}
+
+    assert resolve(variable, gateway_url="wss://option").gateway_url == "wss://option"
+    assert resolve(variable).gateway_url == "ws://from-variable:1/x"
+    assert resolve().gateway_url is None
+
+
+@pytest.mark.parametrize(
+    ("text", "isolation"), [("0", "none"), ("false", "none"), ("1", "thread"), ("True", "thread")]
+)
+def test_isolation_has_a_variable(text: str, isolation: str) -> None:
+    assert resolve({"INNGEST_CONNECT_ISOLATE_EXECUTION": text}).isolation == isolation
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("max_worker_concurrency", 0, "0"),
+        ("max_worker_concurrency", -4, "-4"),
+        ("max_worker_concurrency", True, "True"),
+        ("instance_id", "  ", "'  '"),
+        ("gateway_url", "https://gateway", "https://gateway"),
+        ("gateway_url", "ws://", "ws://"),
+        ("gateway_url", "ws://h:99999", "ws://h:99999"),
+        ("isolation", "process", "'process'"),
+        ("startup_timeout", -1, "-1"),
+        ("shutdown_timeout", float("nan"), "nan"),
+        ("shutdown_timeout", "30", "'30'"),
+        ("on_lease_lost", "ignore", "'ignore'"),
+        ("retry", 5, "5"),
+        ("max_buffer_bytes", 1, "1"),
+        ("max_message_bytes", "big", "'big'"),
+        ("shutdown_signals", ["SIGTERM"], "SIGTERM"),
+        ("rewrite_gateway_endpoint", "ws://x", "ws://x"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option(option: str, value: Any, shown: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(**{option: value})
+
+    assert option in str(caught.value)
+    assert shown in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "many"),
+        ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "-1"),
+        ("INNGEST_CONNECT_GATEWAY_URL", "gateway:8289"),
+        ("INNGEST_CONNECT_ISOLATE_EXECUTION", "perhaps"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value(variable: str, value: str) -> None:
+    """Scenario 9."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve({variable: value})
+
+    assert variable in str(caught.value)
+    assert value in str(caught.value)
+
+
+def test_signals_default_to_the_usual_two_and_may_be_none() -> None:
+    assert resolve().shutdown_signals == (signal.SIGINT, signal.SIGTERM)
+    assert resolve(shutdown_signals=[]).shutdown_signals == ()
+    assert resolve(shutdown_signals=[signal.SIGUSR1]).shutdown_signals == (signal.SIGUSR1,)
+
+
+def test_the_retry_strategy_can_be_replaced() -> None:
+    assert isinstance(resolve().retry, ScheduleRetry)
+    assert isinstance(resolve(retry=FixedRetry(1)).retry, FixedRetry)
+
+
+def test_time_limits_have_to_be_above_zero() -> None:
+    with pytest.raises(ConfigurationError, match=r"hello_timeout is 0"):
+        Timing(hello_timeout=0)
+    with pytest.raises(ConfigurationError, match=r"close_timeout is 'x'"):
+        Timing(close_timeout="x")  # type: ignore[arg-type]
+
+
+def test_the_core_gets_every_limit_that_was_set() -> None:
+    options = resolve(
+        timing=Timing(reply_ack_timeout=1.5, drain_ack_timeout=0.5, heartbeat_interval=2.0),
+        shutdown_timeout=9,
+        startup_timeout=8,
+        max_worker_concurrency=4,
+    )
+
+    settings = options.core_settings(signing_keys=2, api_origin="http://api")
+
+    assert (settings.reply_ack_timeout, settings.drain_ack_timeout) == (1.5, 0.5)
+    assert (settings.shutdown_timeout, settings.startup_timeout) == (9.0, 8.0)
+    assert (settings.max_worker_concurrency, settings.signing_keys) == (4, 2)
+    assert settings.heartbeat_interval == 2.0
+
+
+def test_the_pure_python_protobuf_is_refused_unless_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_protobuf_implementation("upb")
+    with pytest.raises(ConfigurationError, match="pure-Python"):
+        check_protobuf_implementation("python")
+    monkeypatch.setenv("INNGEST_CONNECT_ALLOW_PURE_PYTHON_PROTOBUF", "1")
+    check_protobuf_implementation("python")

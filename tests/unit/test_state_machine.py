@@ -1,0 +1,210 @@
+"""The state machine, over all pairs of state and event."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inngest_connect.errors import InvalidTransition
+from inngest_connect.state_machine import (
+    HISTORY_LENGTH,
+    TRANSITIONS,
+    ConnectionStateMachine,
+    Listener,
+    StateChange,
+)
+from inngest_connect.state_machine import ConnectionEvent as E
+from inngest_connect.state_machine import ConnectionState as S
+
+pytestmark = pytest.mark.unit
+
+PATH_TO = {
+    S.CONNECTING: [],
+    S.ACTIVE: [E.GATEWAY_READY],
+    S.RECONNECTING: [E.GATEWAY_READY, E.CONNECTION_LOST],
+    S.DRAINING_RECONNECTING: [E.GATEWAY_READY, E.DRAINING_REQUESTED],
+    S.CLOSING: [E.SHUTDOWN_REQUESTED],
+    S.CLOSED: [E.SHUTDOWN_REQUESTED, E.SHUTDOWN_COMPLETED],
+}
+"""The shortest way to each state that can be entered."""
+
+
+def machine_in(state: S) -> ConnectionStateMachine:
+    machine = ConnectionStateMachine()
+    for event in PATH_TO[state]:
+        machine.handle(event, 0.0)
+    assert machine.state is state
+    return machine
+
+
+def test_the_names_are_those_of_the_specification() -> None:
+    assert {s.name for s in PATH_TO} == {
+        "CONNECTING", "ACTIVE", "RECONNECTING", "DRAINING_RECONNECTING", "CLOSING", "CLOSED",
+    }  # fmt: skip
+    assert {e.name for e in E} - {"SHUTDOWN_COMPLETED"} == {
+        "CONNECT_REQUESTED", "WEBSOCKET_OPEN", "AUTH_SUCCESS", "AUTH_FAILED", "GATEWAY_READY",
+        "DRAINING_REQUESTED", "NEW_CONNECTION_READY", "ERROR_OCCURRED", "SHUTDOWN_REQUESTED",
+        "CONNECTION_LOST", "RECONNECT_STARTED",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("state", list(PATH_TO))
+@pytest.mark.parametrize("event", list(E))
+def test_every_pair_does_what_the_table_says_or_is_refused(state: S, event: E) -> None:
+    """Scenario 53."""
+    machine = machine_in(state)
+    heard: list[StateChange] = []
+    machine.add_listener(heard.append)
+    history = machine.history
+    target = TRANSITIONS.get((state, event))
+
+    if target is None:
+        assert not machine.can_handle(event)
+        with pytest.raises(InvalidTransition, match=f"{event.value}.*{state.value}"):
+            machine.handle(event, 1.0)
+    else:
+        assert machine.can_handle(event)
+        change = machine.handle(event, 1.0)
+        assert (change is None) == (target is state)
+
+    assert machine.state is (target or state)
+    if target is None or target is state:
+        assert heard == []
+        assert machine.history == history
+    else:
+        assert heard == [StateChange(state, target, event, 1.0)]
+        assert machine.history == (*history, heard[0])
+
+
+@pytest.mark.parametrize(
+    ("events", "states"),
+    [
+        (
+            [E.CONNECT_REQUESTED, E.WEBSOCKET_OPEN, E.AUTH_SUCCESS, E.GATEWAY_READY],
+            [S.CONNECTING, S.CONNECTING, S.CONNECTING, S.ACTIVE],
+        ),
+        (
+            [E.GATEWAY_READY, E.ERROR_OCCURRED, E.CONNECT_REQUESTED, E.GATEWAY_READY],
+            [S.ACTIVE, S.RECONNECTING, S.CONNECTING, S.ACTIVE],
+        ),
+        (
+            [E.GATEWAY_READY, E.DRAINING_REQUESTED, E.NEW_CONNECTION_READY],
+            [S.ACTIVE, S.DRAINING_RECONNECTING, S.ACTIVE],
+        ),
+        ([E.SHUTDOWN_REQUESTED, E.SHUTDOWN_COMPLETED], [S.CLOSING, S.CLOSED]),
+        (
+            [E.GATEWAY_READY, E.DRAINING_REQUESTED, E.DRAINING_REQUESTED, E.CONNECTION_LOST],
+            [S.ACTIVE, S.DRAINING_RECONNECTING, S.DRAINING_RECONNECTING, S.RECONNECTING],
+        ),
+    ],
+)
+def test_the_key_transitions_of_the_specification(events: list[E], states: list[S]) -> None:
+    machine = ConnectionStateMachine()
+
+    reached = []
+    for event in events:
+        machine.handle(event, 0.0)
+        reached.append(machine.state)
+
+    assert reached == states
+
+
+@pytest.mark.parametrize("state", [s for s in PATH_TO if s is not S.CLOSED])
+def test_a_shutdown_is_possible_from_every_living_state(state: S) -> None:
+    machine = machine_in(state)
+
+    machine.handle(E.SHUTDOWN_REQUESTED, 0.0)
+
+    assert machine.state is S.CLOSING
+
+
+def test_a_drain_is_active_outside() -> None:
+    machine = machine_in(S.DRAINING_RECONNECTING)
+
+    assert machine.external_state is S.ACTIVE
+    assert machine.is_active()
+    assert machine.is_draining()
+
+
+def test_closed_is_terminal_and_paused_is_never_entered() -> None:
+    assert machine_in(S.CLOSED).possible_events() == ()
+    assert all(S.PAUSED not in (state, target) for (state, _), target in TRANSITIONS.items())
+
+
+def test_closing_prevents_every_way_back_to_active() -> None:
+    targets = {target for (state, _), target in TRANSITIONS.items() if state is S.CLOSING}
+
+    assert targets == {S.CLOSING, S.CLOSED}
+
+
+def test_the_history_keeps_the_last_fifty_changes() -> None:
+    machine = machine_in(S.ACTIVE)
+
+    for number in range(200):
+        machine.handle((E.DRAINING_REQUESTED, E.NEW_CONNECTION_READY)[number % 2], float(number))
+
+    assert len(machine.history) == HISTORY_LENGTH == 50
+    assert machine.history[-1].at == 199.0
+
+
+def test_a_listener_that_raises_breaks_neither_the_machine_nor_the_others() -> None:
+    reported: list[tuple[Listener, Exception]] = []
+    heard: list[StateChange] = []
+    machine = ConnectionStateMachine(lambda listener, error: reported.append((listener, error)))
+
+    def broken(_: StateChange) -> None:
+        raise RuntimeError("broken")
+
+    machine.add_listener(broken)
+    machine.add_listener(heard.append)
+
+    machine.handle(E.GATEWAY_READY, 0.0)
+
+    assert machine.state is S.ACTIVE
+    assert len(heard) == 1
+    assert reported[0][0] is broken
+
+
+def test_a_broken_listener_without_a_reporter_is_still_harmless() -> None:
+    machine = ConnectionStateMachine()
+    machine.add_listener(lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+
+    machine.handle(E.GATEWAY_READY, 0.0)
+
+    assert machine.state is S.ACTIVE
+
+
+def test_a_removed_listener_hears_nothing_more() -> None:
+    machine = ConnectionStateMachine()
+    heard: list[StateChange] = []
+    remove = machine.add_listener(heard.append)
+
+    remove()
+    remove()
+    machine.handle(E.GATEWAY_READY, 0.0)
+
+    assert heard == []
+
+
+@pytest.mark.parametrize("state", list(PATH_TO))
+def test_exactly_the_right_predicates_hold(state: S) -> None:
+    machine = machine_in(state)
+
+    assert machine.is_connecting() == (state is S.CONNECTING)
+    assert machine.is_active() == (state in (S.ACTIVE, S.DRAINING_RECONNECTING))
+    assert machine.is_reconnecting() == (state is S.RECONNECTING)
+    assert machine.is_draining() == (state is S.DRAINING_RECONNECTING)
+    assert machine.is_closing() == (state is S.CLOSING)
+    assert machine.is_closed() == (state is S.CLOSED)
+    assert machine.is_shutting_down() == (state in (S.CLOSING, S.CLOSED))
+
+
+@given(st.lists(st.sampled_from(list(E))))
+def test_no_sequence_of_events_leaves_the_table(events: list[E]) -> None:
+    machine = ConnectionStateMachine()
+    for event in events:
+        before = machine.state
+        try:
+            machine.handle(event, 0.0)
+        except InvalidTransition:
+            assert machine.state is before
+        assert machine.state in PATH_TO

@@ -1,0 +1,217 @@
+"""Gateway addresses, signing keys, proxies, and the hand-over between loops."""
+
+import asyncio
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inngest_connect.errors import ConfigurationError
+from inngest_connect.transport.api_client import SigningKey
+from inngest_connect.transport.environment import proxy_for, tls_context
+from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
+from inngest_connect.transport.io_thread import HandOver
+
+pytestmark = pytest.mark.unit
+KEY = "signkey-prod-" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("endpoint", ["wss://gw.example.com/v0/connect", "wss://[::1]:8289/x"])
+def test_an_encrypted_gateway_is_always_accepted(endpoint: str) -> None:
+    """Scenario 11."""
+    accepted = check_gateway_endpoint(endpoint, "https://api.example.com", rewritten=False)
+
+    assert accepted == endpoint
+
+
+def test_an_unencrypted_gateway_is_accepted_from_an_unencrypted_api_or_when_rewritten() -> None:
+    """Scenario 11."""
+    endpoint = "ws://gw:8289/v0/connect"
+
+    assert check_gateway_endpoint(endpoint, "http://api", rewritten=False) == endpoint
+    assert check_gateway_endpoint(endpoint, "https://api", rewritten=True) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("ws://gw:8289", "in clear"),
+        ("", "not a ws:// or wss:// URL"),
+        ("https://gw", "not a ws:// or wss:// URL"),
+        ("wss://", "not a ws:// or wss:// URL"),
+        ("wss://gw:99999", "not a URL"),
+        ("wss://[::1", "not a URL"),
+        ("wss://user:secret@gw", "user information"),
+        ("wss://gw/#x", "fragment"),
+    ],
+)
+def test_other_gateway_addresses_are_refused_with_the_reason(endpoint: str, reason: str) -> None:
+    """Scenario 11 and the security table: the address decides who gets the session token."""
+    with pytest.raises(ValueError, match=reason) as caught:
+        check_gateway_endpoint(endpoint, "https://api", rewritten=False)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_is_hashed_as_the_official_sdk_does() -> None:
+    """Decision: the digest alone."""
+    transforms = pytest.importorskip("inngest._internal.transforms")
+
+    assert SigningKey(KEY).bearer() == f"Bearer {transforms.hash_signing_key(KEY)}"
+
+
+def test_a_key_cannot_be_shown_or_pickled_by_accident() -> None:
+    key = SigningKey(KEY)
+    digest = key.bearer().removeprefix("Bearer ")
+
+    for text in (repr(key), str(key), f"{key}", f"{key!r:>20}", str([key]), key.hint()):
+        assert "0123456789" not in text
+        assert digest not in text
+    with pytest.raises(TypeError):
+        pickle.dumps(key)
+    with pytest.raises(TypeError):
+        copy.copy(key)
+    assert key.hint() == "***cdef"
+    assert key.secrets() == (KEY, digest)
+
+
+@pytest.mark.parametrize("wrong", ["signkey-prod-xyz!canary", "signkey-prod-abc", "kéy-canary"])
+def test_a_key_that_is_none_is_refused_without_being_shown(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match="signing key") as caught:
+        SigningKey(wrong)
+
+    assert wrong not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "proxy"),
+    [
+        ({}, "wss://gw.example.com", None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "wss://gw.example.com", "http://proxy:3128"),
+        ({"https_proxy": "proxy:3128"}, "wss://gw.example.com", "http://proxy:3128"),
+        ({"ALL_PROXY": "socks5://proxy:1080"}, "wss://gw.example.com", "socks5://proxy:1080"),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "ws://gw.example.com", None),
+        (
+            {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".example.com"},
+            "wss://gw.example.com",
+            None,
+        ),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "other.com"}, "wss://gw.com", "http://p:1"),
+    ],
+)
+def test_proxies_come_from_the_environment(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], url: str, proxy: str | None
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+
+    assert proxy_for(url) == proxy
+
+
+def test_a_proxy_that_cannot_carry_the_socket_is_an_error_not_a_detour(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("HTTPS_PROXY", "ftp://proxy")
+
+    with pytest.raises(ConfigurationError, match="ftp://"):
+        proxy_for("wss://gw.example.com")
+
+
+def test_the_tls_context_verifies_and_is_modern() -> None:
+    import ssl
+
+    context = tls_context()
+
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+class Loop:
+    """Counts wake-ups and runs them when told to."""
+
+    def __init__(self, closed: bool = False) -> None:
+        self.wake_ups: list[Callable[[], None]] = []
+        self.closed = closed
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        self.wake_ups.append(callback)
+
+    def run(self) -> None:
+        callbacks, self.wake_ups = self.wake_ups, []
+        for callback in callbacks:
+            callback()
+
+
+def hand_over(loop: Loop, receive: Callable[[int], None], gone: Any = None) -> HandOver[int]:
+    return HandOver(loop, receive, gone)  # type: ignore[arg-type]
+
+
+def test_any_number_of_items_costs_one_wake_up_and_keeps_its_order() -> None:
+    loop, received = Loop(), list[int]()
+    items = hand_over(loop, received.append)
+
+    for number in range(1000):
+        items.put(number)
+    wake_ups = len(loop.wake_ups)
+    loop.run()
+
+    assert wake_ups == 1
+    assert received == list(range(1000))
+
+
+def test_an_item_put_while_others_are_taken_wakes_the_loop_again() -> None:
+    loop, received = Loop(), list[int]()
+
+    def receive(item: int) -> None:
+        received.append(item)
+        if item == 0:
+            items.put(1)
+
+    items = hand_over(loop, receive)
+    items.put(0)
+    loop.run()
+
+    assert received == [0]
+    assert len(loop.wake_ups) == 1
+    loop.run()
+    assert received == [0, 1]
+
+
+def test_a_closed_loop_is_told_once_and_never_raised() -> None:
+    gone: list[str] = []
+    items = hand_over(Loop(closed=True), print, lambda: gone.append("gone"))
+
+    items.put(1)
+    items.put(2)
+
+    assert gone == ["gone"]
+
+
+async def test_items_cross_between_real_threads() -> None:
+    received: list[int] = []
+    done = asyncio.Event()
+
+    def receive(item: int) -> None:
+        received.append(item)
+        if item == 9_999:
+            done.set()
+
+    items: HandOver[int] = HandOver(asyncio.get_running_loop(), receive)
+    await asyncio.to_thread(lambda: [items.put(number) for number in range(10_000)])
+    await asyncio.wait_for(done.wait(), 10)
+
+    assert received == list(range(10_000))
