@@ -207,13 +207,12 @@ class Orchestrator:
         except ConfigurationError as error:
             self._socket_event(ev.SocketClosed(generation, 1006, "", str(error)))
             return
-        await manager.open(
+        await manager.run(
             command.url,
             timeout=self._options.timing.open_timeout,
             ssl_context=self._api.tls_context() if command.url.startswith("wss:") else None,
             proxy=proxy,
         )
-        self._attempts.pop(generation, None)
 
     def _socket_event(self, event: ev.Event) -> None:
         if isinstance(event, ev.SocketClosed):

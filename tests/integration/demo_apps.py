@@ -23,6 +23,7 @@ class Seen:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    two_running: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -102,6 +103,8 @@ def make_app(gateway: EmbeddedGateway | str, app_id: str = "app", **options: Any
         seen.running += 1
         seen.most_running = max(seen.most_running, seen.running)
         seen.started.set()
+        if seen.running == 2:
+            seen.two_running.set()
         try:
             await seen.release.wait()
         except asyncio.CancelledError:

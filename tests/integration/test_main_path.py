@@ -235,6 +235,7 @@ async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
                 connection.connect.max_worker_concurrency = 0
             runs = [asyncio.create_task(gateway.invoke("app-wait")) for _ in range(6)]
             await gateway.store.until(lambda model: model.ledger.acknowledged == 6)
+            await app.seen.two_running.wait()
             queued = worker.get_debug_state().queued
             app.seen.release.set()
             results = await asyncio.gather(*runs)

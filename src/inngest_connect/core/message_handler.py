@@ -126,6 +126,7 @@ class MessageHandler:
         self._identity = identity
         self._settings = settings
         self._credentials: Credentials | None = None
+        self._opened = False
         self._hello_received = False
         self._handshake_deadline: float | None = None
         self._waiting_for = "the API"
@@ -140,6 +141,7 @@ class MessageHandler:
         self._wait("the WebSocket to open", now + self._settings.open_timeout)
 
     def opened(self, now: float) -> None:
+        self._opened = True
         self._wait("GATEWAY_HELLO", now + self._settings.hello_timeout)
 
     def _wait(self, what: str, until: float) -> None:
@@ -194,8 +196,8 @@ class MessageHandler:
         return self._ready(payload, now)
 
     def _hello(self, now: float, out: list[Command]) -> Inbound | None:
-        if self._hello_received or self._credentials is None:
-            return Violation("a second GATEWAY_HELLO")
+        if self._hello_received or not self._opened or self._credentials is None:
+            return Violation("GATEWAY_HELLO at a wrong time")
         self._hello_received = True
         self._wait("GATEWAY_CONNECTION_READY", now + self._settings.ready_timeout)
         credentials, self._credentials = self._credentials, None

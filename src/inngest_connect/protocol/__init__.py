@@ -27,6 +27,7 @@ MAX_EXTEND_LEASE_INTERVAL: Final = 40.0
 
 CLOSE_NORMAL: Final = 1000
 CLOSE_GOING_AWAY: Final = 1001
+CLOSE_PROTOCOL_ERROR: Final = 1002
 CLOSE_ABNORMAL: Final = 1006
 """Never on the wire (RFC 6455 section 7.4.1): the connection ended without a close frame."""
 CLOSE_POLICY_VIOLATION: Final = 1008

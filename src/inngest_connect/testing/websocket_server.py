@@ -187,7 +187,11 @@ class MockWebSocketServer:
 
     def _listener(self, request: picows.WSUpgradeRequest) -> Any:
         if self.refuse_upgrades is not None:
-            response = picows.WSUpgradeResponse.create_error_response(self.refuse_upgrades)
+            status = self.refuse_upgrades
+            if 300 <= status < 400:
+                response = picows.WSUpgradeResponse.create_redirect_response(status, self.url)
+            else:
+                response = picows.WSUpgradeResponse.create_error_response(status)
             return picows.WSUpgradeResponseWithListener(response, None)
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
         headers = {}

@@ -16,10 +16,21 @@ from typing import Final
 import picows
 
 from ..core.events import Event, MessageReceived, SocketClosed, SocketOpened, TextReceived
-from ..protocol import CLOSE_ABNORMAL, CLOSE_MESSAGE_TOO_BIG, SUBPROTOCOL
+from ..protocol import (
+    CLOSE_ABNORMAL,
+    CLOSE_MESSAGE_TOO_BIG,
+    CLOSE_PROTOCOL_ERROR,
+    SUBPROTOCOL,
+)
 
 _NO_STATUS: Final = 1005
 """The peer's close frame carried no code (RFC 6455 section 7.4.1)."""
+
+_DATA: Final = (
+    picows.WSMsgType.BINARY,
+    picows.WSMsgType.TEXT,
+    picows.WSMsgType.CONTINUATION,
+)
 
 _SILENT: Final = logging.getLogger("inngest_connect.picows")
 _SILENT.addHandler(logging.NullHandler())
@@ -40,9 +51,10 @@ class WebSocketManager(picows.WSListener):
         self._fragments_bytes = 0
         self._fragments_text = False
         self._close: tuple[int, str] | None = None
+        self._closing = False
         self._ended = False
 
-    async def open(
+    async def run(
         self,
         url: str,
         *,
@@ -50,9 +62,10 @@ class WebSocketManager(picows.WSListener):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
     ) -> None:
-        """Dial and upgrade within ``timeout`` seconds, then report SocketOpened.
+        """Dial and upgrade within ``timeout`` seconds, then stay until the connection has ended.
 
-        Failures are reported as SocketClosed, never raised; only cancellation is.
+        Reports SocketOpened and SocketClosed, failures to connect included; raises nothing but
+        cancellation.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -69,22 +82,12 @@ class WebSocketManager(picows.WSListener):
                 )
         except TimeoutError:
             self._end(CLOSE_ABNORMAL, "", f"no WebSocket within {timeout:g} s")
-            return
         except Exception as error:  # noqa: BLE001 - every library on the way has its own tree
             self._end(CLOSE_ABNORMAL, "", _describe(error))
-            return
-        selected = transport.response.headers.get("Sec-WebSocket-Protocol")
-        if self._ended:
-            return
-        if selected != SUBPROTOCOL:
-            transport.disconnect(False)
-            answer = f"selected subprotocol {selected!r}" if selected else "no subprotocol"
-            self._end(
-                CLOSE_ABNORMAL,
-                "",
-                f"the server answered the upgrade with {answer} instead of {SUBPROTOCOL!r}: "
-                "this is no Connect gateway, or a proxy removed the header",
-            )
+        else:
+            # What ended it was reported by ``on_ws_disconnected`` already.
+            with contextlib.suppress(Exception):
+                await transport.wait_disconnected()
 
     def send(self, data: bytes) -> bool:
         """Write one binary message. Returns False when the socket can take no more."""
@@ -100,6 +103,7 @@ class WebSocketManager(picows.WSListener):
         """Start the closing handshake; its end is reported as SocketClosed."""
         transport = self._transport
         if transport is not None and not self._ended:
+            self._closing = True
             transport.send_close(picows.WSCloseCode(code), reason.encode())
 
     def abort(self) -> None:
@@ -112,34 +116,50 @@ class WebSocketManager(picows.WSListener):
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
+        selected = transport.response.headers.get("Sec-WebSocket-Protocol")
         if self._ended:
             transport.disconnect(False)
-        elif transport.response.headers.get("Sec-WebSocket-Protocol") == SUBPROTOCOL:
+        elif selected == SUBPROTOCOL:
             self._report(SocketOpened(self._generation))
+        else:
+            # Checked before a first message is read, whose answer would carry the tokens.
+            transport.disconnect(False)
+            answer = f"subprotocol {selected!r}" if selected else "no subprotocol"
+            text = (
+                f"the server answered the upgrade with {answer} instead of {SUBPROTOCOL!r}: "
+                "this is no Connect gateway, or a proxy removed the header"
+            )
+            self._end(CLOSE_ABNORMAL, "", text)
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
-        if self._ended:
+        # After a violation of RFC 6455 picows has sent its close frame and goes on parsing what is
+        # left in its buffer; that is no message of the peer's.
+        if self._ended or (transport.is_close_frame_sent and not self._closing):
             return
         kind = frame.msg_type
-        if kind == picows.WSMsgType.BINARY and frame.fin:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._fail(transport, CLOSE_PROTOCOL_ERROR, "reserved bits without an extension")
+        elif kind == picows.WSMsgType.BINARY and frame.fin:
             self._report(MessageReceived(self._generation, frame.get_payload_as_bytes()))
         elif kind == picows.WSMsgType.CLOSE:
             self._close_received(transport, frame.get_payload_as_bytes())
-        elif kind in (
-            picows.WSMsgType.BINARY,
-            picows.WSMsgType.TEXT,
-            picows.WSMsgType.CONTINUATION,
-        ):
+        elif kind in _DATA:
             self._fragment(transport, frame)
+
+    def _fail(self, transport: picows.WSTransport, code: int, reason: str) -> None:
+        """End a connection on which the peer violated RFC 6455."""
+        transport.send_close(picows.WSCloseCode(code), reason.encode())
+        transport.disconnect()
+        self._end(code, reason, None)
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         code, reason = self._close or (CLOSE_ABNORMAL, "")
         handshake = transport.close_handshake
-        error = None
-        if self._close is None and handshake is not None and handshake.sent is not None:
+        sent = handshake.sent if handshake is not None else None
+        if self._close is None and sent is not None and not self._closing:
             # picows closed because of what the peer sent: a violation of RFC 6455.
-            code, reason = int(handshake.sent.code.value), handshake.sent.reason or ""
-        self._end(code, reason, error)
+            code, reason = int(sent.code.value), sent.reason or ""
+        self._end(code, reason, None)
 
     def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type != picows.WSMsgType.CONTINUATION:
@@ -149,9 +169,7 @@ class WebSocketManager(picows.WSListener):
         self._fragments_bytes += frame.payload_size
         if self._fragments_bytes > self._max_message_bytes:
             text = f"a message of more than {self._max_message_bytes} bytes"
-            transport.send_close(picows.WSCloseCode(CLOSE_MESSAGE_TOO_BIG), b"message too big")
-            transport.disconnect(False)
-            self._end(CLOSE_MESSAGE_TOO_BIG, text, None)
+            self._fail(transport, CLOSE_MESSAGE_TOO_BIG, text)
             return
         if not self._fragments_text:
             self._fragments.append(frame.get_payload_as_bytes())

@@ -1,0 +1,415 @@
+"""A gateway and an API that say wrong things, message by message."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from inngest_connect import (
+    ConnectionState,
+    ErrorOccurred,
+    FixedRetry,
+    WebSocketClosed,
+    WebSocketFailed,
+    WebSocketWorkerConnection,
+    WorkerCrashed,
+    connect,
+)
+from inngest_connect.core.messages import envelope
+from inngest_connect.core.worker_core import WorkerCore
+from inngest_connect.protocol import START_PATH
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import FaultProxy, MockHTTPServer, MockWebSocketServer
+from tests.errors.faulty import QUICK
+from tests.integration.demo_apps import App, make_app
+
+K = pb.GatewayMessageType
+LEASE = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+pytestmark = pytest.mark.errors
+
+
+@dataclass
+class Script:
+    """A scripted gateway, and what the worker told about it."""
+
+    api: MockHTTPServer
+    gateway: MockWebSocketServer
+    app: App
+    errors: list[ErrorOccurred] = field(default_factory=list)
+    failures: list[WebSocketFailed] = field(default_factory=list)
+    closes: list[WebSocketClosed] = field(default_factory=list)
+
+    def worker(self, **options: Any) -> WebSocketWorkerConnection:
+        listeners = {
+            "error": self.errors.append,
+            "websocket_error": self.failures.append,
+            "websocket_close": self.closes.append,
+        }
+        return connect(
+            [self.app.pair],
+            **{
+                "timing": QUICK,
+                "retry": FixedRetry(0.05),
+                "shutdown_signals": [],
+                "on": listeners,
+                **options,
+            },
+        )
+
+    async def handshake(self, count: int = 1) -> None:
+        await self.gateway.wait_for_message(K.WORKER_CONNECT, count)
+        self.gateway.send_connection_ready()
+        await self.gateway.wait_for_message(K.WORKER_READY, count)
+
+    def request(self, request_id: str, function: str = "app-echo", app: str = "app") -> None:
+        body = (
+            b'{"ctx":{"attempt":0,"disable_immediate_execution":false,"run_id":"run",'
+            b'"stack":{"stack":[]}},"event":{"name":"e","data":{}},"events":'
+            b'[{"name":"e","data":{}}],"steps":{},"use_api":false}'
+        )
+        self.gateway.send_executor_request(
+            pb.GatewayExecutorRequestData(
+                request_id=request_id,
+                app_name=app,
+                function_slug=function,
+                step_id="step",
+                request_payload=body,
+                system_trace_ctx=b"{}",
+                lease_id=LEASE,
+                run_id="run",
+            )
+        )
+
+    async def answered(self, request_id: str, count: int = 1) -> pb.SDKResponse:
+        await self.gateway.wait_for_message(K.WORKER_REPLY, count)
+        replies = [
+            pb.SDKResponse.FromString(m.payload)
+            for m in self.gateway.get_received_messages(K.WORKER_REPLY)
+        ]
+        self.gateway.send_reply_ack(request_id)
+        return next(reply for reply in replies if reply.request_id == request_id)
+
+
+@contextlib.asynccontextmanager
+async def script(**options: Any) -> AsyncIterator[Script]:
+    async with MockHTTPServer() as api, MockWebSocketServer(greet=True, **options) as gateway:
+        api.add_gateway(gateway.name, gateway.url)
+        yield Script(api, gateway, make_app(api.origin))
+
+
+@contextlib.asynccontextmanager
+async def running(worker: WebSocketWorkerConnection) -> AsyncIterator[None]:
+    started = asyncio.create_task(worker.start())
+    try:
+        yield
+    finally:
+        await worker.close(wait=True)
+        await started
+
+
+MALFORMED = {
+    "truncated": b"\x08",
+    "garbage": b"\xff\xfe\xfd",
+    "unknown kind": b"\x08\x63",
+    "kind out of range": b"\x08\xff\xff\xff\xff\x0f",
+    "payload is no protobuf": envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\xff"),
+    "request without id": envelope(K.GATEWAY_EXECUTOR_REQUEST),
+    "invalid text": envelope(K.WORKER_REPLY_ACK, b"\x0a\x02\xc3\x28"),
+    "endless groups": envelope(K.WORKER_REPLY_ACK, b"\x0b" * 500),
+}
+
+
+@pytest.mark.parametrize("name", list(MALFORMED))
+async def test_malformed_bytes_cost_no_other_request(name: str) -> None:
+    """Scenario J."""
+    async with script() as it, running(worker := it.worker()):
+        await it.handshake()
+        it.request("before", "app-wait")
+        await it.app.seen.started.wait()
+        it.gateway.send_raw(MALFORMED[name])
+        it.request("after")
+        after = await it.answered("after")
+        it.app.seen.release.set()
+        before = await it.answered("before", count=2)
+        state = worker.state
+        counters = worker.get_debug_state().counters
+
+    assert (after.status, before.status) == (pb.SDKResponseStatus.DONE,) * 2
+    assert state is ConnectionState.ACTIVE
+    assert [e.kind for e in it.errors] == ["malformed_message"]
+    assert sum(n for key, n in counters.items() if key.startswith("malformed:")) == 1
+
+
+async def test_a_text_message_is_counted_and_ignored() -> None:
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        it.gateway.send_text("hello")
+        it.request("r1")
+        reply = await it.answered("r1")
+
+    assert reply.status == pb.SDKResponseStatus.DONE
+    assert [e.kind for e in it.errors] == ["malformed_message"]
+
+
+async def test_fragmented_messages_are_put_together() -> None:
+    """RFC 6455 section 5.4."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        data = envelope(
+            K.GATEWAY_EXECUTOR_REQUEST,
+            pb.GatewayExecutorRequestData(
+                request_id="r1", app_name="nobody", lease_id=LEASE, system_trace_ctx=b"{}"
+            ).SerializeToString(),
+        )
+        it.gateway.connection.send_fragments(data[:3], data[3:9], data[9:])
+        reply = await it.answered("r1")
+
+    assert reply.status == pb.SDKResponseStatus.ERROR
+    assert b"nobody" in reply.body
+
+
+async def test_an_invalid_frame_leads_to_a_new_connection() -> None:
+    """Scenario 14."""
+    async with script() as it, running(worker := it.worker()):
+        await it.handshake()
+        it.gateway.connection.send_invalid_frame()
+        await it.handshake(count=2)
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+
+    assert len(it.gateway.connections) == 2
+    assert it.closes[0].code == 1002
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+async def test_a_message_above_the_limit_leads_to_a_new_connection(fragmented: bool) -> None:
+    """Security, size limits; Scenario 54."""
+    async with script() as it, running(it.worker(max_message_bytes=10_000)):
+        await it.handshake()
+        if fragmented:
+            it.gateway.connection.send_fragments(*[b"x" * 4_000] * 4)
+        else:
+            it.gateway.send_raw(b"x" * 20_000)
+        await it.handshake(count=2)
+
+    assert it.closes[0].code == 1009
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1012, 1013])
+async def test_every_close_code_is_surfaced_and_survived(code: int) -> None:
+    """Scenarios 12 and X."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        it.gateway.close_connection(code, "because\x1b[31m")
+        await it.handshake(count=2)
+
+    assert (it.closes[0].code, it.closes[0].reason) == (code, "because\\x1b[31m")
+
+
+async def test_a_wrong_first_message_costs_that_attempt() -> None:
+    """Scenario 7."""
+    async with script() as it:
+        it.gateway._greet = False
+        async with running(it.worker()):
+            await it.gateway.wait_for_connection()
+            it.gateway.send_heartbeat()
+            it.gateway._greet = True
+            await it.gateway.wait_for_connection(2)
+            await it.handshake()
+
+    assert "protocol_violation" in [e.kind for e in it.errors]
+
+
+async def test_a_sync_failure_has_the_servers_reason() -> None:
+    """Row: SYNC_FAILED. Scenario 56."""
+    async with script() as it, running(it.worker()):
+        await it.gateway.wait_for_message(K.WORKER_CONNECT)
+        it.gateway.send_sync_failed("invalid_cron", "the cron of fn is wrong")
+        it.gateway.close_connection(1008, "invalid_cron")
+        await it.gateway.wait_for_message(K.WORKER_CONNECT, count=2)
+
+    told = {e.kind: e.message for e in it.errors}
+    assert "the cron of fn is wrong" in told["sync_failed"]
+    assert "invalid_cron" in told["handshake_refused"]
+
+
+@pytest.mark.parametrize(("status", "named"), [(302, "HTTP 302"), (503, "HTTP 503")])
+async def test_an_upgrade_that_is_refused_is_told_with_its_status(status: int, named: str) -> None:
+    """Scenario Q."""
+    async with script() as it:
+        it.gateway.refuse_upgrades = status
+        async with running(it.worker()):
+            await it.api.wait_for_request(START_PATH, count=2)
+            it.gateway.refuse_upgrades = None
+            await it.handshake()
+
+    assert named in it.failures[0].message
+
+
+@pytest.mark.parametrize("subprotocol", [None, "v9.connect.example.com"])
+async def test_another_subprotocol_is_no_gateway(subprotocol: str | None) -> None:
+    """Scenario Q."""
+    async with script(subprotocol=subprotocol) as it, running(it.worker()):
+        await it.api.wait_for_request(START_PATH, count=2)
+
+    assert "subprotocol" in it.failures[0].message
+    assert it.gateway.get_received_messages() == []
+
+
+async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
+    """Security: token exfiltration by redirect."""
+    async with script() as it, MockHTTPServer() as elsewhere:
+        it.api.simulate_redirect(f"{elsewhere.origin}{START_PATH}", times=1)
+        async with running(it.worker()):
+            await it.handshake()
+        stolen = elsewhere.get_request_history()
+
+    assert stolen == []
+    assert "redirects are not followed" in it.errors[0].message
+
+
+async def test_the_gateway_address_can_be_overridden_and_rewritten() -> None:
+    """Scenario 10."""
+    async with script() as it, FaultProxy("127.0.0.1", it.gateway.port) as proxy:
+        mine = f"ws://127.0.0.1:{proxy.port}/v0/connect"
+        async with running(it.worker(gateway_url=mine)):
+            await it.handshake()
+        overridden = proxy.accepted
+        async with running(it.worker(rewrite_gateway_endpoint=lambda _: mine)):
+            await it.handshake(count=2)
+
+    assert (overridden, proxy.accepted) == (1, 2)
+
+
+async def test_a_rewrite_that_raises_or_returns_nonsense_is_told_and_retried() -> None:
+    """Scenario 11."""
+    answers = iter(["http://nonsense"])
+
+    async with script() as it:
+
+        def rewrite(url: str) -> str:
+            return next(answers, url)
+
+        async with running(it.worker(rewrite_gateway_endpoint=rewrite)):
+            await it.handshake()
+
+    assert [e.kind for e in it.errors] == ["gateway_endpoint_refused"]
+    assert "http://nonsense" in it.errors[0].message
+
+
+async def test_what_the_worker_does_not_have_is_refused_by_name() -> None:
+    """Row: a request for an app or function that we do not have."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        it.request("r1", app="")
+        it.request("r2", function="app-gone")
+        first = await it.answered("r1")
+        second = await it.answered("r2", count=2)
+
+    assert first.status == second.status == pb.SDKResponseStatus.ERROR
+    assert not first.no_retry
+    assert b"no app ''" in first.body
+    assert b"app-gone" in second.body
+
+
+async def test_a_call_request_that_cannot_be_read_is_answered() -> None:
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        for request_id, payload in (("r1", b"{"), ("r2", b"[" * 100_000), ("r3", b"")):
+            it.gateway.send_executor_request(
+                pb.GatewayExecutorRequestData(
+                    request_id=request_id,
+                    app_name="app",
+                    function_slug="app-echo",
+                    request_payload=payload,
+                    lease_id=LEASE,
+                )
+            )
+        replies = [await it.answered(f"r{n}", count=3) for n in (1, 2, 3)]
+
+    assert [r.status for r in replies] == [pb.SDKResponseStatus.ERROR] * 3
+    assert not any(r.no_retry for r in replies)
+
+
+async def test_the_same_request_twice_is_executed_once() -> None:
+    """Row: the same request delivered twice. Scenario H."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        it.request("r1")
+        await it.answered("r1")
+        it.request("r1")
+        await it.gateway.wait_for_message(K.WORKER_REPLY, count=2)
+
+    acknowledged = it.gateway.get_received_messages(K.WORKER_REQUEST_ACK)
+    assert len(acknowledged) == 2
+    assert it.app.seen.calls["echo"] == 1
+
+
+async def test_status_is_sent_when_the_gateway_asks() -> None:
+    """Scenario 51."""
+    async with script() as it, running(it.worker()):
+        await it.gateway.wait_for_message(K.WORKER_CONNECT)
+        it.gateway.send_connection_ready(status_interval="50ms")
+        await it.gateway.wait_for_message(K.WORKER_READY)
+        it.request("r1", "app-wait")
+        await it.app.seen.started.wait()
+        await it.gateway.wait_for_message(K.WORKER_STATUS, count=3)
+        last = it.gateway.get_received_messages(K.WORKER_STATUS)[-1]
+        it.app.seen.release.set()
+        await it.answered("r1")
+
+    status = pb.WorkerStatusData.FromString(last.payload)
+    assert list(status.in_flight_request_ids) == ["r1"]
+
+
+async def test_a_bug_in_the_core_ends_the_worker_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row: the I/O thread dies of a bug."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with script() as it:
+        worker = it.worker()
+        started = asyncio.create_task(worker.start())
+        await it.handshake()
+        monkeypatch.setattr(WorkerCore, "_settle", broken)
+        it.request("r1")
+        with pytest.raises(WorkerCrashed) as caught:
+            await started
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def test_no_secret_is_in_any_log_record_event_or_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Security: a canary for the key, the tokens and the payload."""
+    key = "signkey-test-" + "ca" * 32
+    caplog.set_level(logging.DEBUG, logger="inngest_connect")
+    told: list[object] = []
+    async with MockHTTPServer(signing_keys=[key]) as api, MockWebSocketServer(greet=True) as gw:
+        api.add_gateway(gw.name, gw.url)
+        app = make_app(api.origin, is_production=True, signing_key=key)
+        it = Script(api, gw, app)
+        from inngest_connect import EVENT_NAMES
+
+        async with running(it.worker(on=dict.fromkeys(EVENT_NAMES, told.append))):
+            await it.handshake()
+            it.request("r1")
+            await it.answered("r1")
+            it.gateway.send_raw(b"\xff")
+            it.gateway.close_connection(1011, f"leaked {key}")
+            api.simulate_auth_failure(times=1)
+            await it.handshake(count=2)
+        hello = gw.get_received_messages(K.WORKER_CONNECT)[0]
+
+    auth = pb.WorkerConnectRequestData.FromString(hello.payload).auth_data
+    digest = api.get_request_history()[0].headers["authorization"].removeprefix("Bearer ")
+    written = caplog.text + str([vars(r) for r in caplog.records]) + repr(it.errors)
+    for secret in (auth.session_token, auth.sync_token, digest):
+        assert secret not in written + repr(told)
+    assert key not in written
