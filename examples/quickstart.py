@@ -1,7 +1,7 @@
 """The smallest worker. Needs a server: ``npx inngest-cli dev``, or ``inngest-connect demo`` to see
 it without one.
 
-Run it with ``python examples/quickstart.py``; stop it with Ctrl-C, which finishes what is in flight.
+Run it with ``python examples/quickstart.py``; Ctrl-C stops it and finishes what is in flight.
 """
 
 import inngest

@@ -291,7 +291,7 @@ async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
                     await gateway.drain()
                 await gateway.gateways[1].wait_for_message(K.WORKER_PAUSE)
                 extensions = record.extensions
-                await gateway.store.until(lambda _, n=extensions: record.extensions > n + 3)
+                await gateway.store.until(lambda _, r=record, n=extensions: r.extensions > n + 3)
                 await gateway.gateways[1].wait_for_message(K.WORKER_HEARTBEAT, count=2)
                 app.seen.release.set()
                 result = await running

@@ -318,9 +318,7 @@ def test_a_blocked_caller_loop_costs_no_heartbeat_and_no_lease() -> None:
     with GatewayThread(**options) as thread:
         client = make_client(thread.api_origin)
 
-        @client.create_function(
-            fn_id="block", trigger=inngest.TriggerEvent(event="x"), retries=0
-        )
+        @client.create_function(fn_id="block", trigger=inngest.TriggerEvent(event="x"), retries=0)
         async def block(ctx: inngest.Context) -> str:
             time.sleep(3.0)  # noqa: ASYNC251 - blocking the loop is the point
             return "done"

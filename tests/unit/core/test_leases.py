@@ -82,7 +82,9 @@ def test_a_new_connection_repeats_what_was_outstanding_at_once() -> None:
     assert {lease.request_id for lease in table.take_due(31.0, 10)} == {"asked", "idle"}
 
 
-def test_a_shorter_interval_brings_extensions_forward_and_a_longer_one_does_not_delay_them() -> None:
+def test_a_shorter_interval_brings_extensions_forward_and_a_longer_one_does_not_delay_them() -> (
+    None
+):
     """Scenario K."""
     table = table_with("r")
 

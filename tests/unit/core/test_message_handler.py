@@ -31,6 +31,8 @@ IDENTITY = WorkerIdentity(
     started_at=1_700_000_000.5,
     max_worker_concurrency=7,
 )  # fmt: skip
+REQUEST_OF_GARBAGE = envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\xff")
+REQUEST_OF_INVALID_TEXT = envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\x0a\x01\xff")
 CREDENTIALS = Credentials(connection_id="conn", session_token="session", sync_token="sync")
 
 
@@ -54,15 +56,13 @@ class Socket:
 
     def hears(self, kind: int, payload: Message | bytes = b"") -> mh.Inbound | None:
         data = payload if isinstance(payload, bytes) else payload.SerializeToString()
-        return self.receives(envelope(pb.GatewayMessageType.ValueType(kind), data))
+        return self.receives(pb.ConnectMessage(kind=kind, payload=data).SerializeToString())  # type: ignore[arg-type]
 
     def receives(self, data: bytes) -> mh.Inbound | None:
         return self.handler.receive(data, self.now, self.out)
 
     def written(self) -> list[tuple[str, bytes]]:
-        messages = [
-            pb.ConnectMessage.FromString(c.data) for c in self.out if isinstance(c, Send)
-        ]
+        messages = [pb.ConnectMessage.FromString(c.data) for c in self.out if isinstance(c, Send)]
         return [(K.Name(m.kind), m.payload) for m in messages]
 
 
@@ -190,8 +190,13 @@ def test_what_else_can_come_in_the_setup_phase() -> None:
 
 @pytest.mark.parametrize(
     ("step", "limit", "name"),
-    [("api", 15.0, "API"), ("dial", 10.0, "open"), ("open", 10.0, "HELLO"), ("hello", 60.0, "READY")],
-)  # fmt: skip
+    [
+        ("api", 15.0, "API"),
+        ("dial", 10.0, "open"),
+        ("open", 10.0, "HELLO"),
+        ("hello", 60.0, "READY"),
+    ],
+)
 def test_each_step_of_the_setup_phase_has_its_limit(step: str, limit: float, name: str) -> None:
     """Scenario 6."""
     socket = Socket()
@@ -240,8 +245,8 @@ def test_every_kind_of_the_active_phase_is_read() -> None:
         (b"\x12\xff\x01x", "undecodable_message"),
         (b"\x08\x63", "unknown_kind"),
         (b"\x08\xff\xff\xff\xff\x0f", "unknown_kind"),
-        (envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\xff"), "undecodable_gateway_executor_request"),
-        (envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\x0a\x01\xff"), "undecodable_gateway_executor_request"),
+        (REQUEST_OF_GARBAGE, "undecodable_gateway_executor_request"),
+        (REQUEST_OF_INVALID_TEXT, "undecodable_gateway_executor_request"),
         (envelope(K.WORKER_REPLY_ACK, b"\xff"), "undecodable_worker_reply_ack"),
         (envelope(K.GATEWAY_EXECUTOR_REQUEST), "request_without_id"),
     ],

@@ -102,7 +102,8 @@ def test_silence_is_death_even_where_no_heartbeats_are_sent() -> None:
 def test_deadlines_behave_like_a_dictionary_that_knows_its_minimum(
     steps: list[tuple[str, int | None]], now: int
 ) -> None:
-    deadlines, model = Deadlines(), {}
+    deadlines = Deadlines()
+    model: dict[str, int] = {}
     for key, at in steps:
         if at is None:
             deadlines.discard(key)

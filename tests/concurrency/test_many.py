@@ -1,0 +1,110 @@
+"""Many requests and many connections at once."""
+
+import asyncio
+
+import pytest
+
+from inngest_connect import ConnectionState, connect
+from inngest_connect.testing import EmbeddedGateway
+from tests.errors.faulty import QUICK
+from tests.integration.demo_apps import make_app
+
+pytestmark = pytest.mark.concurrency
+
+
+async def test_hundreds_of_runs_at_once_all_end_well() -> None:
+    async with EmbeddedGateway(record=False) as gateway:
+        app = make_app(gateway)
+        async with connect([app.pair]):
+            runs = [gateway.invoke("app-steps") for _ in range(200)]
+            results = await asyncio.gather(*runs)
+
+    assert {tuple(r.output) for r in results} == {(2, 4, 8)}
+    assert gateway.ledger.answered == 800
+    assert gateway.ledger.lost == gateway.ledger.duplicates == 0
+
+
+async def test_a_hundred_connections_in_one_process() -> None:
+    """SPEC: handles 100+ concurrent connections."""
+    async with EmbeddedGateway(record=False) as gateway:
+        app = make_app(gateway)
+        workers = [
+            connect([app.pair], instance_id=f"w{n}", isolation="none", shutdown_signals=[])
+            for n in range(100)
+        ]
+        started = [asyncio.create_task(worker.start()) for worker in workers]
+        for worker in workers:
+            await worker.wait_for_state(ConnectionState.ACTIVE)
+        await gateway.wait_for_worker(100)
+        results = await asyncio.gather(*(gateway.invoke("app-echo") for _ in range(300)))
+        served = {n for r in gateway.ledger.records.values() for n in r.forwards}
+        for worker in workers:
+            await worker.close()
+        await asyncio.gather(*started)
+
+    assert {r.status for r in results} == {"completed"}
+    assert len(served) == 100
+
+
+async def test_drains_one_after_another_under_load_lose_nothing() -> None:
+    async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms", record=False) as gateway:
+        app = make_app(gateway)
+        async with connect([app.pair], timing=QUICK) as worker:
+            stop = asyncio.Event()
+            failed: list[object] = []
+
+            async def traffic() -> None:
+                while not stop.is_set():
+                    result = await gateway.invoke("app-steps")
+                    if result.output != [2, 4, 8]:
+                        failed.append(result)
+
+            users = [asyncio.create_task(traffic()) for _ in range(20)]
+            for _ in range(5):
+                moved = asyncio.Event()
+                remove = worker.add_event_listener("connected", lambda _, m=moved: m.set())
+                await gateway.drain()
+                await moved.wait()
+                remove()
+            stop.set()
+            await asyncio.gather(*users)
+
+    assert failed == []
+    assert len(gateway.gateways) == 6
+    assert gateway.ledger.lost == gateway.ledger.duplicates == 0
+
+
+async def test_rapid_connecting_and_closing_leaves_nothing_behind() -> None:
+    """SPEC: rapid connect/disconnect cycles."""
+    async with EmbeddedGateway(record=False) as gateway:
+        app = make_app(gateway)
+        for _ in range(20):
+            async with connect([app.pair], shutdown_signals=[]):
+                pass
+        open_connections = len(gateway.store.model.connections)
+        tasks = {task.get_name() for task in asyncio.all_tasks()}
+
+    assert open_connections == 0
+    assert not any("Orchestrator" in name for name in tasks)
+
+
+async def test_a_gateway_that_flaps_is_survived() -> None:
+    """Scenario W."""
+    async with EmbeddedGateway(record=False) as gateway:
+        app = make_app(gateway)
+        async with connect([app.pair], timing=QUICK) as worker:
+            running = asyncio.create_task(gateway.invoke("app-wait"))
+            await app.seen.started.wait()
+            for _ in range(20):
+                lost = asyncio.Event()
+                remove = worker.add_event_listener("disconnected", lambda _, e=lost: e.set())
+                gateway.gateways[0].connection.drop()
+                await lost.wait()
+                remove()
+                await worker.wait_for_state(ConnectionState.ACTIVE)
+                await gateway.wait_for_worker()
+            app.seen.release.set()
+            result = await running
+
+    assert result.output == "released"
+    assert app.seen.calls["wait"] == 1

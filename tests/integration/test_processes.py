@@ -1,0 +1,230 @@
+"""Real processes and real signals: the demo, and workers that are told to stop."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import inngest_connect
+from inngest_connect.testing import EmbeddedGateway, GatewayThread
+
+pytestmark = pytest.mark.integration
+SOURCE = str(Path(inngest_connect.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCE, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+
+WORKER = """
+import asyncio, logging, sys, inngest
+from inngest_connect import connect
+
+client = inngest.Inngest(app_id="app", api_base_url=sys.argv[1], is_production=False)
+
+@client.create_function(fn_id="slow", trigger=inngest.TriggerEvent(event="x"), retries=0)
+async def slow(ctx: inngest.Context) -> str:
+    print("started", flush=True)
+    await asyncio.sleep(float(str(ctx.event.data["seconds"])))
+    return "finished"
+
+logging.basicConfig(level=logging.WARNING)
+print("running", flush=True)
+connect([(client, [slow])]).run()
+print("closed", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def worker_process(api_origin: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WORKER), api_origin],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_finishes_what_is_in_flight(number: signal.Signals) -> None:
+    """Row: first SIGTERM/SIGINT. Scenario 44."""
+    with GatewayThread() as thread, worker_process(thread.api_origin) as process:
+        assert line(process) == "running"
+        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
+        event = {"data": {"seconds": 0.5}}
+        running = thread.call(lambda gateway: gateway.invoke("app-slow", event))
+        assert line(process) == "started"
+        process.send_signal(number)
+        result = running.result(20)
+        assert line(process) == "closed"
+        code = process.wait(20)
+
+    assert result.output == "finished"
+    assert code == 0
+
+
+def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
+    """Row: second signal. Scenario T."""
+    with GatewayThread(drain_window=1.0) as thread, worker_process(thread.api_origin) as process:
+        assert line(process) == "running"
+        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
+        event = {"data": {"seconds": 3600}}
+        thread.call(lambda gateway: gateway.invoke("app-slow", event))
+        assert line(process) == "started"
+        process.send_signal(signal.SIGTERM)
+
+        async def paused(gateway: EmbeddedGateway) -> None:
+            await gateway.store.until(
+                lambda model: any(c.paused for c in model.connections.values())
+            )
+
+        thread.call(paused).result(20)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        (request_id,) = thread.gateway.ledger.records
+
+    assert process.returncode != 0
+    assert request_id in errors
+    assert "WorkAbandoned" in errors
+
+
+def test_a_signal_while_waiting_to_retry_ends_at_once() -> None:
+    """Scenario T, during back-off: nothing listens at that address."""
+    with worker_process("http://127.0.0.1:1") as process:
+        assert line(process) == "running"
+        assert process.stderr is not None
+        assert "reconnecting" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert line(process) == "closed"
+        assert process.wait(20) == 0
+
+
+def demo(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "inngest_connect.cli", "demo", *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_demo_ends_by_itself_and_has_lost_nothing() -> None:
+    process = demo("--seconds", "2", "--rate", "40", "--seed", "7")
+    output, progress = process.communicate(timeout=60)
+
+    assert process.returncode == 0, progress
+    summary = json.loads(output.splitlines()[-1])
+    assert list(summary) == [
+        "executed", "completed", "failed_as_intended", "lost", "duplicates", "p50_ms", "p99_ms",
+        "states",
+    ]  # fmt: skip
+    assert (summary["lost"], summary["duplicates"]) == (0, 0)
+    assert summary["executed"] > summary["completed"] >= 80
+    assert summary["failed_as_intended"] >= 1
+    assert summary["states"] == [
+        "CONNECTING", "ACTIVE", "DRAINING_RECONNECTING", "ACTIVE", "CLOSING", "CLOSED",
+    ]  # fmt: skip
+    assert "in flight" in progress
+    assert "\x1b" not in progress
+
+
+def test_the_demo_can_be_quiet() -> None:
+    process = demo("--seconds", "1", "--json")
+    output, progress = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert progress == ""
+    assert len(output.splitlines()) == 1
+
+
+def test_ctrl_c_ends_the_demo_gracefully_with_its_summary() -> None:
+    process = demo("--seconds", "3600")
+    assert process.stderr is not None
+    while "worker is ACTIVE" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    output, progress = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    summary = json.loads(output.splitlines()[-1])
+    assert (summary["lost"], summary["duplicates"]) == (0, 0)
+    assert "interrupted" in progress
+    assert "Traceback" not in progress
+
+
+def test_the_command_line_teaches() -> None:
+    run = [sys.executable, "-m", "inngest_connect.cli"]
+    shown = subprocess.run(
+        [*run, "demo", "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    version = subprocess.run(
+        [*run, "--version"], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+    for option in ("--seconds", "--rate", "--seed", "--json"):
+        assert option in shown.stdout
+    assert version.stdout.startswith("inngest-connect ") or "PackageNotFound" in version.stderr
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['typer'] = None; "
+        "import inngest_connect.cli; inngest_connect.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert 'pip install "inngest-connect[cli]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_whose_loop_is_gone_shuts_down_and_says_so() -> None:
+    """Row: the caller's loop is gone."""
+    code = """
+        import asyncio, logging, sys, inngest
+        from inngest_connect import ConnectionState, Timing, connect
+
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("asyncio").disabled = True
+        client = inngest.Inngest(app_id="app", api_base_url=sys.argv[1], is_production=False)
+
+        @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+        async def fn(ctx: inngest.Context) -> None: ...
+
+        loop = asyncio.new_event_loop()
+        worker = connect([(client, [fn])], shutdown_signals=[])
+        task = loop.create_task(worker.start())
+        loop.run_until_complete(worker.wait_for_state(ConnectionState.ACTIVE))
+        loop.close()
+        asyncio.run(asyncio.wait_for(worker.closed(), 20))
+        print(worker.state.value, worker.get_debug_state().shutdown_requested)
+    """
+    with GatewayThread(heartbeat_interval="100ms") as thread:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code), thread.api_origin],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    assert done.stdout.strip() == "CLOSED True", done.stderr
+    assert "shutdown_forced" in done.stderr or "error" in done.stderr

@@ -1,0 +1,62 @@
+"""SPEC's figures, with their own generous limits. They find disasters, not regressions."""
+
+import asyncio
+import statistics
+import time
+
+import pytest
+
+from inngest_connect import ConnectionState, connect
+from inngest_connect.testing import EmbeddedGateway
+from tests.integration.demo_apps import make_app
+
+pytestmark = pytest.mark.performance
+
+
+async def test_a_connection_takes_less_than_two_seconds() -> None:
+    """SPEC: connection establishment < 2 s."""
+    async with EmbeddedGateway() as gateway:
+        worker = connect([make_app(gateway).pair], shutdown_signals=[])
+        begun = time.perf_counter()
+        started = asyncio.create_task(worker.start())
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        seconds = time.perf_counter() - begun
+        await worker.close(wait=True)
+        await started
+
+    assert seconds < 2.0
+
+
+async def test_an_execution_costs_less_than_a_hundred_milliseconds() -> None:
+    """SPEC: function execution overhead < 100 ms."""
+    async with EmbeddedGateway(record=False) as gateway:
+        async with connect([make_app(gateway).pair]):
+            for _ in range(50):
+                await gateway.invoke("app-echo")
+        latencies = gateway.ledger.latencies()
+
+    assert statistics.median(latencies) < 0.1
+
+
+async def test_reconnecting_takes_less_than_a_quarter_of_a_second() -> None:
+    """Issue 3: from socket loss to ACTIVE in under 250 ms on loopback. Best of five."""
+    taken: list[float] = []
+    async with (
+        EmbeddedGateway(record=False) as gateway,
+        connect([make_app(gateway).pair]) as worker,
+    ):
+        for _ in range(5):
+            lost, back = asyncio.Event(), asyncio.Event()
+            removers = [
+                worker.add_event_listener("disconnected", lambda _, e=lost: e.set()),
+                worker.add_event_listener("connected", lambda _, e=back: e.set()),
+            ]
+            begun = time.perf_counter()
+            gateway.gateways[0].connection.drop()
+            await lost.wait()
+            await back.wait()
+            taken.append(time.perf_counter() - begun)
+            for remove in removers:
+                remove()
+
+    assert min(taken) < 0.25
