@@ -36,7 +36,7 @@ class LoopExecutor:
         self._run_request = run
         self._report = report
         self._context = contextvars.copy_context()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[ExecutionResult]] = {}
         self._cancelled: set[str] = set()
         self._work: HandOver[Work] = HandOver(loop, self._take, on_loop_gone)
 
@@ -73,29 +73,30 @@ class LoopExecutor:
                 self._cancelled.add(work)
                 task.cancel()
             return
+        task = self._loop.create_task(self._run(work), context=self._context.copy())
         request_id = work.request_id
-        self._tasks[request_id] = self._loop.create_task(
-            self._run(work), context=self._context.copy()
-        )
+        self._tasks[request_id] = task
+        # Not a ``finally`` in the coroutine: a task cancelled before its first step never gets
+        # there, and its request would never end.
+        task.add_done_callback(lambda ended: self._ended(request_id, ended))
 
-    async def _run(self, request: pb.GatewayExecutorRequestData) -> None:
-        request_id = request.request_id
-        result: ExecutionResult | None = None
+    def _ended(self, request_id: str, task: "asyncio.Task[ExecutionResult]") -> None:
+        del self._tasks[request_id]
+        self._cancelled.discard(request_id)
+        result = None if task.cancelled() else task.result()
+        self._report(ExecutionFinished(request_id, result))
+
+    async def _run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
         try:
-            result = await self._run_request(request)
+            return await self._run_request(request)
         except asyncio.CancelledError as error:
-            if request_id in self._cancelled:
-                raise
             task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # the caller's loop is being shut down
-            result = _failure(error)
+            being_cancelled = task is not None and task.cancelling() > 0
+            if being_cancelled or request.request_id in self._cancelled:
+                raise
+            return _failure(error)  # the function raised it by itself
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a function is its failure
-            result = _failure(error)
-        finally:
-            del self._tasks[request_id]
-            self._cancelled.discard(request_id)
-            self._report(ExecutionFinished(request_id, result))
+            return _failure(error)
 
 
 def _failure(error: BaseException) -> ExecutionResult:

@@ -72,6 +72,7 @@ class SdkApp:
                     f"app {client.app_id!r}: {function!r} is no Inngest function; decorate it "
                     "with @client.create_function(...)"
                 )
+        _check_ids(functions)
         self._handler = _make(
             comm_lib.CommHandler,
             client=client,
@@ -104,6 +105,16 @@ class SdkApp:
             request_version=response.request_version or 0,
             sdk_version=response.sdk_version or f"inngest-{SDK_LANGUAGE}:v{SDK_VERSION}",
         )
+
+
+def _check_ids(functions: Sequence[inngest.Function[Any]]) -> None:
+    seen = set()
+    for function in functions:
+        if function.get_id() in seen:
+            raise ConfigurationError(
+                f"two functions have the id {function.get_id()!r}; one would replace the other"
+            )
+        seen.add(function.get_id())
 
 
 def _function_configs(app_id: str, functions: Sequence[inngest.Function[Any]]) -> bytes:

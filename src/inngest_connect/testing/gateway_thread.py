@@ -57,7 +57,7 @@ class GatewayThread:
             async with EmbeddedGateway(**self._options) as gateway:
                 self._ready.set_result(gateway)
                 await self._stop.wait()
-        except BaseException as error:
-            if not self._ready.done():
-                self._ready.set_exception(error)
-            raise
+        except Exception as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)  # raised where the thread was started

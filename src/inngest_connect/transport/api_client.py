@@ -108,6 +108,9 @@ class ApiClient:
         try:
             answer = pb.StartResponse.FromString(content)
         except DecodeError:
+            answer = pb.StartResponse()
+        if not answer.connection_id or not answer.gateway_endpoint:
+            # Text of a captive portal can decode to a message without fields that we know.
             raise ApiError(f"{self.api_origin} did not answer with a StartResponse") from None
         return StartAnswer(
             answer.connection_id,

@@ -1,0 +1,146 @@
+"""LoopExecutor: every request ends in exactly one report, whatever its function does."""
+
+import asyncio
+import contextvars
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from inngest_connect.core.events import ExecutionFinished
+from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.execution.loop_executor import LOOP_GONE, LoopExecutor
+from inngest_connect.protocol import connect_pb2 as pb
+
+pytestmark = pytest.mark.unit
+DONE = ExecutionResult(pb.SDKResponseStatus.DONE, b"1")
+
+
+class Runner:
+    """An executor on the running loop, and what it reported."""
+
+    def __init__(self, run: Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]):
+        self.reports: asyncio.Queue[ExecutionFinished] = asyncio.Queue()
+        self.executor = LoopExecutor(
+            asyncio.get_running_loop(), run, self.reports.put_nowait, lambda: None
+        )
+
+    def submit(self, request_id: str) -> None:
+        self.executor.submit(pb.GatewayExecutorRequestData(request_id=request_id))
+
+    async def report(self) -> ExecutionFinished:
+        return await asyncio.wait_for(self.reports.get(), 10)
+
+
+async def test_a_result_is_reported() -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+
+    assert await runner.report() == ExecutionFinished("r", DONE)
+    assert runner.executor.running == 0
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()]
+)
+async def test_whatever_is_raised_is_a_retryable_error_of_that_request(
+    error: BaseException,
+) -> None:
+    """Scenario N; a function may even raise CancelledError by itself."""
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        raise error
+
+    runner = Runner(run)
+    runner.submit("r")
+
+    result = (await runner.report()).result
+    assert result is not None
+    assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
+    assert json.loads(result.body)["name"] == type(error).__name__
+
+
+async def test_a_function_cancelled_before_its_first_step_has_no_result() -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+    runner.executor.cancel("r")
+    runner.executor.cancel("unknown")
+
+    assert await runner.report() == ExecutionFinished("r", None)
+
+
+async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await release.wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+    await started.wait()
+    await runner.executor.wait_stopped(0.01)
+    running = runner.executor.running
+    release.set()
+
+    assert running == 1
+    assert (await runner.report()).request_id == "r"
+
+
+async def test_stopping_cancels_everything() -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    for request_id in "abc":
+        runner.submit(request_id)
+    await asyncio.sleep(0)
+    runner.executor.stop()
+
+    assert {(await runner.report()).request_id for _ in range(3)} == set("abc")
+    await runner.executor.wait_stopped(1.0)
+
+
+async def test_functions_see_the_context_of_the_start_and_not_each_others() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    variable.set("from start")
+    seen: list[str] = []
+
+    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        seen.append(variable.get())
+        variable.set(request.request_id)
+        return DONE
+
+    runner = Runner(run)
+    for request_id in "ab":
+        runner.submit(request_id)
+        await runner.report()
+
+    assert seen == ["from start", "from start"]
+
+
+def test_a_closed_loop_is_told() -> None:
+    loop = asyncio.new_event_loop()
+    gone: list[str] = []
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        return DONE
+
+    executor = LoopExecutor(loop, run, lambda _: None, lambda: gone.append("gone"))
+    before = executor.gone()
+    loop.close()
+    executor.submit(pb.GatewayExecutorRequestData(request_id="r"))
+
+    assert (before, executor.gone(), gone) == (None, LOOP_GONE, ["gone"])

@@ -1,0 +1,138 @@
+"""The contract with the SDK's internals; runs on the oldest and the newest release we allow."""
+
+import json
+from typing import Any
+
+import inngest
+import pytest
+
+from inngest_connect.errors import ConfigurationError, UnsupportedSDKError
+from inngest_connect.execution import sdk_adapter
+from inngest_connect.execution.sdk_adapter import SdkApp, client_settings
+from inngest_connect.protocol import connect_pb2 as pb
+
+pytestmark = pytest.mark.unit
+
+
+def make_app(**function_options: Any) -> SdkApp:
+    client = inngest.Inngest(app_id="app", is_production=False, app_version="v3")
+
+    async def on_failure(ctx: inngest.Context) -> None: ...
+
+    @client.create_function(
+        fn_id="fn",
+        trigger=inngest.TriggerEvent(event="x"),
+        retries=2,
+        on_failure=on_failure,
+    )
+    async def fn(ctx: inngest.Context) -> Any:
+        if "fail" in ctx.event.data:
+            raise inngest.RetryAfterError("later", 5000)
+        if "never" in ctx.event.data:
+            raise inngest.NonRetriableError("never")
+        if "step" in ctx.event.data:
+
+            async def one() -> int:
+                return 1
+
+            return await ctx.step.run("one", one)
+        return {"ok": True}
+
+    return SdkApp(client, [fn])
+
+
+def request(data: dict[str, Any], **fields: Any) -> pb.GatewayExecutorRequestData:
+    event = {"name": "x", "data": data}
+    body = {
+        "ctx": {
+            "attempt": 0,
+            "disable_immediate_execution": False,
+            "run_id": "run",
+            "stack": {"stack": []},
+        },
+        "event": event,
+        "events": [event],
+        "steps": {},
+        "use_api": False,
+    }
+    defaults = {"function_slug": "app-fn", "request_payload": json.dumps(body).encode()}
+    return pb.GatewayExecutorRequestData(request_id="r", **{**defaults, **fields})
+
+
+def test_an_app_introduces_its_functions() -> None:
+    identity = make_app().identity
+
+    assert (identity.name, identity.version) == ("app", "v3")
+    assert identity.function_slugs == {"app-fn", "app-fn-failure"}
+    configs = json.loads(identity.functions)
+    assert {config["id"] for config in configs} == {"app-fn", "app-fn-failure"}
+    assert json.loads(sdk_adapter.capabilities())["connect"] == "v1"
+
+
+async def test_a_result_a_step_and_errors_have_their_statuses() -> None:
+    app = make_app()
+
+    done = await app.run(request({}))
+    step = await app.run(request({"step": 1}, step_id="step"))
+    later = await app.run(request({"fail": 1}))
+    never = await app.run(request({"never": 1}))
+
+    assert (done.status, json.loads(done.body)) == (pb.SDKResponseStatus.DONE, {"ok": True})
+    assert step.status == pb.SDKResponseStatus.NOT_COMPLETED
+    assert json.loads(step.body)[0]["op"] == "StepRun"
+    assert later.status == never.status == pb.SDKResponseStatus.ERROR
+    assert (later.no_retry, never.no_retry) == (False, True)
+    assert later.retry_after is not None
+    assert done.sdk_version == f"inngest-py:v{sdk_adapter.SDK_VERSION}"
+
+
+async def test_what_cannot_be_read_or_found_is_a_retryable_error() -> None:
+    app = make_app()
+
+    for broken in (request({}, request_payload=b"{"), request({}, function_slug="app-none")):
+        result = await app.run(broken)
+        assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
+
+
+def test_settings_are_read_from_a_client_and_hide_the_key() -> None:
+    key = "signkey-test-" + "ab" * 32
+    client = inngest.Inngest(app_id="a", is_production=True, signing_key=key, env="branch")
+
+    settings = client_settings(client)
+
+    assert (settings.app_id, settings.env, settings.is_production) == ("a", "branch", True)
+    assert settings.signing_key == key
+    assert key not in repr(settings)
+    with pytest.raises(ConfigurationError, match="its client is 5"):
+        client_settings(5)
+
+
+def test_an_sdk_with_other_internals_is_refused_with_the_versions_that_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NewRequest:
+        def __init__(self, *, something_new: int, **_: object) -> None: ...
+
+    monkeypatch.setattr("inngest._internal.comm_lib.CommRequest", NewRequest)
+    with pytest.raises(UnsupportedSDKError, match=r"CommRequest.*something_new.*0\.5\.12"):
+        make_app()
+
+    class NewHandler:
+        def __init__(self, *, client: object, something_else: int) -> None: ...
+
+    monkeypatch.setattr("inngest._internal.comm_lib.CommHandler", NewHandler)
+    with pytest.raises(UnsupportedSDKError, match=r"NewHandler.*something_else"):
+        make_app()
+
+
+def test_two_functions_with_one_id_are_refused() -> None:
+    client = inngest.Inngest(app_id="app", is_production=False)
+
+    def make() -> inngest.Function[Any]:
+        @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+        async def fn(ctx: inngest.Context) -> None: ...
+
+        return fn
+
+    with pytest.raises(ConfigurationError, match="two functions have the id 'app-fn'"):
+        SdkApp(client, [make(), make()])

@@ -1,0 +1,275 @@
+"""GatewayModel: as strict as the real gateway is said to be, and as awkward."""
+
+import pytest
+
+from inngest_connect.core.messages import ExecutionResult, envelope, request_ack
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing.gateway_model import (
+    Action,
+    CloseConnection,
+    DropConnection,
+    GatewayModel,
+    GatewaySettings,
+    RequestEnded,
+    SendTo,
+)
+from inngest_connect.testing.ulid import make_ulid
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.unit
+
+
+def connect_data(**changes: object) -> pb.WorkerConnectRequestData:
+    fields: dict[str, object] = {
+        "connection_id": make_ulid(1.0, lambda _: 1),
+        "instance_id": "i",
+        "auth_data": pb.AuthData(session_token="t"),
+        "capabilities": b"{}",
+        "apps": [pb.AppConfiguration(app_name="app", functions=b'[{"id":"app-fn"}]')],
+        "worker_manual_readiness_ack": True,
+    }
+    return pb.WorkerConnectRequestData(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+class Talk:
+    """One model; the worker says, the gateway answers."""
+
+    def __init__(self, **settings: object) -> None:
+        bits = iter(range(1, 10_000))
+        self.model = GatewayModel(
+            GatewaySettings(**settings),  # type: ignore[arg-type]
+            lambda _: next(bits),
+        )
+        self.now = 100.0
+
+    def opens(self, number: int = 1, gateway: str = "g") -> list[Action]:
+        return self.model.opened(number, gateway, self.now)
+
+    def says(self, kind: int, payload: bytes = b"", number: int = 1) -> list[Action]:
+        data = envelope(kind, payload)  # type: ignore[arg-type]
+        return self.model.received(number, data, self.now)
+
+    def ready(self, number: int = 1, gateway: str = "g", **changes: object) -> "Talk":
+        self.opens(number, gateway)
+        self.says(K.WORKER_CONNECT, connect_data(**changes).SerializeToString(), number)
+        self.says(K.WORKER_READY, b"", number)
+        return self
+
+    def dispatch(self) -> tuple[str, list[Action]]:
+        message = pb.GatewayExecutorRequestData(app_name="app", function_slug="app-fn")
+        return self.model.dispatch(message, self.now)
+
+    def acks(self, request_id: str, number: int = 1) -> list[Action]:
+        ack = request_ack(pb.GatewayExecutorRequestData(request_id=request_id))
+        return self.model.received(number, ack, self.now)
+
+    def extends(self, request_id: str, lease_id: str, number: int = 1) -> str | None:
+        data = pb.WorkerRequestExtendLeaseData(request_id=request_id, lease_id=lease_id)
+        (answer,) = self.says(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString(), number)
+        assert isinstance(answer, SendTo)
+        message = pb.ConnectMessage.FromString(answer.data)
+        ack = pb.WorkerRequestExtendLeaseAckData.FromString(message.payload)
+        return ack.new_lease_id if ack.HasField("new_lease_id") else None
+
+    def lease(self, request_id: str) -> str:
+        return self.model.requests[request_id].lease_id
+
+
+def kinds(actions: list[Action]) -> list[str]:
+    return [
+        K.Name(pb.ConnectMessage.FromString(a.data).kind) for a in actions if isinstance(a, SendTo)
+    ]
+
+
+def closes(actions: list[Action]) -> list[tuple[int, str]]:
+    return [(a.code, a.reason) for a in actions if isinstance(a, CloseConnection)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "close"),
+    [
+        ({"connection_id": "no"}, (1008, "connect_worker_hello_invalid_payload")),
+        ({"instance_id": ""}, (1008, "connect_worker_hello_invalid_payload")),
+        ({"auth_data": pb.AuthData()}, (1008, "connect_authentication_failed")),
+        ({"apps": []}, (1008, "connect_worker_hello_invalid_payload")),
+        (
+            {"apps": [pb.AppConfiguration(app_name=str(n), functions=b"[]") for n in range(11)]},
+            (1008, "connect_too_many_apps_per_connection"),
+        ),
+        ({"capabilities": b""}, (1011, "connect_internal_error")),
+        (
+            {"apps": [pb.AppConfiguration(app_name="a", functions=b"{}")]},
+            (1011, "connect_internal_error"),
+        ),
+    ],
+)
+def test_a_worker_that_introduces_itself_badly_is_refused(
+    changes: dict[str, object], close: tuple[int, str]
+) -> None:
+    talk = Talk()
+    talk.opens()
+
+    refused = talk.says(K.WORKER_CONNECT, connect_data(**changes).SerializeToString())
+
+    assert closes(refused) == [close]
+
+
+def test_the_first_message_has_to_be_the_introduction_and_readable() -> None:
+    first, garbage, payload = Talk(), Talk(), Talk()
+    for talk in (first, garbage, payload):
+        assert kinds(talk.opens()) == ["GATEWAY_HELLO"]
+
+    assert closes(first.says(K.WORKER_HEARTBEAT)) == [(1008, "connect_worker_hello_invalid_msg")]
+    assert closes(garbage.model.received(1, b"\xff", 0.0)) == [
+        (1007, "failed to unmarshal Protobuf")
+    ]
+    assert closes(payload.says(K.WORKER_CONNECT, b"\xff")) == [
+        (1008, "connect_worker_hello_invalid_payload")
+    ]
+
+
+def test_nothing_is_answered_before_the_worker_is_ready() -> None:
+    talk = Talk()
+    talk.opens()
+    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+
+    assert talk.says(K.WORKER_HEARTBEAT) == []
+    talk.says(K.WORKER_READY)
+    assert kinds(talk.says(K.WORKER_HEARTBEAT)) == ["GATEWAY_HEARTBEAT"]
+
+
+def test_a_request_waits_for_a_worker_and_is_routed_again_when_it_is_not_acknowledged() -> None:
+    talk = Talk()
+    request_id, none = talk.dispatch()
+    talk.opens()
+    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+    first = talk.says(K.WORKER_READY)
+    talk.ready(2)
+
+    again = talk.says(K.WORKER_PAUSE)
+
+    assert none == []
+    assert kinds(first) == kinds(again) == ["GATEWAY_EXECUTOR_REQUEST"]
+    assert talk.model.ledger.records[request_id].forwards == [1, 2]
+
+
+def test_a_request_is_given_up_after_three_forwards() -> None:
+    talk = Talk()
+    _, _ = talk.dispatch()
+    ended: list[Action] = []
+    for number in (1, 2, 3):
+        talk.ready(number)
+        ended += talk.model.closed(number, talk.now)
+
+    assert [a.failure for a in ended if isinstance(a, RequestEnded)] == [
+        "connect_no_healthy_connection"
+    ]
+
+
+def test_a_lease_rotates_and_one_predecessor_is_remembered() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.acks(request_id)
+    first = talk.lease(request_id)
+
+    second = talk.extends(request_id, first)
+    replayed = talk.extends(request_id, first)
+    third = talk.extends(request_id, str(second))
+    forgotten = talk.extends(request_id, first)
+
+    assert second == replayed == str(second)
+    assert third not in (None, second)
+    assert forgotten is None
+
+
+def test_older_servers_refuse_the_predecessor() -> None:
+    talk = Talk(replay_predecessor=False).ready()
+    request_id, _ = talk.dispatch()
+    talk.acks(request_id)
+    first = talk.lease(request_id)
+    talk.extends(request_id, first)
+
+    assert talk.extends(request_id, first) is None
+
+
+def test_a_lease_id_that_is_no_ulid_costs_the_connection() -> None:
+    talk = Talk().ready()
+    data = pb.WorkerRequestExtendLeaseData(request_id="r", lease_id="")
+
+    refused = talk.says(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString())
+
+    assert closes(refused) == [(1008, "connect_worker_request_extend_lease_invalid_payload")]
+
+
+def test_an_expired_lease_fails_the_request_and_counts_it_as_lost() -> None:
+    talk = Talk(lease=2.0, lease_grace=1.0).ready()
+    request_id, _ = talk.dispatch()
+    talk.acks(request_id)
+
+    early = talk.model.tick(talk.now + 2.9)
+    late = talk.model.tick(talk.now + 3.0)
+
+    assert early == []
+    assert [a.failure for a in late if isinstance(a, RequestEnded)] == [
+        "connect_worker_stopped_responding"
+    ]
+    assert talk.model.ledger.lost == 1
+
+
+def test_the_first_reply_wins_and_every_reply_is_acknowledged() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.acks(request_id)
+    result = ExecutionResult(pb.SDKResponseStatus.DONE, b"1")
+    payload = pb.SDKResponse(request_id=request_id, body=result.body).SerializeToString()
+
+    first = talk.says(K.WORKER_REPLY, payload)
+    second = talk.says(K.WORKER_REPLY, payload)
+
+    assert len([a for a in first if isinstance(a, RequestEnded)]) == 1
+    assert kinds(first) == kinds(second) == ["WORKER_REPLY_ACK"]
+    assert talk.model.ledger.records[request_id].replies == 2
+
+
+def test_a_drain_announces_itself_refuses_newcomers_and_ends_after_its_window() -> None:
+    talk = Talk(drain_window=5.0, heartbeat_interval="10s").ready()
+
+    announced = talk.model.drain("g", talk.now)
+    refused = talk.opens(2)
+    ended = talk.model.tick(talk.now + 5.0)
+
+    assert kinds(announced) == ["GATEWAY_CLOSING"]
+    assert closes(refused) == closes(ended) == [(1001, "connect_gateway_closing")]
+
+
+def test_a_silent_worker_is_dropped_after_five_intervals() -> None:
+    talk = Talk(heartbeat_interval="2s").ready()
+
+    assert talk.model.tick(talk.now + 9.9) == []
+    assert talk.model.tick(talk.now + 10.0) == [DropConnection(1)]
+
+
+def test_no_more_requests_than_the_instance_takes() -> None:
+    talk = Talk().ready(max_worker_concurrency=1)
+    first, sent = talk.dispatch()
+    _, held = talk.dispatch()
+    talk.acks(first)
+
+    released = talk.says(
+        K.WORKER_REPLY, pb.SDKResponse(request_id=first, body=b"1").SerializeToString()
+    )
+
+    assert kinds(sent) == ["GATEWAY_EXECUTOR_REQUEST"]
+    assert held == []
+    assert "GATEWAY_EXECUTOR_REQUEST" in kinds(released)
+
+
+def test_an_acknowledgement_counts_only_on_the_socket_that_brought_the_request() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.ready(2)
+
+    talk.acks(request_id, number=2)
+
+    assert talk.model.ledger.acknowledged == 0
+    assert "unknown request" in talk.model.protocol_errors[0]
