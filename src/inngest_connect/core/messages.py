@@ -6,7 +6,6 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from ..protocol import REASON_WORKER_SHUTDOWN
 from ..protocol import connect_pb2 as pb
 from .settings import WorkerIdentity
 
@@ -36,8 +35,6 @@ def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
 def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
     return envelope(kind, payload.SerializeToString())
 
-
-SHUTDOWN_REASON: Final = REASON_WORKER_SHUTDOWN
 
 HEARTBEAT: Final = envelope(_K.WORKER_HEARTBEAT)
 READY: Final = envelope(_K.WORKER_READY)

@@ -1,73 +1,153 @@
-"""Shutdown: what has been asked for, and how much time is left for it.
+"""Shutdown: from the wish to close until nothing is left to do.
 
-Stages (PROTOCOL.md section 8): requested, from when on no new work is taken; paused, once the last
-acknowledgements had time to land; aborting, when the time limit is over or the user insists.
+Stages (PROTOCOL.md section 8): *requested*, from when on no new work is taken; *paused*, once the
+last acknowledgements had time to land; then work in flight is finished, over new connections if
+need be, and replies are delivered or flushed; *aborting*, when the time limit is over or the user
+insists: what runs is cancelled, and what is ready gets a last moment to be flushed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..errors import ConnectError, WorkAbandoned
+from ..protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
+from . import messages
+from .commands import Send
+from .connections import Connections
+from .delivery import ReplyDelivery
+from .report import Report
+from .requests import RequestTable
 from .settings import CoreSettings
 
 
 class Shutdown:
     """Times are monotonic seconds."""
 
-    def __init__(self, settings: CoreSettings) -> None:
+    def __init__(
+        self,
+        settings: CoreSettings,
+        connections: Connections,
+        requests: RequestTable,
+        delivery: ReplyDelivery,
+        report: Report,
+    ) -> None:
         self.requested = False
         self.aborting = False
-        self.pause_at = 0.0
-        self.abandoned: tuple[str, ...] = ()
         self.error: ConnectError | None = None
+        """What ``start()`` has to raise, whatever becomes of the work."""
         self._settings = settings
-        self._requested_at = 0.0
+        self._connections = connections
+        self._requests = requests
+        self._delivery = delivery
+        self._report = report
+        self._pause_at = 0.0
         self._deadline: float | None = None
         self._flush_until: float | None = None
-        self._forced = False
-        self._hurried = False
         self._flush_over = False
+        self._hurried = False
+        self._forced = False
+        self._abandoned: tuple[str, ...] = ()
 
-    def request(self, now: float, last_acknowledged_at: float) -> None:
+    def request(self, now: float) -> None:
         """Begin; the pause waits for acknowledgements just written, which it could overtake."""
         self.requested = True
-        self._requested_at = now
-        self.pause_at = max(now, last_acknowledged_at + self._settings.pause_delay)
+        landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
+        self._pause_at = max(now, landed_at)
         if self._settings.shutdown_timeout is not None:
             self._deadline = now + self._settings.shutdown_timeout
 
-    def abort(self, now: float, abandoned: Sequence[str], forced: bool) -> None:
-        """Give up what is unfinished; replies that are ready still get a moment to be flushed."""
+    def abort(self, now: float, *, forced: bool) -> Sequence[str]:
+        """Give up what is unfinished; returns its request ids."""
         self.aborting = True
-        self.abandoned = tuple(abandoned)
         self._forced = forced
         self._flush_until = now + self._settings.final_flush_timeout
-
-    def overdue(self, now: float) -> bool:
-        return self._deadline is not None and now >= self._deadline
-
-    def final_flush_over(self, now: float) -> bool:
-        if self._flush_until is not None and now >= self._flush_until:
-            self._flush_until = None
-            self._flush_over = True
-        return self._flush_over
-
-    def hurry_once(self, hurry: Callable[[], None]) -> None:
-        """Replies are hurried once; after a failed flush they keep their own schedule."""
-        if not self._hurried:
-            self._hurried = True
-            hurry()
+        self._abandoned = tuple(self._requests.abandon(self._report.commands))
+        return self._abandoned
 
     def next_deadline(self) -> float | None:
         """The next time at which something changes by itself, None when nothing does."""
         if not self.requested:
             return None
-        if self.aborting:
-            return self._flush_until
-        return self._deadline
+        limit = self._flush_until if self.aborting else self._deadline
+        times = [at for at in (limit, self._pause_due()) if at is not None]
+        return min(times, default=None)
 
-    def outcome(self, undelivered: Sequence[str]) -> ConnectError | None:
-        """What ``start()`` raises, if anything."""
+    def settle(self, now: float) -> bool:
+        """Move along as far as the situation allows. Returns True when nothing is left."""
+        self._check_deadline(now)
+        self._pause(now)
+        if self._requests.unfinished and not self.aborting:
+            self._connect_for_work_in_flight(now)
+            return False
+        self._connections.abandon_attempt(self._report.commands)
+        self._flush_what_is_left(now)
+        if len(self._delivery.buffer) and not self._final_flush_over(now):
+            return False
+        if self._pause_due() is not None and not self.aborting:
+            return False
+        return self._close_sockets(now)
+
+    def outcome(self) -> ConnectError | None:
+        """What ``start()`` raises, if anything; tells of every reply that is left behind."""
+        undelivered = [reply.request_id for reply in self._delivery.buffer]
+        for request_id in undelivered:
+            text = "the worker ended before the server accepted this reply"
+            self._report.error("reply_undelivered", text, request_id=request_id)
         if self.error is not None:
             return self.error
-        lost = (*self.abandoned, *undelivered)
+        lost = (*self._abandoned, *undelivered)
         return WorkAbandoned(lost) if self._forced and lost else None
+
+    def _check_deadline(self, now: float) -> None:
+        if self.aborting or self._deadline is None or now < self._deadline:
+            return
+        abandoned = self.abort(now, forced=False)
+        if abandoned:
+            limit = self._settings.shutdown_timeout
+            self._report.error(
+                "shutdown_timeout",
+                f"shutdown_timeout={limit:g} s is over; not finished: {', '.join(abandoned)}",
+            )
+
+    def _pause_due(self) -> float | None:
+        """When WORKER_PAUSE is due, None when none is."""
+        current = self._connections.current
+        if current is None or current.paused or not self.requested:
+            return None
+        return self._pause_at
+
+    def _pause(self, now: float) -> None:
+        current, due_at = self._connections.current, self._pause_due()
+        if current is None or due_at is None or now < due_at:
+            return
+        current.paused = True
+        self._report.commands.append(Send(current.number, messages.PAUSE))
+
+    def _connect_for_work_in_flight(self, now: float) -> None:
+        """Leases can only be extended over a connection."""
+        connections = self._connections
+        connected = connections.current is not None or connections.attempt is not None
+        if not connected and connections.attempts.retry_at is None:
+            connections.plan(0.0, "work in flight at shutdown", now, self._report.commands)
+
+    def _flush_what_is_left(self, now: float) -> None:
+        """Once, and only when no socket can do it; a failed flush then keeps its own schedule."""
+        if self._hurried or not (self.aborting or self._connections.current is None):
+            return
+        self._hurried = True
+        self._delivery.hurry(now)
+        self._delivery.tick(now, self._report.commands)
+
+    def _final_flush_over(self, now: float) -> bool:
+        if self._flush_until is not None and now >= self._flush_until:
+            self._flush_until = None
+            self._flush_over = True
+        return self._flush_over
+
+    def _close_sockets(self, now: float) -> bool:
+        """Returns True when the last one has ended."""
+        self._requests.carrier = None
+        for generation in self._connections.living():
+            self._connections.close(
+                generation, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN, now, self._report.commands
+            )
+        return not self._connections.closing
