@@ -382,3 +382,48 @@ async def test_a_user_retry_strategy_is_asked() -> None:
             pass
 
     assert asked == [1, 2, 3]
+
+
+async def test_each_failed_attempt_is_one_warning_and_one_error_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Row: API or gateway away; an error event and one WARN line per attempt, not more."""
+    errors: list[ErrorOccurred] = []
+    async with faulty() as it:
+        await it.api.refuse()
+        attempts = 0
+        enough = asyncio.Event()
+
+        def failed(_: Reconnecting) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 5:
+                enough.set()
+
+        worker = it.worker(on={"reconnecting": failed, "error": errors.append})
+        started = asyncio.create_task(worker.start())
+        await enough.wait()
+        await worker.close(wait=True)
+        await started
+
+    warnings = [r for r in caplog.records if r.name == "inngest_connect" and r.levelno >= 30]
+    assert len(errors) == len(warnings) >= 5
+    assert {r.getMessage() for r in warnings} == {"reconnecting"}
+
+
+async def test_a_flush_is_not_redirected() -> None:
+    """Decision: redirects, none followed, on /flush neither."""
+    async with faulty() as it:
+        it.gateway.http.simulate_redirect("http://127.0.0.1:1/", times=1, endpoint=FLUSH_PATH)
+        async with it.worker():
+            running = asyncio.create_task(it.gateway.invoke("app-wait"))
+            await it.app.seen.started.wait()
+            await it.socket.refuse()
+            it.socket.reset()
+            await it.gateway.store.until(lambda model: not model.connections)
+            it.app.seen.release.set()
+            result = await running
+        answers = [call.answered for call in it.gateway.http.get_request_history(FLUSH_PATH)]
+
+    assert result.output == "released"
+    assert answers == [302, 200]

@@ -133,7 +133,8 @@ async def test_the_conversation_has_the_documented_order() -> None:
 async def test_the_worker_introduces_itself_as_the_server_expects() -> None:
     """Scenario 1, field content."""
     async with EmbeddedGateway() as gateway:
-        app = make_app(gateway, app_version="v7", env="branch-1")
+        app = make_app(gateway, env="branch-1")
+        app.client._app_version = "v7"
         options = {"instance_id": "worker-7", "max_worker_concurrency": 3}
         async with connect([app.pair], **options):  # type: ignore[arg-type]
             received = gateway.gateways[0].assert_message_received(K.WORKER_CONNECT)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import secrets
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -69,6 +70,7 @@ class MockHTTPServer:
         signing_keys: Sequence[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """Without ``signing_keys`` it is a development server, which accepts anything."""
         self.gateways: list[GatewayAddress] = []
@@ -77,6 +79,7 @@ class MockHTTPServer:
         self._store = store
         self._keys = tuple(_digest(key) for key in signing_keys)
         self._host, self._port = host, port
+        self._ssl_context = ssl_context
         self._history: list[ReceivedRequest] = []
         self._faults: dict[str, deque[Response | None]] = {}
         self._lasting: dict[str, Response] = {}
@@ -87,7 +90,8 @@ class MockHTTPServer:
 
     @property
     def origin(self) -> str:
-        return f"http://{self._host}:{self._port}"
+        scheme = "http" if self._ssl_context is None else "https"
+        return f"{scheme}://{self._host}:{self._port}"
 
     @property
     def port(self) -> int:
@@ -119,6 +123,8 @@ class MockHTTPServer:
             ws="none",
             timeout_graceful_shutdown=1,
         )
+        config.load()
+        config.ssl = self._ssl_context
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve())
         while not self._server.started:

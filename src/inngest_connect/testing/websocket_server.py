@@ -6,6 +6,7 @@ gateway. Every ``send_`` method writes to the newest connection unless another o
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ class MockConnection(picows.WSListener):
         self.close_code: int | None = None
         self.close_reason = ""
         self.closed = asyncio.Event()
+        self.pongs: asyncio.Queue[bytes] = asyncio.Queue()
 
     @property
     def is_open(self) -> bool:
@@ -77,6 +79,11 @@ class MockConnection(picows.WSListener):
             kind = picows.WSMsgType.BINARY if index == 0 else picows.WSMsgType.CONTINUATION
             self._transport.send(kind, part, fin=index == len(parts) - 1)
 
+    def send_ping(self, data: bytes) -> None:
+        """RFC 6455 section 5.5.2; the answer is put into ``pongs``."""
+        assert self._transport is not None
+        self._transport.send_ping(data)
+
     def send_invalid_frame(self) -> None:
         """A frame with reserved bits set, which RFC 6455 section 5.2 forbids."""
         assert self._transport is not None
@@ -104,6 +111,8 @@ class MockConnection(picows.WSListener):
             if not transport.is_close_frame_sent:
                 transport.send_close(picows.WSCloseCode.OK)
             transport.disconnect()
+        elif frame.msg_type == picows.WSMsgType.PONG:
+            self.pongs.put_nowait(frame.get_payload_as_bytes())
         elif frame.msg_type in (picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
             self._fragments.append(frame.get_payload_as_bytes())
             if frame.fin:
@@ -128,6 +137,7 @@ class MockWebSocketServer:
         record: bool = True,
         host: str = "127.0.0.1",
         port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """With ``store`` the server is automatic; with ``greet`` it says HELLO by itself.
 
@@ -144,13 +154,16 @@ class MockWebSocketServer:
         self._subprotocol = subprotocol
         self._record = record
         self._host, self._port = host, port
+        self._ssl_context = ssl_context
+        self.upgrade_headers: list[dict[str, str]] = []
         self._server: asyncio.Server | None = None
         self._received: list[ReceivedMessage] = []
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def url(self) -> str:
-        return f"ws://{self._host}:{self._port}/v0/connect"
+        scheme = "ws" if self._ssl_context is None else "wss"
+        return f"{scheme}://{self._host}:{self._port}/v0/connect"
 
     @property
     def port(self) -> int:
@@ -163,6 +176,7 @@ class MockWebSocketServer:
             self._port,
             max_frame_size=_MAX_FRAME_BYTES,
             logger_name=_SILENT,
+            ssl=self._ssl_context,
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -186,6 +200,7 @@ class MockWebSocketServer:
         await self.stop()
 
     def _listener(self, request: picows.WSUpgradeRequest) -> Any:
+        self.upgrade_headers.append({key.lower(): value for key, value in request.headers.items()})
         if self.refuse_upgrades is not None:
             status = self.refuse_upgrades
             if 300 <= status < 400:

@@ -1,5 +1,6 @@
 """The contract with the SDK's internals; runs on the oldest and the newest release we allow."""
 
+import inspect
 import json
 from typing import Any
 
@@ -14,8 +15,14 @@ from inngest_connect.protocol import connect_pb2 as pb
 pytestmark = pytest.mark.unit
 
 
-def make_app(**function_options: Any) -> SdkApp:
-    client = inngest.Inngest(app_id="app", is_production=False, app_version="v3")
+# The oldest release we allow has no app versions yet.
+VERSION = {"app_version": "v3"}
+if "app_version" not in inspect.signature(inngest.Inngest).parameters:
+    VERSION = {}
+
+
+def make_app() -> SdkApp:
+    client = inngest.Inngest(app_id="app", is_production=False, **VERSION)  # type: ignore[arg-type]
 
     async def on_failure(ctx: inngest.Context) -> None: ...
 
@@ -62,7 +69,7 @@ def request(data: dict[str, Any], **fields: Any) -> pb.GatewayExecutorRequestDat
 def test_an_app_introduces_its_functions() -> None:
     identity = make_app().identity
 
-    assert (identity.name, identity.version) == ("app", "v3")
+    assert (identity.name, identity.version) == ("app", VERSION.get("app_version"))
     assert identity.function_slugs == {"app-fn", "app-fn-failure"}
     configs = json.loads(identity.functions)
     assert {config["id"] for config in configs} == {"app-fn", "app-fn-failure"}

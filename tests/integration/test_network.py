@@ -1,0 +1,228 @@
+"""TLS, certificate authorities and proxies, for the HTTP calls and for the WebSocket alike."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from inngest_connect import ErrorOccurred, FixedRetry, WebSocketFailed, connect
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
+from tests.errors.faulty import QUICK
+from tests.integration.demo_apps import make_app
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.integration
+KEY = "signkey-test-" + "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def authority_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@contextlib.asynccontextmanager
+async def encrypted(
+    authority: trustme.CA, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[MockHTTPServer, MockWebSocketServer]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host).configure_cert(context)
+    async with (
+        MockHTTPServer(ssl_context=context) as api,
+        MockWebSocketServer(greet=True, ssl_context=context) as gateway,
+    ):
+        api.add_gateway(gateway.name, gateway.url)
+        yield api, gateway
+
+
+class ConnectProxy:
+    """An HTTP proxy that knows CONNECT only (RFC 9110 section 9.3.6)."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.url = ""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        target = head.split()[1].decode()
+        self.asked.append(target)
+        host, _, port = target.rpartition(":")
+        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(_pass(reader, up_writer), _pass(up_reader, writer))
+
+    async def __aenter__(self) -> "ConnectProxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:
+    """A production worker with that API becomes ready and closes again."""
+    app = make_app(api.origin, is_production=True, signing_key=KEY)
+    worker = connect([app.pair], shutdown_signals=[], timing=QUICK, retry=FixedRetry(0.05))
+    started = asyncio.create_task(worker.start())
+    await gateway.wait_for_message(K.WORKER_CONNECT)
+    gateway.send_connection_ready()
+    await gateway.wait_for_message(K.WORKER_READY)
+    await worker.close(wait=True)
+    await started
+
+
+async def test_a_private_authority_holds_for_both_connections(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario S."""
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+    async with encrypted(authority) as (api, gateway):
+        await connects(api, gateway)
+
+    assert api.origin.startswith("https:")
+    assert gateway.url.startswith("wss:")
+
+
+async def test_an_unknown_authority_is_refused_by_both_connections(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario S."""
+    errors: list[ErrorOccurred] = []
+    failures: list[WebSocketFailed] = []
+    told = asyncio.Event()
+    listeners: dict[str, Callable[..., object]] = {
+        "error": lambda e: (errors.append(e), told.set()),
+        "websocket_error": failures.append,
+    }
+    async with encrypted(authority) as (api, gateway):
+        for origin in (api.origin, None):
+            told.clear()
+            async with MockHTTPServer() as plain:
+                plain.add_gateway(gateway.name, gateway.url)
+                app = make_app(origin or plain.origin)
+                worker = connect([app.pair], shutdown_signals=[], timing=QUICK, on=listeners)
+                started = asyncio.create_task(worker.start())
+                await told.wait()
+                await worker.close(wait=True)
+                await started
+
+    assert "CERTIFICATE_VERIFY_FAILED" in errors[0].message
+    assert "certificate was not accepted" in failures[0].message
+
+
+async def test_a_certificate_for_another_name_is_refused(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario S."""
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+    failed = asyncio.Event()
+    async with encrypted(authority, "elsewhere.example") as (api, _):
+        app = make_app(api.origin)
+        worker = connect(
+            [app.pair], shutdown_signals=[], timing=QUICK, on={"error": lambda _: failed.set()}
+        )
+        started = asyncio.create_task(worker.start())
+        await failed.wait()
+        await worker.close(wait=True)
+        await started
+
+    assert worker.get_state_history()[0].state.value != "ACTIVE"
+
+
+async def test_the_proxy_of_the_environment_carries_both_connections(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+    async with ConnectProxy() as proxy, encrypted(authority) as (api, gateway):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        await connects(api, gateway)
+
+    assert proxy.asked == [f"127.0.0.1:{api.port}", f"127.0.0.1:{gateway.port}"]
+
+
+async def test_no_proxy_holds_for_both_connections(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+    async with ConnectProxy() as proxy, encrypted(authority) as (api, gateway):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        await connects(api, gateway)
+
+    assert proxy.asked == []
+
+
+async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
+    authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Security: downgrade. The session token would travel in clear."""
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file)
+    errors: list[ErrorOccurred] = []
+    told = asyncio.Event()
+    async with encrypted(authority) as (api, _), MockWebSocketServer(greet=True) as plain:
+        api.gateways = []
+        api.add_gateway(plain.name, plain.url)
+        app = make_app(api.origin)
+        worker = connect(
+            [app.pair],
+            shutdown_signals=[],
+            timing=QUICK,
+            on={"error": lambda e: (errors.append(e), told.set())},
+        )
+        started = asyncio.create_task(worker.start())
+        await told.wait()
+        await worker.close(wait=True)
+        await started
+
+    assert errors[0].kind == "gateway_endpoint_refused"
+    assert "in clear" in errors[0].message
+    assert plain.connections == []
+
+
+async def test_pings_are_answered_and_no_compression_is_offered() -> None:
+    """RFC 6455 section 5.5.3; security, decompression bomb."""
+    async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
+        api.add_gateway(gateway.name, gateway.url)
+        app = make_app(api.origin)
+        worker = connect([app.pair], shutdown_signals=[], timing=QUICK)
+        started = asyncio.create_task(worker.start())
+        await gateway.wait_for_message(K.WORKER_CONNECT)
+        gateway.send_connection_ready()
+        await gateway.wait_for_message(K.WORKER_READY)
+        gateway.connection.send_ping(b"are you there")
+        pong = await asyncio.wait_for(gateway.connection.pongs.get(), 10)
+        await worker.close(wait=True)
+        await started
+
+    assert pong == b"are you there"
+    (headers,) = gateway.upgrade_headers
+    assert "sec-websocket-extensions" not in headers
+    assert headers["sec-websocket-protocol"] == "v0.connect.inngest.com"
+    assert "origin" not in headers
