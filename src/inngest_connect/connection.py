@@ -8,6 +8,7 @@ copy; nothing here writes to them.
 
 import asyncio
 import concurrent.futures
+import os
 import random
 import signal
 import threading
@@ -35,6 +36,7 @@ from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
 from .transport.io_thread import HandOver, IoThread
 
+_EXIT_GRACE = 2.0
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
 
@@ -73,6 +75,7 @@ class WebSocketWorkerConnection:
         self._to_listeners: HandOver[Observation] | None = None
         self._started = False
         self._close_requests = 0
+        self._signals = 0
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
@@ -93,7 +96,9 @@ class WebSocketWorkerConnection:
         self._started = True
         loop = asyncio.get_running_loop()
         self._to_listeners = HandOver(loop, self._listeners.emit)
-        executor = LoopExecutor(loop, self._run_request, self._post, self._caller_loop_gone)
+        executor = LoopExecutor(
+            loop, self._run_request, self._can_cancel, self._post, self._caller_loop_gone
+        )
         with self._signal_handlers():
             try:
                 if self._options.isolation == "none":
@@ -194,8 +199,16 @@ class WebSocketWorkerConnection:
             self._orchestrator.post(event)
 
     def run(self) -> None:
-        """Start and block until closed, for programs without an event loop of their own."""
-        asyncio.run(self.start())
+        """Start and block until closed, for programs without an event loop of their own.
+
+        When work was abandoned, by a second signal or ``shutdown_timeout``, a function in a thread
+        cannot keep the process alive: it exits with code 1 at the latest two seconds later.
+        """
+        try:
+            asyncio.run(self.start())
+        finally:
+            if self._core.shutdown.abandoned:
+                _exit_soon()
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
@@ -237,8 +250,9 @@ class WebSocketWorkerConnection:
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._close_requests:
-            self._abort(f"second {signal.Signals(number).name}")
+        self._signals += 1
+        if self._signals > 1:
+            self._abort(f"second signal, {signal.Signals(number).name}")
         else:
             self._request_close()
 
@@ -329,10 +343,20 @@ class WebSocketWorkerConnection:
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
         return self._sdk_apps[request.app_name].run(request)
 
+    def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
+        return self._sdk_apps[request.app_name].is_async(request.function_slug)
+
     def _listener_failed(self, name: str, error: Exception) -> None:
         self._logger.observe(
             ErrorOccurred("listener_failed", f"a listener for {name!r} raised {error!r}")
         )
+
+
+def _exit_soon() -> None:
+    """The interpreter joins the SDK's pool threads at exit, however long their functions take."""
+    timer = threading.Timer(_EXIT_GRACE, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
 
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:

@@ -271,6 +271,30 @@ async def test_a_lost_lease_cancels_the_function() -> None:
     assert it.gateway.ledger.records[request_id].replies == 0
 
 
+async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_is_dropped() -> (
+    None
+):
+    """Row: lease extension refused; decision: sync functions and lease loss."""
+    lost, late = asyncio.Event(), asyncio.Event()
+    listeners = {
+        "lease_lost": lambda _: lost.set(),
+        "error": lambda e: late.set() if e.kind == "late_result" else None,
+    }
+    async with faulty() as it, it.worker(on=listeners) as worker:
+        running = asyncio.create_task(it.gateway.invoke("app-thread"))
+        await asyncio.to_thread(it.app.seen.thread_started.wait)
+        (request_id,) = it.gateway.store.model.requests
+        del it.gateway.store.model.requests[request_id]
+        await lost.wait()
+        counted = worker.get_debug_state().running
+        it.app.seen.thread_release.set()
+        await late.wait()
+        running.cancel()
+
+    assert counted == 1
+    assert it.gateway.ledger.records[request_id].replies == 0
+
+
 async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
     """Row: drain and shutdown together, in both orders. Scenario 39."""
     for drain_first in (True, False):

@@ -23,6 +23,8 @@ class Seen:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    thread_started: threading.Event = field(default_factory=threading.Event)
+    thread_release: threading.Event = field(default_factory=threading.Event)
     two_running: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -68,6 +70,14 @@ def make_app(gateway: EmbeddedGateway | str, app_id: str = "app", **options: Any
         seen.calls["sync"] += 1
         seen.threads["sync"] = threading.current_thread().name
         return "from a thread"
+
+    @function("thread", retries=0)
+    def thread(ctx: inngest.ContextSync) -> str:
+        """Runs in its thread until the test releases it."""
+        seen.calls["thread"] += 1
+        seen.thread_started.set()
+        seen.thread_release.wait(30)
+        return "too late"
 
     @function("steps")
     async def steps(ctx: inngest.Context) -> list[int]:
@@ -122,5 +132,5 @@ def make_app(gateway: EmbeddedGateway | str, app_id: str = "app", **options: Any
     def exits(ctx: inngest.ContextSync) -> None:
         raise SystemExit(3)
 
-    functions = (echo, sync, steps, flaky, hopeless, final, wait, big, exits)
+    functions = (echo, sync, thread, steps, flaky, hopeless, final, wait, big, exits)
     return App(client, {each.local_id: each for each in functions}, seen)

@@ -39,9 +39,9 @@ print("closed", flush=True)
 
 
 @contextlib.contextmanager
-def worker_process(api_origin: str) -> Iterator["subprocess.Popen[str]"]:
+def worker_process(api_origin: str, code: str = WORKER) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WORKER), api_origin],
+        [sys.executable, "-c", textwrap.dedent(code), api_origin],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,6 +52,11 @@ def worker_process(api_origin: str) -> Iterator["subprocess.Popen[str]"]:
     finally:
         process.kill()
         process.communicate()
+
+
+async def paused(gateway: EmbeddedGateway) -> None:
+    """Wait until the worker has begun its shutdown."""
+    await gateway.store.until(lambda model: any(c.paused for c in model.connections.values()))
 
 
 def line(process: "subprocess.Popen[str]") -> str:
@@ -86,12 +91,6 @@ def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
         thread.call(lambda gateway: gateway.invoke("app-slow", event))
         assert line(process) == "started"
         process.send_signal(signal.SIGTERM)
-
-        async def paused(gateway: EmbeddedGateway) -> None:
-            await gateway.store.until(
-                lambda model: any(c.paused for c in model.connections.values())
-            )
-
         thread.call(paused).result(20)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=20)
@@ -99,6 +98,26 @@ def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
 
     assert process.returncode != 0
     assert request_id in errors
+    assert "WorkAbandoned" in errors
+
+
+def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
+    """Row: second signal; a function in a thread cannot be cancelled."""
+    code = WORKER.replace("async def slow(ctx: inngest.Context)", "def slow(ctx)").replace(
+        "await asyncio.sleep", "__import__('time').sleep"
+    )
+    with GatewayThread() as thread, worker_process(thread.api_origin, code) as process:
+        assert line(process) == "running"
+        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
+        event = {"data": {"seconds": 3600}}
+        thread.call(lambda gateway: gateway.invoke("app-slow", event))
+        assert line(process) == "started"
+        process.send_signal(signal.SIGTERM)
+        thread.call(paused).result(20)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 1
     assert "WorkAbandoned" in errors
 
 

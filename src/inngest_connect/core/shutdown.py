@@ -45,7 +45,8 @@ class Shutdown:
         self._flush_over = False
         self._hurried = False
         self._forced = False
-        self._abandoned: tuple[str, ...] = ()
+        self.abandoned: tuple[str, ...] = ()
+        """Request ids that were given up unfinished."""
 
     def request(self, now: float) -> None:
         """Begin; the pause waits for acknowledgements just written, which it could overtake."""
@@ -60,8 +61,8 @@ class Shutdown:
         self.aborting = True
         self._forced = forced
         self._flush_until = now + self._settings.final_flush_timeout
-        self._abandoned = tuple(self._requests.abandon(self._report.commands))
-        return self._abandoned
+        self.abandoned = tuple(self._requests.abandon(self._report.commands))
+        return self.abandoned
 
     def next_deadline(self) -> float | None:
         """The next time at which something changes by itself, None when nothing does."""
@@ -94,7 +95,7 @@ class Shutdown:
             self._report.error("reply_undelivered", text, request_id=request_id)
         if self.error is not None:
             return self.error
-        lost = (*self._abandoned, *undelivered)
+        lost = (*self.abandoned, *undelivered)
         return WorkAbandoned(lost) if self._forced and lost else None
 
     def _check_deadline(self, now: float) -> None:

@@ -29,11 +29,14 @@ class LoopExecutor:
         self,
         loop: asyncio.AbstractEventLoop,
         run: RunRequest,
+        can_cancel: Callable[[pb.GatewayExecutorRequestData], bool],
         report: Report,
         on_loop_gone: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._run_request = run
+        self._can_cancel = can_cancel
+        self._uncancellable: set[str] = set()
         self._report = report
         self._context = contextvars.copy_context()
         self._tasks: dict[str, asyncio.Task[ExecutionResult]] = {}
@@ -69,13 +72,16 @@ class LoopExecutor:
     def _take(self, work: Work) -> None:
         if isinstance(work, str):
             task = self._tasks.get(work)
-            if task is not None:
+            if task is not None and work not in self._uncancellable:
                 self._cancelled.add(work)
                 task.cancel()
             return
         task = self._loop.create_task(self._run(work), context=self._context.copy())
         request_id = work.request_id
         self._tasks[request_id] = task
+        if not self._can_cancel(work):
+            # Cancelling would only stop to wait for the thread: it would run on, uncounted.
+            self._uncancellable.add(request_id)
         # Not a ``finally`` in the coroutine: a task cancelled before its first step never gets
         # there, and its request would never end.
         task.add_done_callback(lambda ended: self._ended(request_id, ended))
@@ -83,6 +89,7 @@ class LoopExecutor:
     def _ended(self, request_id: str, task: "asyncio.Task[ExecutionResult]") -> None:
         del self._tasks[request_id]
         self._cancelled.discard(request_id)
+        self._uncancellable.discard(request_id)
         result = None if task.cancelled() else task.result()
         self._report(ExecutionFinished(request_id, result))
 

@@ -82,14 +82,21 @@ class SdkApp:
             streaming=const.Streaming.DISABLE,
         )
         _check_request()
-        slugs = {function.get_id() for function in functions}
-        slugs |= {f.on_failure_fn_id for f in functions if f.on_failure_fn_id is not None}
+        self._is_async = {each.get_id(): each.is_handler_async for each in functions}
+        for each in functions:
+            if each.on_failure_fn_id is not None:
+                self._is_async[each.on_failure_fn_id] = bool(each.is_on_failure_handler_async)
         self.identity = AppIdentity(
             name=client.app_id,
             functions=_function_configs(client.app_id, functions),
-            function_slugs=frozenset(slugs),
+            function_slugs=frozenset(self._is_async),
             version=client_settings(client).app_version,
         )
+
+    def is_async(self, function_slug: str) -> bool:
+        """Whether the function can be cancelled; one in a thread cannot."""
+        full_slug = f"{self.identity.name}-{function_slug}"
+        return self._is_async.get(function_slug, self._is_async.get(full_slug, True))
 
     async def run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
         """Execute one request. User errors are results; only what escapes the SDK is raised."""

@@ -22,11 +22,17 @@ class Runner:
     def __init__(self, run: Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]):
         self.reports: asyncio.Queue[ExecutionFinished] = asyncio.Queue()
         self.executor = LoopExecutor(
-            asyncio.get_running_loop(), run, self.reports.put_nowait, lambda: None
+            asyncio.get_running_loop(),
+            run,
+            lambda request: request.function_slug != "sync",
+            self.reports.put_nowait,
+            lambda: None,
         )
 
-    def submit(self, request_id: str) -> None:
-        self.executor.submit(pb.GatewayExecutorRequestData(request_id=request_id))
+    def submit(self, request_id: str, function_slug: str = "async") -> None:
+        self.executor.submit(
+            pb.GatewayExecutorRequestData(request_id=request_id, function_slug=function_slug)
+        )
 
     async def report(self) -> ExecutionFinished:
         return await asyncio.wait_for(self.reports.get(), 10)
@@ -98,6 +104,23 @@ async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
     assert (await runner.report()).request_id == "r"
 
 
+async def test_a_function_in_a_thread_is_heard_to_its_end_instead_of_cancelled() -> None:
+    """Decision: sync functions and lease loss. It would run on in its thread, uncounted."""
+    release = asyncio.Event()
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        await release.wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r", "sync")
+    runner.executor.cancel("r")
+    await asyncio.sleep(0)
+    release.set()
+
+    assert await runner.report() == ExecutionFinished("r", DONE)
+
+
 async def test_stopping_cancels_everything() -> None:
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         await asyncio.Event().wait()
@@ -138,7 +161,7 @@ def test_a_closed_loop_is_told() -> None:
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         return DONE
 
-    executor = LoopExecutor(loop, run, lambda _: None, lambda: gone.append("gone"))
+    executor = LoopExecutor(loop, run, lambda _: True, lambda _: None, lambda: gone.append("gone"))
     before = executor.gone()
     loop.close()
     executor.submit(pb.GatewayExecutorRequestData(request_id="r"))

@@ -70,6 +70,7 @@ def test_an_app_introduces_its_functions() -> None:
     identity = make_app().identity
 
     assert (identity.name, identity.version) == ("app", VERSION.get("app_version"))
+    assert make_app().is_async("app-fn") == make_app().is_async("fn") is True
     assert identity.function_slugs == {"app-fn", "app-fn-failure"}
     configs = json.loads(identity.functions)
     assert {config["id"] for config in configs} == {"app-fn", "app-fn-failure"}
