@@ -91,13 +91,6 @@ class ReplyDelivery:
                 if not reply.flushing:
                     self._deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
 
-    def carrier_lost(self, now: float) -> None:
-        """No socket is left: what waits for an acknowledgement keeps its deadline, no longer."""
-        for reply in self.buffer:
-            reply.sent_over = None
-            if not reply.flushing and reply.request_id not in self._deadlines:
-                self._deadlines.set(reply.request_id, now)
-
     def hurry(self, now: float) -> None:
         """Flush everything that waits, now: the worker is about to end."""
         for reply in self.buffer:

@@ -202,7 +202,6 @@ class ConnectionLifecycle:
         self._report.counters["connections_lost"] += 1
         self._requests.carrier = None
         self.status_at = None
-        self._delivery.carrier_lost(now)
         self._report.transition(E.CONNECTION_LOST, now)
         if connections.attempt is not None:
             self._report.transition(E.CONNECT_REQUESTED, now)

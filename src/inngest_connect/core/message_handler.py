@@ -196,7 +196,7 @@ class MessageHandler:
         return self._ready(payload, now)
 
     def _hello(self, now: float, out: list[Command]) -> Inbound | None:
-        if self._hello_received or not self._opened or self._credentials is None:
+        if not self._opened or self._credentials is None:
             return Violation("GATEWAY_HELLO at a wrong time")
         self._hello_received = True
         self._wait("GATEWAY_CONNECTION_READY", now + self._settings.ready_timeout)

@@ -178,6 +178,15 @@ def test_messages_out_of_order_in_the_setup_phase_are_violations(
     assert isinstance(inbound, mh.Violation)
 
 
+def test_a_hello_before_the_upgrade_was_checked_gets_no_tokens() -> None:
+    """Security: the answer to a HELLO carries the session token."""
+    socket = Socket()
+    socket.handler.dialing(CREDENTIALS, socket.now)
+
+    assert isinstance(socket.receives(b""), mh.Violation)
+    assert socket.out == []
+
+
 def test_what_else_can_come_in_the_setup_phase() -> None:
     """Scenario 56."""
     socket = Socket()

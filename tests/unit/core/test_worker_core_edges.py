@@ -1,0 +1,294 @@
+"""WorkerCore where events cross each other: late, stale, doubled, out of every order."""
+
+import pytest
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import events as ev
+from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.settings import CoreSettings
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.state_machine import ConnectionState as S
+from tests.unit.core.conversation import LEASE, Conversation, errors, one, only, seen, sent
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.unit
+
+
+def without_a_socket(**settings: object) -> Conversation:
+    """A worker with one request in flight that has just lost its connection."""
+    talk = Conversation(settings=CoreSettings(**settings)).connected()  # type: ignore[arg-type]
+    talk.request("r1")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    return talk
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        ev.StartSucceeded(9, "c", "ws://x", "g", "s", "t"),
+        ev.StartFailed(9, 500, "late"),
+        ev.SocketOpened(9),
+        ev.SocketClosed(9, 1006, "", "late"),
+        ev.MessageReceived(9, b""),
+        ev.TextReceived(9),
+        ev.AcknowledgementWritten(9, "nobody"),
+        ev.AcknowledgementFailed(9, "nobody"),
+        ev.ExecutionFinished("nobody", None),
+    ],
+)
+def test_what_comes_too_late_changes_nothing(stale: ev.Event) -> None:
+    talk = Conversation().connected()
+
+    assert talk.happens(stale) == []
+    assert talk.core.machine.state is S.ACTIVE
+
+
+def test_an_acknowledgement_during_a_flush_makes_its_result_irrelevant() -> None:
+    """Scenario I."""
+    for result in (ev.FlushSucceeded("r1"), ev.FlushFailed("r1", 500, "late")):
+        talk = Conversation().connected()
+        talk.request("r1")
+        talk.function_returns("r1")
+        flushed = talk.passes(5.0)
+        acked = talk.reply_acked("r1")
+
+        assert one(flushed, do.Flush).request_id == "r1"
+        assert seen(acked) == ["reply_acknowledged"]
+        assert talk.happens(result) == []
+        assert talk.happens(ev.FlushSucceeded("nobody")) == []
+
+
+def test_a_second_acknowledgement_of_a_reply_is_ignored() -> None:
+    """Scenario I."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.reply_acked("r1")
+
+    assert talk.reply_acked("r1") == []
+
+
+def test_only_so_many_replies_are_flushed_at_once() -> None:
+    talk = Conversation(settings=CoreSettings(flushes_at_once=2)).connected()
+    for name in ("r1", "r2", "r3"):
+        talk.request(name)
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    flushed = [f for n in ("r1", "r2", "r3") for f in only(talk.function_returns(n), do.Flush)]
+
+    freed = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert [f.request_id for f in flushed] == ["r1", "r2"]
+    assert one(freed, do.Flush).request_id == "r3"
+
+
+def test_an_unanswered_extension_is_repeated_at_once_on_the_next_connection() -> None:
+    """Scenario 34."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    asked = talk.heartbeats_answered_for(30.0)
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.passes(0.0)
+
+    ready = talk.becomes_ready(2)
+
+    assert sent(asked, 1).count("WORKER_REQUEST_EXTEND_LEASE") == 1
+    assert sent(ready, 2).count("WORKER_REQUEST_EXTEND_LEASE") == 1
+
+
+def test_a_new_lease_id_that_is_no_ulid_is_not_adopted() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+
+    talk.lease_answer("r1", "nonsense")
+
+    lease = talk.core.leases.get("r1")
+    assert lease is not None
+    assert lease.lease_id == LEASE
+
+
+def test_a_request_that_comes_again_after_its_lease_was_lost_is_left_to_others() -> None:
+    talk = Conversation(settings=CoreSettings(on_lease_lost="continue")).connected()
+    talk.request("r1")
+    talk.lease_answer("r1", None)
+
+    assert sent(talk.request("r1")) == []
+
+
+def test_a_reply_whose_bytes_are_forgotten_is_acknowledged_only() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.reply_acked("r1")
+    talk.core.buffer._answered["r1"] = None
+
+    assert sent(talk.request("r1")) == ["WORKER_REQUEST_ACK"]
+
+
+def test_a_session_token_refused_twice_makes_it_try_the_other_key() -> None:
+    talk = Conversation(settings=CoreSettings(signing_keys=2))
+    talk.starts()
+    keys = []
+    for attempt in (1, 2, 3):
+        talk.api_names_gateway(attempt)
+        talk.happens(ev.SocketOpened(attempt))
+        refused = talk.happens(ev.SocketClosed(attempt, 1008, "connect_authentication_failed"))
+        again = talk.passes(one(refused, Reconnecting).delay)
+        keys.append(one(again, do.RequestStart).key)
+
+    assert keys == [0, 1, 1]
+
+
+def test_a_hello_that_was_too_slow_is_no_configuration_error() -> None:
+    talk = Conversation()
+    talk.starts()
+    talk.api_names_gateway(1)
+    talk.happens(ev.SocketOpened(1))
+
+    slow = talk.happens(ev.SocketClosed(1, 1008, "connect_worker_hello_timeout"))
+
+    assert one(slow, Reconnecting).delay == 1.0
+
+
+def test_no_more_than_sixteen_gateways_are_ever_excluded() -> None:
+    talk = Conversation()
+    talk.starts()
+    for attempt in range(1, 21):
+        talk.api_names_gateway(attempt)
+        refused = talk.happens(ev.SocketClosed(attempt, 1006, "", "refused"))
+        start = one(talk.passes(one(refused, Reconnecting).delay), do.RequestStart)
+
+    assert start.exclude_gateways == tuple(f"group-{n}" for n in range(5, 21))
+
+
+def test_a_gateway_whose_address_is_refused_is_excluded_too() -> None:
+    talk = Conversation()
+    talk.starts()
+
+    told = talk.happens(ev.StartFailed(1, None, "unencrypted", gateway_group="g"))
+
+    assert errors(told) == ["gateway_endpoint_refused"]
+    assert one(talk.passes(2.0), do.RequestStart).exclude_gateways == ("g",)
+
+
+def test_a_gateway_that_goes_away_without_announcement_is_left_without_haste() -> None:
+    """1001 connect_gateway_closing: within 0.5 to 1.5 s, no penalty."""
+    talk = Conversation().connected()
+
+    lost = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+
+    assert one(lost, Reconnecting) == Reconnecting(0, 1.0, "connect_gateway_closing")
+
+
+def test_a_second_announcement_of_a_drain_changes_nothing() -> None:
+    talk = Conversation().connected()
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+
+    assert talk.gateway_says(1, K.GATEWAY_CLOSING) == []
+
+
+def test_a_drain_of_an_idle_worker_that_closes_needs_no_new_connection() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.happens(ev.CloseRequested())
+    talk.function_returns("r1")
+
+    drained = talk.gateway_says(1, K.GATEWAY_CLOSING)
+
+    assert not only(drained, do.RequestStart)
+
+
+def test_a_drained_socket_that_ends_hands_its_replies_to_its_successor() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.becomes_ready(2)
+
+    ended = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+
+    assert sent(ended, 2) == ["WORKER_REPLY"]
+    assert talk.core.machine.state is S.ACTIVE
+
+
+def test_a_status_is_not_sent_while_the_only_socket_drains() -> None:
+    talk = Conversation()
+    talk.starts()
+    talk.becomes_ready(1, status="2s")
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+
+    assert "WORKER_STATUS" not in sent(talk.passes(5.0), 1)
+
+
+def test_an_abort_before_any_close_request_is_both() -> None:
+    talk = without_a_socket()
+
+    aborted = talk.happens(ev.AbortRequested("no loop"))
+    again = talk.happens(ev.AbortRequested("no loop"))
+
+    assert one(aborted, do.CancelExecution).request_id == "r1"
+    assert again == []
+    assert talk.core.machine.state is S.CLOSED
+
+
+def test_an_abort_drops_what_was_never_started() -> None:
+    talk = Conversation(settings=CoreSettings(max_worker_concurrency=1)).connected()
+    talk.request("running")
+    talk.request("queued")
+
+    aborted = talk.happens(ev.AbortRequested("now"))
+
+    assert [c.request_id for c in only(aborted, do.CancelExecution)] == ["running"]
+    assert talk.core.shutdown.abandoned == ("running", "queued")
+
+
+def test_a_result_that_comes_after_the_abort_is_still_delivered() -> None:
+    talk = without_a_socket()
+    talk.happens(ev.AbortRequested("now"))
+
+    # The worker has ended already; nothing can be done with it.
+    assert talk.function_returns("r1") == []
+
+
+def test_a_failed_last_flush_ends_when_the_moment_is_over() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.happens(ev.AbortRequested("now"))
+    talk.happens(ev.FlushFailed("r1", 503, "down", retry_after=60.0))
+
+    waited = talk.passes(5.0)
+    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+
+    assert one(waited, do.CloseSocket).generation == 1
+    assert "reply_undelivered" in errors(ended)
+
+
+def test_a_worker_that_closes_while_it_starts_to_fail_does_not_fail_twice() -> None:
+    talk = Conversation(settings=CoreSettings(startup_timeout=1.0))
+    talk.starts()
+
+    closing = talk.happens(ev.CloseRequested())
+
+    assert one(closing, do.Finished).error is None
+    assert talk.passes(10.0) == []
+
+
+def test_an_outage_of_an_hour_is_waited_out() -> None:
+    """Scenario B."""
+    talk = without_a_socket()
+    talk.passes(0.0)
+    begun = talk.now
+    attempts = 0
+    while talk.now < begun + 3600:
+        attempt = talk.core.connections.attempt
+        assert attempt is not None
+        failed = talk.happens(ev.StartFailed(attempt.number, None, "refused"))
+        talk.passes(one(failed, Reconnecting).delay)
+        attempts += 1
+    attempt = talk.core.connections.attempt
+    assert attempt is not None
+    talk.becomes_ready(attempt.number)
+    returned = talk.function_returns("r1")
+
+    assert 15 <= attempts <= 25
+    assert sent(returned, attempt.number) == ["WORKER_REPLY"]
