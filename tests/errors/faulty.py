@@ -34,6 +34,8 @@ class Faulty:
             "timing": QUICK,
             "retry": FixedRetry(0.05),
             "shutdown_signals": [],
+            # A test that fails must not wait for the function it did not release.
+            "shutdown_timeout": 5.0,
         }
         return connect([self.app.pair], **{**defaults, **options})
 

@@ -19,11 +19,13 @@ from inngest_connect import (
     WorkerCrashed,
     connect,
 )
+from inngest_connect.core.events import SocketOpened
 from inngest_connect.core.messages import envelope
 from inngest_connect.core.worker_core import WorkerCore
-from inngest_connect.protocol import START_PATH
+from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import FaultProxy, MockHTTPServer, MockWebSocketServer
+from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.errors.faulty import QUICK
 from tests.integration.demo_apps import App, make_app
 
@@ -55,6 +57,7 @@ class Script:
                 "timing": QUICK,
                 "retry": FixedRetry(0.05),
                 "shutdown_signals": [],
+                "shutdown_timeout": 5.0,
                 "on": listeners,
                 **options,
             },
@@ -413,3 +416,96 @@ async def test_no_secret_is_in_any_log_record_event_or_error(
     for secret in (auth.session_token, auth.sync_token, digest):
         assert secret not in written + repr(told)
     assert key not in written
+
+
+async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_for_ever() -> None:
+    """Row: reply not acknowledged in time. Scenario 47."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        it.request("r1")
+        await it.gateway.wait_for_message(K.WORKER_REPLY)
+        flush = await it.api.wait_for_request(FLUSH_PATH)
+
+    assert flush.sdk_response().request_id == "r1"
+    assert len(it.gateway.get_received_messages(K.WORKER_REPLY)) == 1
+    assert len(it.api.get_request_history(FLUSH_PATH)) == 1
+
+
+async def test_a_request_on_a_draining_or_closing_socket_is_left_to_other_workers() -> None:
+    """Row: a request after our WORKER_PAUSE, or after GATEWAY_CLOSING on that socket."""
+    async with script() as it, running(worker := it.worker()):
+        await it.handshake()
+        it.request("in-flight", "app-wait")
+        await it.app.seen.started.wait()
+        old = it.gateway.connection
+        it.api.simulate_server_error()
+        it.gateway.send_draining_message()
+        it.request("after-closing")
+        await it.api.wait_for_request(START_PATH, count=2)
+        it.api.restore()
+        await it.gateway.wait_for_connection(2)
+        await it.handshake(count=2)
+        await worker.close()
+        await it.gateway.wait_for_message(K.WORKER_PAUSE)
+        it.request("after-pause")
+        it.gateway.connection.send_ping(b"everything before this was read")
+        await asyncio.wait_for(it.gateway.connection.pongs.get(), 10)
+        it.app.seen.release.set()
+        await it.answered("in-flight")
+        counters = worker.get_debug_state().counters
+
+    acknowledged = [
+        pb.WorkerRequestAckData.FromString(m.payload).request_id
+        for m in it.gateway.get_received_messages(K.WORKER_REQUEST_ACK)
+    ]
+    assert acknowledged == ["in-flight"]
+    assert counters["requests_ignored"] == 2
+    assert it.app.seen.calls["echo"] == 0
+    assert old.closed.is_set()
+
+
+async def test_a_full_buffer_holds_functions_back_until_replies_are_stored() -> None:
+    """Row: buffer of unacknowledged replies full. Scenario 50."""
+    async with (
+        script() as it,
+        running(worker := it.worker(max_buffer_bytes=1400, max_worker_concurrency=1)),
+    ):
+        await it.handshake()
+        it.api.simulate_server_error(endpoint=FLUSH_PATH)
+        for name in ("r1", "r2", "r3", "r4", "r5", "r6"):
+            it.request(name, "app-filler")
+        await it.gateway.wait_for_message(K.WORKER_REQUEST_ACK, count=6)
+        # Nothing is acknowledged, so the first failed flush comes when nothing runs any more.
+        await it.api.wait_for_request(FLUSH_PATH)
+        held = worker.get_debug_state()
+        for _ in range(6):
+            for message in it.gateway.get_received_messages(K.WORKER_REPLY):
+                request_id = pb.SDKResponse.FromString(message.payload).request_id
+                it.gateway.send_reply_ack(request_id)
+            count = len(it.gateway.get_received_messages(K.WORKER_REPLY))
+            if count >= 6:
+                break
+            await it.gateway.wait_for_message(K.WORKER_REPLY, count=count + 1)
+
+    assert held.queued > 0
+    assert held.buffer_bytes >= 0.75 * 1400
+    assert {e.kind for e in it.errors} <= {"flush_failed"}
+    assert it.app.seen.calls["filler"] == 6
+
+
+async def test_nothing_is_written_on_a_socket_that_cannot_take_it() -> None:
+    """Row: the request's acknowledgement cannot be sent."""
+    async with MockWebSocketServer(greet=True) as gateway:
+        events: asyncio.Queue[object] = asyncio.Queue()
+        manager = WebSocketManager(1, 10_000, events.put_nowait)
+        before = manager.send(b"x")
+        task = asyncio.create_task(manager.run(gateway.url, timeout=5.0))
+        assert isinstance(await events.get(), SocketOpened)
+        during = manager.send(b"x")
+        manager.close(1000, "WORKER_SHUTDOWN")
+        closing = manager.send(b"x")
+        await task
+        manager.abort()
+        after = manager.send(b"x")
+
+    assert (before, during, closing, after) == (False, True, False, False)

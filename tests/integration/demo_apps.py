@@ -128,9 +128,14 @@ def make_app(gateway: EmbeddedGateway | str, app_id: str = "app", **options: Any
     async def big(ctx: inngest.Context) -> str:
         return "x" * int(str(ctx.event.data["size"]))
 
+    @function("filler", retries=0)
+    async def filler(ctx: inngest.Context) -> str:
+        seen.calls["filler"] += 1
+        return "x" * 300
+
     @function("exits", retries=0)
     def exits(ctx: inngest.ContextSync) -> None:
         raise SystemExit(3)
 
-    functions = (echo, sync, thread, steps, flaky, hopeless, final, wait, big, exits)
+    functions = (echo, sync, thread, steps, flaky, hopeless, final, wait, big, filler, exits)
     return App(client, {each.local_id: each for each in functions}, seen)
