@@ -1,12 +1,13 @@
 """A gateway and an API behind fault proxies, and a worker that goes through both."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from inngest_connect import FixedRetry, Timing, WebSocketWorkerConnection, connect
-from inngest_connect.testing import EmbeddedGateway, FaultProxy, GatewayAddress
+from inngest_connect.testing import EmbeddedGateway, FaultProxy, GatewayAddress, RunResult
 from tests.integration.demo_apps import App, make_app
 
 QUICK = Timing(
@@ -28,6 +29,16 @@ class Faulty:
     api: FaultProxy
     socket: FaultProxy
     app: App
+
+    async def run_through_an_outage(self) -> RunResult:
+        """A function returns while its gateway is gone, so that its reply has to be flushed."""
+        running = asyncio.create_task(self.gateway.invoke("app-wait"))
+        await self.app.seen.started.wait()
+        await self.socket.refuse()
+        self.socket.reset()
+        await self.gateway.store.until(lambda model: not model.connections)
+        self.app.seen.release.set()
+        return await running
 
     def worker(self, **options: Any) -> WebSocketWorkerConnection:
         defaults: dict[str, Any] = {

@@ -200,13 +200,7 @@ async def test_a_function_goes_on_while_its_socket_dies_and_its_reply_arrives() 
 async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
     """Row: socket dies with functions in flight; the socket does not come back. Scenario 47."""
     async with faulty() as it, it.worker():
-        running = asyncio.create_task(it.gateway.invoke("app-wait"))
-        await it.app.seen.started.wait()
-        await it.socket.refuse()
-        it.socket.reset()
-        await it.gateway.store.until(lambda model: not model.connections)
-        it.app.seen.release.set()
-        result = await running
+        result = await it.run_through_an_outage()
 
     assert result.output == "released"
     assert it.gateway.ledger.flushed == 1
@@ -240,13 +234,7 @@ async def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
     async with faulty() as it:
         it.gateway.http.simulate_server_error(times=2, endpoint=FLUSH_PATH)
         async with it.worker():
-            running = asyncio.create_task(it.gateway.invoke("app-wait"))
-            await it.app.seen.started.wait()
-            await it.socket.refuse()
-            it.socket.reset()
-            await it.gateway.store.until(lambda model: not model.connections)
-            it.app.seen.release.set()
-            result = await running
+            result = await it.run_through_an_outage()
         calls = it.gateway.http.get_request_history(FLUSH_PATH)
 
     assert result.output == "released"
@@ -378,13 +366,7 @@ async def test_start_gives_up_when_it_is_told_to() -> None:
 async def test_the_branch_environment_goes_to_start_and_to_flush() -> None:
     """Row: two apps, branch environments."""
     async with faulty(app_options={"env": "feature-7"}) as it, it.worker():
-        running = asyncio.create_task(it.gateway.invoke("app-wait"))
-        await it.app.seen.started.wait()
-        await it.socket.refuse()
-        it.socket.reset()
-        await it.gateway.store.until(lambda model: not model.connections)
-        it.app.seen.release.set()
-        await running
+        await it.run_through_an_outage()
         history = it.gateway.http.get_request_history()
 
     assert {r.path for r in history} == {START_PATH, FLUSH_PATH}
@@ -440,13 +422,7 @@ async def test_a_flush_is_not_redirected() -> None:
     async with faulty() as it:
         it.gateway.http.simulate_redirect("http://127.0.0.1:1/", times=1, endpoint=FLUSH_PATH)
         async with it.worker():
-            running = asyncio.create_task(it.gateway.invoke("app-wait"))
-            await it.app.seen.started.wait()
-            await it.socket.refuse()
-            it.socket.reset()
-            await it.gateway.store.until(lambda model: not model.connections)
-            it.app.seen.release.set()
-            result = await running
+            result = await it.run_through_an_outage()
         answers = [call.answered for call in it.gateway.http.get_request_history(FLUSH_PATH)]
 
     assert result.output == "released"
