@@ -43,6 +43,8 @@ coverage: $(INSTALLED)
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/coverage json --quiet -o .coverage.json
+	$(BIN)/python scripts/branch_coverage.py .coverage.json 95 90
 
 unit: $(INSTALLED)
 	$(PYTEST) -m unit $(ARGS)

@@ -10,7 +10,6 @@ ConnectError
 └── PeerFault               the API, the gateway or the network
     ├── AuthenticationError no signing key was accepted on the first connection
     ├── StartupTimeout      not connected within ``startup_timeout``
-    ├── GatewayProtocolError the gateway broke the protocol; its connection is retired
     └── WorkAbandoned       stopped by force before the named requests were finished
 """
 
@@ -55,10 +54,6 @@ class AuthenticationError(PeerFault):
 
 class StartupTimeout(PeerFault):
     """The first connection was not ready within ``startup_timeout`` seconds."""
-
-
-class GatewayProtocolError(PeerFault):
-    """The gateway sent what the protocol does not allow at that point."""
 
 
 class WorkAbandoned(PeerFault):

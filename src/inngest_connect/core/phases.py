@@ -2,8 +2,8 @@
 
 Rules of this file: a phase belongs to one generation (one socket), never to the worker; and nobody
 else asks about phases when deciding whether a kind may be sent or taken. A kind that is missing in
-``WRITES`` is our mistake; one that is missing in ``ACCEPTS`` is the gateway's, and costs it that
-connection during the handshake (PROTOCOL.md sections 3 and 8).
+``WRITES`` is our mistake: every transcript test holds the core to that table. One that is missing
+in ``ACCEPTS`` is the gateway's, and costs it that connection (PROTOCOL.md sections 3 and 8).
 """
 
 import enum

@@ -11,6 +11,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
 from inngest_connect.core.messages import ExecutionResult, envelope
 from inngest_connect.core.observations import Observation
+from inngest_connect.core.phases import Phase, writes
 from inngest_connect.core.retry import RetryStrategy, ScheduleRetry
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
 from inngest_connect.core.worker_core import WorkerCore
@@ -57,16 +58,29 @@ class Conversation:
     def happens(self, event: ev.Event) -> list[do.Command]:
         """Give the core an event; acknowledgements are reported at once, as a shell does."""
         answered: list[do.Command] = []
+        phases = self._phases()
         pending = deque(self.core.handle(event, self.now))
         while pending:
             command = pending.popleft()
             answered.append(command)
+            self._check_written(command, phases)
             if isinstance(command, do.Acknowledge):
                 report = ev.AcknowledgementFailed if self.broken else ev.AcknowledgementWritten
                 follow_up = report(command.generation, command.request_id)
                 pending.extend(self.core.handle(follow_up, self.now))
         self.log += answered
         return answered
+
+    def _phases(self) -> dict[int, Phase]:
+        return {g.number: g.phase for g in self.core.connections.living()}
+
+    def _check_written(self, command: do.Command, before: dict[int, Phase]) -> None:
+        """Hold the core to the table of what may be written, before or after the event."""
+        if isinstance(command, do.Send | do.Acknowledge):
+            kind = pb.ConnectMessage.FromString(command.data).kind
+            phases = [table.get(command.generation) for table in (before, self._phases())]
+            allowed = any(phase is not None and writes(phase, kind) for phase in phases)
+            assert allowed, f"{K.Name(kind)} written in {phases}"
 
     def passes(self, seconds: float) -> list[do.Command]:
         """Let time go by, ticking at each deadline on the way."""
