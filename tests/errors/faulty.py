@@ -53,8 +53,8 @@ class Faulty:
 
 @contextlib.asynccontextmanager
 async def faulty(**options: Any) -> AsyncIterator[Faulty]:
-    """The intervals are short, so that what takes seconds in production takes tenths here."""
-    intervals = {"heartbeat_interval": "100ms", "extend_lease_interval": "100ms", "lease": 2.0}
+    """Leases are extended often; heartbeats come once a second, lest a busy machine miss two."""
+    intervals = {"heartbeat_interval": "1s", "extend_lease_interval": "100ms", "lease": 2.0}
     app_options = options.pop("app_options", {})
     async with EmbeddedGateway(**{**intervals, **options}) as gateway:
         address = gateway.gateways[0]

@@ -209,7 +209,7 @@ async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
 
 async def test_a_vanished_peer_is_noticed_by_its_silence() -> None:
     """Row: half-open socket; row: nothing received for three intervals. Scenario E."""
-    async with faulty() as it, it.worker() as worker:
+    async with faulty(heartbeat_interval="100ms") as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
         errors: list[ErrorOccurred] = []
@@ -287,7 +287,7 @@ async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
     """Row: drain and shutdown together, in both orders. Scenario 39."""
     for drain_first in (True, False):
         async with EmbeddedGateway(
-            lease=1.0, extend_lease_interval="100ms", heartbeat_interval="100ms"
+            lease=2.0, extend_lease_interval="100ms", heartbeat_interval="500ms"
         ) as gateway:
             app = make_app(gateway)
             async with connect([app.pair], timing=QUICK, shutdown_signals=[]) as worker:
