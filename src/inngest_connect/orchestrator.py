@@ -27,7 +27,7 @@ Observe = Callable[[Observation], None]
 
 
 class Orchestrator:
-    """Everything but ``post`` and ``blocked_since`` belongs to the loop that ``run`` runs on."""
+    """Everything but ``post`` belongs to the loop that ``run`` runs on."""
 
     def __init__(
         self,
@@ -82,7 +82,6 @@ class Orchestrator:
             self._timer.cancel()
         for socket in self._sockets.values():
             socket.abort()
-        self._executor.stop()
 
     def handle(self, event: ev.Event) -> None:
         """Give the core an event and carry out what it answers."""

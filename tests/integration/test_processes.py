@@ -8,12 +8,13 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 import inngest_connect
-from inngest_connect.testing import EmbeddedGateway, GatewayThread
+from inngest_connect.testing import EmbeddedGateway, GatewayThread, RunResult
 
 pytestmark = pytest.mark.integration
 SOURCE = str(Path(inngest_connect.__file__).parents[1])
@@ -64,15 +65,23 @@ def line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
+def slow_function(
+    thread: GatewayThread, process: "subprocess.Popen[str]", seconds: float
+) -> "Future[RunResult]":
+    """Have the worker's function started; returns its run."""
+    assert line(process) == "running"
+    thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
+    event = {"data": {"seconds": seconds}}
+    running = thread.call(lambda gateway: gateway.invoke("app-slow", event))
+    assert line(process) == "started"
+    return running
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_finishes_what_is_in_flight(number: signal.Signals) -> None:
     """Row: first SIGTERM/SIGINT. Scenario 44."""
     with GatewayThread() as thread, worker_process(thread.api_origin) as process:
-        assert line(process) == "running"
-        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
-        event = {"data": {"seconds": 0.5}}
-        running = thread.call(lambda gateway: gateway.invoke("app-slow", event))
-        assert line(process) == "started"
+        running = slow_function(thread, process, seconds=0.5)
         process.send_signal(number)
         result = running.result(20)
         assert line(process) == "closed"
@@ -85,11 +94,7 @@ def test_the_first_signal_finishes_what_is_in_flight(number: signal.Signals) -> 
 def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
     """Row: second signal. Scenario T."""
     with GatewayThread(drain_window=1.0) as thread, worker_process(thread.api_origin) as process:
-        assert line(process) == "running"
-        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
-        event = {"data": {"seconds": 3600}}
-        thread.call(lambda gateway: gateway.invoke("app-slow", event))
-        assert line(process) == "started"
+        slow_function(thread, process, seconds=3600)
         process.send_signal(signal.SIGTERM)
         thread.call(paused).result(20)
         process.send_signal(signal.SIGTERM)
@@ -107,11 +112,7 @@ def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
         "await asyncio.sleep", "__import__('time').sleep"
     )
     with GatewayThread() as thread, worker_process(thread.api_origin, code) as process:
-        assert line(process) == "running"
-        thread.call(lambda gateway: gateway.wait_for_worker()).result(20)
-        event = {"data": {"seconds": 3600}}
-        thread.call(lambda gateway: gateway.invoke("app-slow", event))
-        assert line(process) == "started"
+        slow_function(thread, process, seconds=3600)
         process.send_signal(signal.SIGTERM)
         thread.call(paused).result(20)
         process.send_signal(signal.SIGTERM)

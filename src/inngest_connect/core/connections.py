@@ -57,7 +57,6 @@ class Generation:
     connection_id: str = ""
     gateway_group: str = ""
     opened: bool = False
-    ready_at: float | None = None
     paused: bool = False
     close_sent: bool = False
     close_deadline: float | None = None
@@ -120,7 +119,7 @@ class Connections:
 
     # --- attempts --------------------------------------------------------------------------
 
-    def begin(self, now: float, out: list[Command]) -> Generation:
+    def begin(self, now: float, out: list[Command]) -> None:
         """Start an attempt: ask the API for a gateway."""
         self.attempts.retry_at = None
         self._make_room(out)
@@ -130,7 +129,6 @@ class Connections:
         generation = Generation(self._last_number, handler, now, self._keys.current)
         self.attempt = generation
         out.append(RequestStart(generation.number, tuple(self.attempts.excluded), generation.key))
-        return generation
 
     def _make_room(self, out: list[Command]) -> None:
         """At most two sockets: one that is still closing gives way to a new attempt."""
@@ -245,7 +243,6 @@ class Connections:
         """The attempt has become the serving connection; returns it and the one it replaces."""
         assert self.attempt is not None
         replaced, self.current, self.attempt = self.current, self.attempt, None
-        self.current.ready_at = now
         self.ever_ready = True
         self.attempts = Attempts()
         if replaced is not None:

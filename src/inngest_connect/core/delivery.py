@@ -48,7 +48,7 @@ class ReplyDelivery:
     ) -> list[str]:
         """Keep and send a reply. Returns the ids of replies that had to make room for it."""
         deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
-        evicted = self.buffer.add(request_id, payload, now, deliver_at)
+        evicted = self.buffer.add(request_id, payload)
         for lost_id in evicted:
             self._deadlines.discard(lost_id)
             self.lost += 1
@@ -72,16 +72,15 @@ class ReplyDelivery:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
         return self._delivered(request_id, "socket", out)
 
-    def repeat(self, request_id: str, carrier: int, out: list[Command]) -> bool:
+    def repeat(self, request_id: str, carrier: int, out: list[Command]) -> None:
         """The same request came again: answer from what is stored, if it still is."""
         reply = self.buffer.get(request_id)
         if reply is not None:
             self._write(reply, carrier, out)
-            return True
+            return
         payload = self.buffer.answer_of(request_id)
         if payload is not None:
             out.append(Send(carrier, messages.reply(payload)))
-        return self.buffer.was_answered(request_id)
 
     def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
         """Write everything that waits on the new socket, oldest first."""

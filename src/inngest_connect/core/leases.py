@@ -22,7 +22,6 @@ class Lease:
 
     request_id: str
     lease_id: str
-    granted_at: float
     extended_at: float
     outstanding: bool = False
     extensions: int = 0
@@ -58,7 +57,7 @@ class LeaseTable:
         if lease is not None:
             lease.lease_id = max(lease.lease_id, lease_id)
             return
-        self._leases[request_id] = Lease(request_id, lease_id, now, now)
+        self._leases[request_id] = Lease(request_id, lease_id, now)
         self._deadlines.set(request_id, now + self.interval)
 
     def release(self, request_id: str) -> bool:

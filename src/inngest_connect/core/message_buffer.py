@@ -26,9 +26,6 @@ class BufferedReply:
 
     request_id: str
     payload: bytes
-    added_at: float
-    deliver_at: float
-    """Monotonic seconds: when to flush it over HTTP if it is not acknowledged by then."""
     sent_over: int | None = None
     """The generation of the socket that carried it last, None if none did."""
     flushing: bool = False
@@ -63,11 +60,11 @@ class MessageBuffer:
         """Whether starting further functions has to wait for deliveries."""
         return self.size_bytes >= HIGH_WATER * self.max_bytes
 
-    def add(self, request_id: str, payload: bytes, now: float, deliver_at: float) -> list[str]:
+    def add(self, request_id: str, payload: bytes) -> list[str]:
         """Keep a reply; the first one of a request wins. Returns the request ids evicted for it."""
         if request_id in self._replies:
             return []
-        self._replies[request_id] = BufferedReply(request_id, payload, now, deliver_at)
+        self._replies[request_id] = BufferedReply(request_id, payload)
         self.size_bytes += len(payload)
         evicted: list[str] = []
         while self.size_bytes > self.max_bytes and len(self._replies) > 1:

@@ -93,9 +93,6 @@ class RequestTable:
         """Requests whose function has not ended; those with a lost lease are not ours any more."""
         return [key for key, entry in self._requests.items() if entry.progress in _UNFINISHED]
 
-    def get(self, request_id: str) -> InFlight | None:
-        return self._requests.get(request_id)
-
     # --- arrival ---------------------------------------------------------------------------
 
     def arrived(

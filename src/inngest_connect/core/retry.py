@@ -40,10 +40,6 @@ class ScheduleRetry:
         seconds = self._schedule[min(failures, len(self._schedule) - 1)]
         return seconds * (1 + self._jitter * (2 * random() - 1))
 
-    def slowest(self) -> float:
-        """The last entry, in seconds: where attempts that cannot succeed soon are put."""
-        return self._schedule[-1]
-
 
 class FixedRetry:
     """The same delay (seconds) before every attempt but the first."""

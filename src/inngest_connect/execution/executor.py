@@ -28,7 +28,3 @@ class Executor(Protocol):
     def gone(self) -> str | None:
         """Why functions can no longer run, None while they can."""
         ...
-
-    def stop(self) -> None:
-        """Cancel everything that still runs; nothing more is reported or awaited."""
-        ...

@@ -40,7 +40,6 @@ class LoopExecutor:
         self._report = report
         self._context = contextvars.copy_context()
         self._tasks: dict[str, asyncio.Task[ExecutionResult]] = {}
-        self._cancelled: set[str] = set()
         self._work: HandOver[Work] = HandOver(loop, self._take, on_loop_gone)
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
@@ -52,10 +51,6 @@ class LoopExecutor:
     def gone(self) -> str | None:
         return LOOP_GONE if self._loop.is_closed() else None
 
-    def stop(self) -> None:
-        for request_id in list(self._tasks):
-            self._work.put(request_id)
-
     @property
     def running(self) -> int:
         """Functions that have not ended, cancelled ones included."""
@@ -63,8 +58,7 @@ class LoopExecutor:
 
     async def wait_stopped(self, timeout: float) -> None:
         """Call on the caller's loop: cancel what still runs and give it ``timeout`` seconds."""
-        for request_id, task in self._tasks.items():
-            self._cancelled.add(request_id)
+        for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=timeout)
@@ -73,7 +67,6 @@ class LoopExecutor:
         if isinstance(work, str):
             task = self._tasks.get(work)
             if task is not None and work not in self._uncancellable:
-                self._cancelled.add(work)
                 task.cancel()
             return
         task = self._loop.create_task(self._run(work), context=self._context.copy())
@@ -88,7 +81,6 @@ class LoopExecutor:
 
     def _ended(self, request_id: str, task: "asyncio.Task[ExecutionResult]") -> None:
         del self._tasks[request_id]
-        self._cancelled.discard(request_id)
         self._uncancellable.discard(request_id)
         result = None if task.cancelled() else task.result()
         self._report(ExecutionFinished(request_id, result))
@@ -98,8 +90,7 @@ class LoopExecutor:
             return await self._run_request(request)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            being_cancelled = task is not None and task.cancelling() > 0
-            if being_cancelled or request.request_id in self._cancelled:
+            if task is not None and task.cancelling():
                 raise
             return _failure(error)  # the function raised it by itself
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a function is its failure

@@ -45,7 +45,6 @@ class GatewayStore:
         self._waiting: dict[str, asyncio.Future[pb.SDKResponse]] = {}
         self._changed: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
 
     def add(self, connection: ServerConnection, gateway: str) -> int:
         """A WebSocket was accepted; returns its number."""

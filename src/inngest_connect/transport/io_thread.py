@@ -76,9 +76,6 @@ class IoThread:
             error = caught
         self._on_end(error)
 
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def join(self, timeout: float | None = None) -> None:
         if self._thread is not None:
             self._thread.join(timeout)

@@ -38,7 +38,7 @@ _SILENT.propagate = False
 
 
 class WebSocketManager(picows.WSListener):
-    """``report`` is called on the event loop that ``open`` ran on; sizes are bytes."""
+    """``report`` is called on the event loop that ``run`` runs on; sizes are bytes."""
 
     def __init__(
         self, generation: int, max_message_bytes: int, report: Callable[[Event], None]

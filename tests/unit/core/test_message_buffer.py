@@ -9,7 +9,7 @@ pytestmark = pytest.mark.unit
 
 def test_a_reply_leaves_by_acknowledgement() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"x" * 10, 0.0, 5.0)
+    buffer.add("r", b"x" * 10)
 
     delivered = buffer.delivered("r")
 
@@ -21,8 +21,8 @@ def test_a_reply_leaves_by_acknowledgement() -> None:
 
 def test_the_first_reply_of_a_request_wins() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"first", 0.0, 5.0)
-    buffer.add("r", b"second", 0.0, 5.0)
+    buffer.add("r", b"first")
+    buffer.add("r", b"second")
 
     reply = buffer.get("r")
 
@@ -35,9 +35,9 @@ def test_eviction_takes_the_oldest_and_only_as_many_as_needed() -> None:
     """Scenario 50."""
     buffer = MessageBuffer(100)
     for name in "abc":
-        buffer.add(name, b"x" * 30, 0.0, 5.0)
+        buffer.add(name, b"x" * 30)
 
-    evicted = buffer.add("d", b"x" * 40, 0.0, 5.0)
+    evicted = buffer.add("d", b"x" * 40)
 
     assert evicted == ["a"]
     assert [reply.request_id for reply in buffer] == ["b", "c", "d"]
@@ -46,17 +46,17 @@ def test_eviction_takes_the_oldest_and_only_as_many_as_needed() -> None:
 
 def test_a_reply_larger_than_the_buffer_is_still_kept() -> None:
     buffer = MessageBuffer(100)
-    buffer.add("a", b"x" * 10, 0.0, 5.0)
+    buffer.add("a", b"x" * 10)
 
-    assert buffer.add("huge", b"x" * 500, 0.0, 5.0) == ["a"]
+    assert buffer.add("huge", b"x" * 500) == ["a"]
     assert "huge" in buffer
 
 
 def test_high_water_is_three_quarters() -> None:
     buffer = MessageBuffer(100)
-    buffer.add("a", b"x" * 74, 0.0, 5.0)
+    buffer.add("a", b"x" * 74)
     below = buffer.above_high_water()
-    buffer.add("b", b"x", 0.0, 5.0)
+    buffer.add("b", b"x")
 
     assert (below, buffer.above_high_water()) == (False, True)
 
@@ -64,7 +64,7 @@ def test_high_water_is_three_quarters() -> None:
 def test_an_answered_request_is_remembered_with_its_reply() -> None:
     """Scenario H."""
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"reply", 0.0, 5.0)
+    buffer.add("r", b"reply")
     buffer.delivered("r")
 
     assert buffer.was_answered("r")
@@ -74,7 +74,7 @@ def test_an_answered_request_is_remembered_with_its_reply() -> None:
 
 def test_a_discarded_reply_is_not_remembered_as_answered() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"reply", 0.0, 5.0)
+    buffer.add("r", b"reply")
 
     assert buffer.discard("r") is not None
     assert not buffer.was_answered("r")
@@ -84,7 +84,7 @@ def test_a_discarded_reply_is_not_remembered_as_answered() -> None:
 def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
     buffer = MessageBuffer(10**9)
     for number in range(ANSWERED_IDS + 100):
-        buffer.add(f"r{number}", b"x" * 4096, 0.0, 5.0)
+        buffer.add(f"r{number}", b"x" * 4096)
         buffer.delivered(f"r{number}")
 
     newest = f"r{ANSWERED_IDS + 99}"

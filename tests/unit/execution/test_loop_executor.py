@@ -130,10 +130,9 @@ async def test_stopping_cancels_everything() -> None:
     for request_id in "abc":
         runner.submit(request_id)
     await asyncio.sleep(0)
-    runner.executor.stop()
+    await runner.executor.wait_stopped(1.0)
 
     assert {(await runner.report()).request_id for _ in range(3)} == set("abc")
-    await runner.executor.wait_stopped(1.0)
 
 
 async def test_functions_see_the_context_of_the_start_and_not_each_others() -> None:
