@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -24,7 +24,13 @@ from inngest_connect.core.messages import envelope
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import FaultProxy, MockHTTPServer, MockWebSocketServer
+from inngest_connect.testing import (
+    FaultProxy,
+    MalformedKind,
+    MockHTTPServer,
+    MockWebSocketServer,
+    executor_request,
+)
 from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.errors.faulty import QUICK
 from tests.integration.demo_apps import App, make_app
@@ -69,23 +75,10 @@ class Script:
         await self.gateway.wait_for_message(K.WORKER_READY, count)
 
     def request(self, request_id: str, function: str = "app-echo", app: str = "app") -> None:
-        body = (
-            b'{"ctx":{"attempt":0,"disable_immediate_execution":false,"run_id":"run",'
-            b'"stack":{"stack":[]}},"event":{"name":"e","data":{}},"events":'
-            b'[{"name":"e","data":{}}],"steps":{},"use_api":false}'
+        call = executor_request(
+            app, function, {"name": "e", "data": {}}, request_id=request_id, lease_id=LEASE
         )
-        self.gateway.send_executor_request(
-            pb.GatewayExecutorRequestData(
-                request_id=request_id,
-                app_name=app,
-                function_slug=function,
-                step_id="step",
-                request_payload=body,
-                system_trace_ctx=b"{}",
-                lease_id=LEASE,
-                run_id="run",
-            )
-        )
+        self.gateway.send_executor_request(call)
 
     async def answered(self, request_id: str, count: int = 1) -> pb.SDKResponse:
         await self.gateway.wait_for_message(K.WORKER_REPLY, count)
@@ -114,26 +107,14 @@ async def running(worker: WebSocketWorkerConnection) -> AsyncIterator[None]:
         await started
 
 
-MALFORMED = {
-    "truncated": b"\x08",
-    "garbage": b"\xff\xfe\xfd",
-    "unknown kind": b"\x08\x63",
-    "kind out of range": b"\x08\xff\xff\xff\xff\x0f",
-    "payload is no protobuf": envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\xff"),
-    "request without id": envelope(K.GATEWAY_EXECUTOR_REQUEST),
-    "invalid text": envelope(K.WORKER_REPLY_ACK, b"\x0a\x02\xc3\x28"),
-    "endless groups": envelope(K.WORKER_REPLY_ACK, b"\x0b" * 500),
-}
-
-
-@pytest.mark.parametrize("name", list(MALFORMED))
-async def test_malformed_bytes_cost_no_other_request(name: str) -> None:
+@pytest.mark.parametrize("kind", get_args(MalformedKind))
+async def test_malformed_bytes_cost_no_other_request(kind: MalformedKind) -> None:
     """Scenario J."""
     async with script() as it, running(worker := it.worker()):
         await it.handshake()
         it.request("before", "app-wait")
         await it.app.seen.started.wait()
-        it.gateway.send_raw(MALFORMED[name])
+        it.gateway.send_malformed(kind)
         it.request("after")
         after = await it.answered("after")
         it.app.seen.release.set()
@@ -215,11 +196,11 @@ async def test_every_close_code_is_surfaced_and_survived(code: int) -> None:
 async def test_a_wrong_first_message_costs_that_attempt() -> None:
     """Scenario 7."""
     async with script() as it:
-        it.gateway._greet = False
+        it.gateway.greet = False
         async with running(it.worker()):
             await it.gateway.wait_for_connection()
             it.gateway.send_heartbeat()
-            it.gateway._greet = True
+            it.gateway.greet = True
             await it.gateway.wait_for_connection(2)
             await it.handshake()
 
@@ -468,7 +449,7 @@ async def test_a_full_buffer_holds_functions_back_until_replies_are_stored() -> 
     """Row: buffer of unacknowledged replies full. Scenario 50."""
     async with (
         script() as it,
-        running(worker := it.worker(max_buffer_bytes=1400, max_worker_concurrency=1)),
+        running(worker := it.worker(max_buffer_bytes=2100, max_worker_concurrency=1)),
     ):
         await it.handshake()
         it.api.simulate_server_error(endpoint=FLUSH_PATH)

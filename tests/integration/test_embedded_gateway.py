@@ -14,7 +14,6 @@ from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
     EmbeddedGateway,
     FaultProxy,
-    GatewaySettings,
     GatewayThread,
     MockHTTPServer,
 )
@@ -165,10 +164,7 @@ async def test_a_function_that_nobody_has_is_a_clear_error() -> None:
 
 async def test_a_lost_worker_costs_an_attempt_and_the_next_worker_finishes() -> None:
     """The first worker is stopped by force; its lease expires and the run is retried."""
-    async with EmbeddedGateway(lease=0.2, extend_lease_interval="50ms") as gateway:
-        gateway.store.model.settings = GatewaySettings(
-            lease=0.2, lease_grace=0.1, extend_lease_interval="50ms"
-        )
+    async with EmbeddedGateway(lease=0.2, lease_grace=0.1, extend_lease_interval="50ms") as gateway:
         app = make_app(gateway)
         client = app.client
 

@@ -227,6 +227,7 @@ async def test_events_are_told_in_order_on_the_callers_loop() -> None:
         "state_change",
         "connected",
         "request_received",
+        "request_started",
         "request_completed",
         "reply_acknowledged",
         "state_change",

@@ -77,6 +77,17 @@ class RequestReceived(Observation):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestStarted(Observation):
+    """The function is being called. ``queued_seconds`` is the wait since the request came."""
+
+    name: ClassVar[str] = "request_started"
+    request_id: str
+    run_id: str
+    function_slug: str
+    queued_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCompleted(Observation):
     """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
 
@@ -160,6 +171,7 @@ OBSERVATIONS: tuple[type[Observation], ...] = (
     Draining,
     Reconnecting,
     RequestReceived,
+    RequestStarted,
     RequestCompleted,
     ReplyAcknowledged,
     LeaseLost,

@@ -24,7 +24,7 @@ from .commands import Acknowledge, CancelExecution, Command, Execute, Send
 from .delivery import ReplyDelivery
 from .leases import LeaseTable
 from .messages import ExecutionResult
-from .observations import ErrorOccurred, LeaseLost, RequestCompleted
+from .observations import ErrorOccurred, LeaseLost, RequestCompleted, RequestStarted
 from .remote_text import clean
 from .settings import CoreSettings, WorkerIdentity
 from .ulid import is_ulid
@@ -179,7 +179,16 @@ class RequestTable:
             entry.progress = Progress.RUNNING
             entry.started_at = now
             self.running += 1
-            out.append(Execute(entry.request))
+            request = entry.request
+            out.append(
+                RequestStarted(
+                    request.request_id,
+                    request.run_id,
+                    request.function_slug,
+                    now - entry.received_at,
+                )
+            )
+            out.append(Execute(request))
 
     def finished(
         self, request_id: str, result: ExecutionResult | None, now: float, out: list[Command]

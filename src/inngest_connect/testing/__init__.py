@@ -4,14 +4,18 @@ Needs ``pip install "inngest-connect[testing]"``.
 """
 
 from .embedded_gateway import EmbeddedGateway
+from .executor_request import executor_request
 from .fault_proxy import FaultProxy
-from .gateway_model import GatewayModel, GatewaySettings
+from .gateway_model import GatewayModel
+from .gateway_settings import GatewaySettings
 from .gateway_store import DispatchFailed, GatewayStore
 from .gateway_thread import GatewayThread
 from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
 from .ledger import Ledger, RequestRecord
+from .malformed import MalformedKind
+from .mock_connection import MockConnection
 from .run_driver import RunResult
-from .websocket_server import MockConnection, MockWebSocketServer, ReceivedMessage
+from .websocket_server import MockWebSocketServer, ReceivedMessage
 
 __all__ = [
     "DispatchFailed",
@@ -23,6 +27,7 @@ __all__ = [
     "GatewayStore",
     "GatewayThread",
     "Ledger",
+    "MalformedKind",
     "MockConnection",
     "MockHTTPServer",
     "MockWebSocketServer",
@@ -30,4 +35,5 @@ __all__ = [
     "ReceivedRequest",
     "RequestRecord",
     "RunResult",
+    "executor_request",
 ]

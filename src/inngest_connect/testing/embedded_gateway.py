@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import connect_pb2 as pb
-from .gateway_model import GatewaySettings
+from .gateway_settings import GatewaySettings
 from .gateway_store import GatewayStore
 from .http_server import MockHTTPServer
 from .ledger import Ledger
@@ -28,24 +28,17 @@ class EmbeddedGateway:
         self,
         *,
         gateways: int = 1,
-        lease: float = 120.0,
-        heartbeat_interval: str = "10s",
-        extend_lease_interval: str = "30s",
-        status_interval: str = "0s",
-        drain_window: float = 25.0,
         retry_delay: float = 0.0,
         signing_keys: tuple[str, ...] = (),
         record: bool = True,
         port: int = 0,
+        **settings: Any,
     ) -> None:
-        """Times in seconds. ``record`` False keeps no messages, for load."""
-        self.settings = GatewaySettings(
-            lease=lease,
-            heartbeat_interval=heartbeat_interval,
-            extend_lease_interval=extend_lease_interval,
-            status_interval=status_interval,
-            drain_window=drain_window,
-        )
+        """``settings`` are the fields of ``GatewaySettings``; ``retry_delay`` is in seconds.
+
+        ``record`` False keeps no messages, for load.
+        """
+        self.settings = GatewaySettings(**settings)
         self.store = GatewayStore(self.settings)
         self.http = MockHTTPServer(store=self.store, signing_keys=signing_keys, port=port)
         self.gateways: list[MockWebSocketServer] = []

@@ -10,17 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..protocol import connect_pb2 as pb
-from .gateway_model import (
-    Action,
-    CloseConnection,
-    DropConnection,
-    GatewayConnection,
-    GatewayModel,
-    GatewayPhase,
-    GatewaySettings,
-    RequestEnded,
-    SendTo,
-)
+from .gateway_actions import Action, CloseConnection, DropConnection, RequestEnded, SendTo
+from .gateway_connection import GatewayConnection, GatewayPhase
+from .gateway_model import GatewayModel
+from .gateway_settings import GatewaySettings
 
 
 class ServerConnection(Protocol):
@@ -63,6 +56,10 @@ class GatewayStore:
 
     def flush(self, response: pb.SDKResponse) -> None:
         self._do(self.model.flush(response, self._now()))
+
+    def forward_again(self, request_id: str, connection: int) -> None:
+        """Deliver a request a second time on the connection of that number."""
+        self._do(self.model.forward_again(request_id, connection, self._now()))
 
     def drain(self, gateway: str) -> None:
         self._do(self.model.drain(gateway, self._now()))

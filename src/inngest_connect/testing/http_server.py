@@ -203,9 +203,10 @@ class MockHTTPServer:
         return Response(answer.SerializeToString(), media_type="application/octet-stream")
 
     async def _event(self, request: Request) -> Response:
-        events = await request.json()
-        self.sent_events += events if isinstance(events, list) else [events]
-        ids = [make_ulid(time.time(), secrets.randbits) for _ in self.sent_events]
+        body = await request.json()
+        events = body if isinstance(body, list) else [body]
+        self.sent_events += events
+        ids = [make_ulid(time.time(), secrets.randbits) for _ in events]
         return JSONResponse({"ids": ids, "status": 200})
 
     def _unauthorised(self, request: Request) -> Response | None:

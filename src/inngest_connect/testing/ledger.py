@@ -1,9 +1,19 @@
-"""Ledger: what became of every request, as the server saw it. The proof that nothing was lost."""
+"""Ledger: what became of every request, as the server saw it. The proof that nothing was lost.
 
+A server cannot see executions; ``watch`` has a worker tell of them.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 Outcome = Literal["waiting", "answered", "expired", "unroutable"]
+
+
+class Observable(Protocol):
+    """A worker, as far as the ledger needs one."""
+
+    def add_event_listener(self, name: str, callback: Callable[[Any], object]) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -18,6 +28,8 @@ class RequestRecord:
     """Connections that it was written to."""
     acknowledged_by: list[int] = field(default_factory=list)
     acknowledged_at: float | None = None
+    executions: int = 0
+    """How often a function was started for it, by the workers that are watched."""
     extensions: int = 0
     refused_extensions: int = 0
     replies: int = 0
@@ -55,8 +67,18 @@ class Ledger:
 
     @property
     def duplicates(self) -> int:
-        """Acknowledged on more than one connection: it may have been executed twice."""
-        return sum(1 for r in self.records.values() if len(set(r.acknowledged_by)) > 1)
+        """Acknowledged on more than one connection, or executed twice."""
+        return sum(
+            1 for r in self.records.values() if len(set(r.acknowledged_by)) > 1 or r.executions > 1
+        )
+
+    def watch(self, worker: Observable) -> None:
+        """Count the executions of a worker."""
+        worker.add_event_listener("request_started", self._started)
+
+    def _started(self, event: Any) -> None:
+        if event.request_id in self.records:
+            self.records[event.request_id].executions += 1
 
     def waiting(self) -> list[RequestRecord]:
         return [r for r in self.records.values() if r.outcome == "waiting"]

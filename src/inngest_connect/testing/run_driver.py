@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..protocol import connect_pb2 as pb
+from .executor_request import executor_request
 from .gateway_store import DispatchFailed
 from .ulid import make_ulid
 
 Dispatch = Callable[[pb.GatewayExecutorRequestData], Awaitable[pb.SDKResponse]]
 Event = dict[str, Any]
 WaitForEvent = Callable[[dict[str, Any]], Event | None]
-
-_TRACE = b'{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,31 +107,15 @@ class RunDriver:
     async def _call(self, run: _Run, step_id: str, attempt: int) -> pb.SDKResponse | None:
         """One request; None when the worker was lost."""
         run.result.requests += 1
-        body = {
-            "ctx": {
-                "attempt": attempt,
-                "disable_immediate_execution": run.parallel,
-                "run_id": run.result.run_id,
-                "stack": {"stack": list(run.memos)},
-            },
-            "event": run.event,
-            "events": [run.event],
-            "steps": run.memos,
-            "use_api": False,
-        }
-        message = pb.GatewayExecutorRequestData(
-            account_id="account",
-            env_id="env",
-            app_id=f"id-of-{run.info.app_name}",
-            app_name=run.info.app_name,
-            function_id=f"id-of-{run.info.slug}",
-            function_slug=run.info.slug,
-            step_id=step_id,
-            request_payload=json.dumps(body).encode(),
-            system_trace_ctx=_TRACE,
-            user_trace_ctx=_TRACE,
+        message = executor_request(
+            run.info.app_name,
+            run.info.slug,
+            run.event,
             run_id=run.result.run_id,
-            job_id=secrets.token_hex(8),
+            step_id=step_id,
+            attempt=attempt,
+            steps=run.memos,
+            parallel=run.parallel,
         )
         try:
             return await self._dispatch(message)

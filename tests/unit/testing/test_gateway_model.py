@@ -4,15 +4,15 @@ import pytest
 
 from inngest_connect.core.messages import ExecutionResult, envelope, request_ack
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing.gateway_model import (
+from inngest_connect.testing.gateway_actions import (
     Action,
     CloseConnection,
     DropConnection,
-    GatewayModel,
-    GatewaySettings,
     RequestEnded,
     SendTo,
 )
+from inngest_connect.testing.gateway_model import GatewayModel
+from inngest_connect.testing.gateway_settings import GatewaySettings
 from inngest_connect.testing.ulid import make_ulid
 
 K = pb.GatewayMessageType
@@ -262,6 +262,132 @@ def test_no_more_requests_than_the_instance_takes() -> None:
     assert kinds(sent) == ["GATEWAY_EXECUTOR_REQUEST"]
     assert held == []
     assert "GATEWAY_EXECUTOR_REQUEST" in kinds(released)
+
+
+def test_new_work_waits_for_a_drained_connection_to_close() -> None:
+    """PROTOCOL.md section 8: forwards to a draining socket block until it closes."""
+    talk = Talk().ready()
+    talk.model.drain("g", talk.now)
+
+    request_id, held = talk.dispatch()
+    talk.ready(2, "another")
+    released = talk.model.closed(1, talk.now)
+
+    assert held == []
+    assert kinds(released) == ["GATEWAY_EXECUTOR_REQUEST"]
+    assert talk.model.ledger.records[request_id].forwards == [2]
+
+
+def test_a_heartbeat_in_a_drain_ends_the_routing_to_that_connection() -> None:
+    talk = Talk().ready()
+    talk.model.drain("g", talk.now)
+    request_id, _ = talk.dispatch()
+    talk.ready(2, "another")
+
+    released = talk.says(K.WORKER_HEARTBEAT)
+
+    assert kinds(released) == ["GATEWAY_HEARTBEAT", "GATEWAY_EXECUTOR_REQUEST"]
+    assert talk.model.ledger.records[request_id].forwards == [2]
+
+
+def test_a_connection_without_recent_heartbeats_gets_no_requests() -> None:
+    talk = Talk().ready()
+    talk.now += 20.1
+    request_id, sent = talk.dispatch()
+
+    after = talk.says(K.WORKER_HEARTBEAT)
+
+    assert sent == []
+    assert kinds(after) == ["GATEWAY_HEARTBEAT", "GATEWAY_EXECUTOR_REQUEST"]
+    assert talk.model.ledger.records[request_id].forwards == [1]
+
+
+def test_a_pause_can_overtake_an_acknowledgement() -> None:
+    """PROTOCOL.md section 4: the request is then run here and routed again."""
+    draws = iter([65000, 10])
+    talk = Talk(handling_delay=1.0)
+    talk.opens()
+    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+    talk.says(K.WORKER_READY)
+    talk.now += 1
+    talk.model.tick(talk.now)
+    request_id, _ = talk.dispatch()
+    talk.model._random_bits = lambda _: next(draws)
+    talk.acks(request_id)
+    talk.says(K.WORKER_PAUSE)
+
+    talk.model.tick(talk.now + 1)
+
+    assert talk.model.ledger.acknowledged == 0
+    assert "unknown request" in talk.model.protocol_errors[0]
+
+
+def test_control_messages_keep_their_order_and_data_messages_do_not() -> None:
+    draws = iter([60000, 100, 50])
+    talk = Talk().ready()
+    talk.model.settings = GatewaySettings(handling_delay=1.0)
+    talk.model._random_bits = lambda _: next(draws)
+    reply = pb.SDKResponse(request_id="r").SerializeToString()
+
+    for kind, payload in (
+        (K.WORKER_HEARTBEAT, b""),
+        (K.WORKER_PAUSE, b""),
+        (K.WORKER_REPLY, reply),
+    ):
+        assert talk.says(kind, payload) == []
+    early = talk.model.tick(talk.now + 0.5)
+    assert not talk.model.connections[1].paused
+    late = talk.model.tick(talk.now + 1.0)
+
+    assert kinds(early) == ["WORKER_REPLY_ACK"]
+    assert kinds(late) == ["GATEWAY_HEARTBEAT"]
+    assert talk.model.connections[1].paused
+
+
+def test_a_worker_whose_apps_cannot_be_synchronised_is_told_and_refused() -> None:
+    talk = Talk(sync_delay=2.0)
+    talk.model.sync_failure = ("app_missing", "no such app")
+    talk.opens()
+    waiting = talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+
+    refused = talk.model.tick(talk.now + 2.0)
+
+    assert waiting == []
+    assert kinds(refused) == ["SYNC_FAILED"]
+    assert closes(refused) == [(1008, "app_missing")]
+
+
+def test_a_revoked_lease_is_refused_and_the_reply_is_still_taken() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.acks(request_id)
+
+    talk.model.executor.revoke(request_id)
+
+    assert talk.extends(request_id, talk.lease(request_id)) is None
+    assert talk.model.ledger.records[request_id].refused_extensions == 1
+
+
+def test_a_request_can_be_delivered_twice() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.ready(2)
+
+    again = talk.model.forward_again(request_id, 2, talk.now)
+
+    assert kinds(again) == ["GATEWAY_EXECUTOR_REQUEST"]
+    assert talk.model.ledger.records[request_id].forwards == [1, 2]
+
+
+def test_requests_go_only_to_workers_that_have_the_function() -> None:
+    other = pb.AppConfiguration(app_name="other", functions=b'[{"id":"other-fn"}]')
+    talk = Talk().ready(1, apps=[other])
+    request_id, none = talk.dispatch()
+
+    talk.ready(2)
+
+    assert none == []
+    assert talk.model.ledger.records[request_id].forwards == [2]
 
 
 def test_an_acknowledgement_counts_only_on_the_socket_that_brought_the_request() -> None:
