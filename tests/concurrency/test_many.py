@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from inngest_connect import ConnectionState, connect
-from inngest_connect.testing import EmbeddedGateway
-from tests.errors.faulty import QUICK
+from inngest_connect.testing import QUICK_TIMING, EmbeddedGateway
 from tests.integration.demo_apps import make_app
 
 pytestmark = pytest.mark.concurrency
@@ -49,7 +48,7 @@ async def test_a_hundred_connections_in_one_process() -> None:
 async def test_drains_one_after_another_under_load_lose_nothing() -> None:
     async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms", record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK) as worker:
+        async with connect([app.pair], timing=QUICK_TIMING) as worker:
             stop = asyncio.Event()
             failed: list[object] = []
 
@@ -92,7 +91,7 @@ async def test_a_gateway_that_flaps_is_survived() -> None:
     """Scenario W."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK) as worker:
+        async with connect([app.pair], timing=QUICK_TIMING) as worker:
             running = asyncio.create_task(gateway.invoke("app-wait"))
             await app.seen.started.wait()
             for _ in range(20):

@@ -15,8 +15,8 @@ from inngest_connect import (
 )
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import EmbeddedGateway
-from tests.errors.faulty import QUICK, faulty
+from inngest_connect.testing import QUICK_TIMING, EmbeddedGateway
+from tests.errors.faulty import faulty
 from tests.integration.demo_apps import make_app
 
 K = pb.GatewayMessageType
@@ -290,7 +290,7 @@ async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
             lease=2.0, extend_lease_interval="100ms", heartbeat_interval="500ms"
         ) as gateway:
             app = make_app(gateway)
-            async with connect([app.pair], timing=QUICK, shutdown_signals=[]) as worker:
+            async with connect([app.pair], timing=QUICK_TIMING, shutdown_signals=[]) as worker:
                 running = asyncio.create_task(gateway.invoke("app-wait"))
                 await app.seen.started.wait()
                 (record,) = gateway.ledger.records.values()

@@ -25,6 +25,7 @@ from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
+    QUICK_TIMING,
     FaultProxy,
     MalformedKind,
     MockHTTPServer,
@@ -32,7 +33,6 @@ from inngest_connect.testing import (
     executor_request,
 )
 from inngest_connect.transport.websocket_manager import WebSocketManager
-from tests.errors.faulty import QUICK
 from tests.integration.demo_apps import App, make_app
 
 K = pb.GatewayMessageType
@@ -60,7 +60,7 @@ class Script:
         return connect(
             [self.app.pair],
             **{
-                "timing": QUICK,
+                "timing": QUICK_TIMING,
                 "retry": FixedRetry(0.05),
                 "shutdown_signals": [],
                 "shutdown_timeout": 5.0,

@@ -11,8 +11,7 @@ import trustme
 
 from inngest_connect import ErrorOccurred, FixedRetry, WebSocketFailed, connect
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
-from tests.errors.faulty import QUICK
+from inngest_connect.testing import QUICK_TIMING, MockHTTPServer, MockWebSocketServer
 from tests.integration.demo_apps import make_app
 
 K = pb.GatewayMessageType
@@ -89,7 +88,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:
     """A production worker with that API becomes ready and closes again."""
     app = make_app(api.origin, is_production=True, signing_key=KEY)
-    worker = connect([app.pair], shutdown_signals=[], timing=QUICK, retry=FixedRetry(0.05))
+    worker = connect([app.pair], shutdown_signals=[], timing=QUICK_TIMING, retry=FixedRetry(0.05))
     started = asyncio.create_task(worker.start())
     await gateway.wait_for_message(K.WORKER_CONNECT)
     gateway.send_connection_ready()
@@ -127,7 +126,7 @@ async def test_an_unknown_authority_is_refused_by_both_connections(
             async with MockHTTPServer() as plain:
                 plain.add_gateway(gateway.name, gateway.url)
                 app = make_app(origin or plain.origin)
-                worker = connect([app.pair], shutdown_signals=[], timing=QUICK, on=listeners)
+                worker = connect([app.pair], shutdown_signals=[], timing=QUICK_TIMING, on=listeners)
                 started = asyncio.create_task(worker.start())
                 await told.wait()
                 await worker.close(wait=True)
@@ -146,7 +145,10 @@ async def test_a_certificate_for_another_name_is_refused(
     async with encrypted(authority, "elsewhere.example") as (api, _):
         app = make_app(api.origin)
         worker = connect(
-            [app.pair], shutdown_signals=[], timing=QUICK, on={"error": lambda _: failed.set()}
+            [app.pair],
+            shutdown_signals=[],
+            timing=QUICK_TIMING,
+            on={"error": lambda _: failed.set()},
         )
         started = asyncio.create_task(worker.start())
         await failed.wait()
@@ -193,7 +195,7 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
         worker = connect(
             [app.pair],
             shutdown_signals=[],
-            timing=QUICK,
+            timing=QUICK_TIMING,
             on={"error": lambda e: (errors.append(e), told.set())},
         )
         started = asyncio.create_task(worker.start())
@@ -211,7 +213,7 @@ async def test_pings_are_answered_and_no_compression_is_offered() -> None:
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
         api.add_gateway(gateway.name, gateway.url)
         app = make_app(api.origin)
-        worker = connect([app.pair], shutdown_signals=[], timing=QUICK)
+        worker = connect([app.pair], shutdown_signals=[], timing=QUICK_TIMING)
         started = asyncio.create_task(worker.start())
         await gateway.wait_for_message(K.WORKER_CONNECT)
         gateway.send_connection_ready()

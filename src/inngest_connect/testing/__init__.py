@@ -10,6 +10,7 @@ from .gateway_model import GatewayModel
 from .gateway_settings import GatewaySettings
 from .gateway_store import DispatchFailed, GatewayStore
 from .gateway_thread import GatewayThread
+from .harness import QUICK_TIMING, ConnectionTestHarness, Load
 from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
 from .ledger import Ledger, RequestRecord
 from .malformed import MalformedKind
@@ -18,6 +19,8 @@ from .run_driver import RunResult
 from .websocket_server import MockWebSocketServer, ReceivedMessage
 
 __all__ = [
+    "QUICK_TIMING",
+    "ConnectionTestHarness",
     "DispatchFailed",
     "EmbeddedGateway",
     "FaultProxy",
@@ -27,6 +30,7 @@ __all__ = [
     "GatewayStore",
     "GatewayThread",
     "Ledger",
+    "Load",
     "MalformedKind",
     "MockConnection",
     "MockHTTPServer",

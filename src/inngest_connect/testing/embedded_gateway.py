@@ -85,8 +85,26 @@ class EmbeddedGateway:
         gateway = MockWebSocketServer(name=name, store=self.store, record=self._record)
         await gateway.start()
         self.gateways.append(gateway)
-        self.http.add_gateway(name, gateway.url)
+        self.http.add_gateway(name, await self.advertised_url(gateway))
         return gateway
+
+    async def advertised_url(self, gateway: MockWebSocketServer) -> str:
+        """The address that the API names for a gateway."""
+        return gateway.url
+
+    def client(
+        self, app_id: str = "app", *, api_origin: str | None = None, **options: Any
+    ) -> "inngest.Inngest":
+        """An ``inngest.Inngest`` that talks to this gateway. ``options`` are that class's."""
+        import inngest
+
+        origin = api_origin or self.api_origin
+        defaults = {
+            "api_base_url": origin,
+            "event_api_base_url": origin,
+            "is_production": False,
+        }
+        return inngest.Inngest(app_id=app_id, **{**defaults, **options})
 
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
         """Drain a gateway, the newest unless told otherwise; a fresh one takes its place."""
