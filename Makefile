@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-lowest proto docs format clean
+  test-performance test-lowest proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -79,6 +79,10 @@ proto:
 	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.62.3' 'setuptools<80'
 	cd src && ../$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 	  inngest_connect/protocol/connect.proto
+
+# What every scenario of the core comes to, word by word.
+transcripts: $(INSTALLED)
+	$(BIN)/python -m tests.unit.core.test_transcripts
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/state_machine_docs.py

@@ -33,6 +33,13 @@ IDENTITY = WorkerIdentity(
     sdk_language="py",
     sdk_version="0.5.19",
     framework="connect",
+    environment="branch",
+    platform="fly",
+    cpu_cores=2,
+    memory_bytes=1024,
+    operating_system="linux",
+    started_at=1_700_000_000.0,
+    max_worker_concurrency=5,
 )
 
 
