@@ -42,8 +42,8 @@ REMEDIES: Final = {
     "connect_worker_hello_invalid_msg": "a proxy that changes messages, or a bug in this package",
     "connect_too_many_apps_per_connection": "pass fewer apps to one connect() call (the default "
     "limit of a plan is 10)",
-    "connect_worker_hello_timeout": "WORKER_CONNECT took longer than 5 s to reach the gateway: a slow "
-    "network, or a machine without time for this process",
+    "connect_worker_hello_timeout": "WORKER_CONNECT took longer than 5 s to reach the gateway: a "
+    "slow network, or a machine without time for this process",
     REASON_AUTHENTICATION_FAILED: "check INNGEST_SIGNING_KEY and INNGEST_ENV",
 }
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..apps import Apps
 from ..connect import connect
@@ -31,6 +31,9 @@ from .ledger import Ledger
 from .memory import resident_bytes
 from .run_driver import Event, RunResult
 from .websocket_server import MockWebSocketServer
+
+if TYPE_CHECKING:
+    import inngest
 
 QUICK_TIMING = Timing(
     start_timeout=1.0,
@@ -122,7 +125,7 @@ class ConnectionTestHarness:
         assert self.workers, "start_worker() was not called"
         return self.workers[-1]
 
-    def client(self, app_id: str = "app", **options: Any) -> Any:
+    def client(self, app_id: str = "app", **options: Any) -> "inngest.Inngest":
         """An ``inngest.Inngest`` that talks to this harness."""
         return self.gateway.client(app_id, api_origin=self.api_origin, **options)
 

@@ -49,10 +49,8 @@ class Recorded(Conversation):
         core = self.core
         self.lines += ["", "# afterwards"]
         for change in core.machine.history:
-            at = change.at - self._begun
-            self.lines.append(
-                f"{at:8.2f}  {change.previous.value} -> {change.state.value} by {change.event.value}"
-            )
+            states = f"{change.previous.value} -> {change.state.value}"
+            self.lines.append(f"{change.at - self._begun:8.2f}  {states} by {change.event.value}")
         state = snapshot(core, self.now)
         for name in type(state).__slots__:
             value = getattr(state, name)

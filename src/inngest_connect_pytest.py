@@ -1,0 +1,53 @@
+"""pytest plugin: the fixtures ``embedded_gateway`` and ``connect_harness``.
+
+A module of its own beside the package, because pytest imports plugins of everything installed, and
+a test run that uses neither fixture should not pay for importing the worker.
+"""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+try:
+    from pytest_asyncio import fixture as _fixture
+except ImportError:  # pragma: no cover - pytest then says that async fixtures need a plugin
+    _fixture = pytest.fixture  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
+
+MARKER = "connect_gateway"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(**settings): settings for the fixtures embedded_gateway and connect_harness, "
+        "such as lease=2.0 or gateways=2",
+    )
+
+
+def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    marker = request.node.get_closest_marker(MARKER)
+    return dict(marker.kwargs) if marker is not None else {}
+
+
+@_fixture
+async def embedded_gateway(request: pytest.FixtureRequest) -> "AsyncIterator[EmbeddedGateway]":
+    """An Inngest server on loopback, for one test."""
+    from inngest_connect.testing import EmbeddedGateway
+
+    async with EmbeddedGateway(**_settings(request)) as gateway:
+        yield gateway
+
+
+@_fixture
+async def connect_harness(
+    request: pytest.FixtureRequest,
+) -> "AsyncIterator[ConnectionTestHarness]":
+    """Gateways, API and workers behind fault proxies, for one test."""
+    from inngest_connect.testing import ConnectionTestHarness
+
+    async with ConnectionTestHarness(**_settings(request)) as harness:
+        yield harness

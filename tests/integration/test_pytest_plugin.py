@@ -1,0 +1,51 @@
+"""The pytest plugin in processes of its own, as users' projects run it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "testing"
+pytestmark = pytest.mark.integration
+
+
+def run_pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    return subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_the_examples_pass_in_both_modes(tmp_path: Path, mode: str) -> None:
+    example = tmp_path / "test_with_fixtures.py"
+    example.write_text((EXAMPLES / "test_with_fixtures.py").read_text())
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+
+    ended = run_pytest(tmp_path, f"--asyncio-mode={mode}", "--strict-markers")
+
+    assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_a_run_that_uses_no_fixture_does_not_import_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_nothing.py").write_text(
+        "import sys\ndef test_nothing():\n    assert 'inngest_connect' not in sys.modules\n"
+    )
+
+    ended = run_pytest(tmp_path)
+
+    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_the_fixtures_and_their_marker_are_documented_by_pytest_itself(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+
+    fixtures = run_pytest(tmp_path, "--fixtures").stdout
+    markers = run_pytest(tmp_path, "--markers").stdout
+
+    assert "connect_harness" in fixtures
+    assert "An Inngest server on loopback" in fixtures
+    assert "connect_gateway(**settings)" in markers
