@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+import httpx
 import pytest
 
 import inngest_connect
@@ -248,3 +250,64 @@ def test_a_worker_whose_loop_is_gone_shuts_down_and_says_so() -> None:
 
     assert done.stdout.strip() == "CLOSED True", done.stderr
     assert "shutdown_forced" in done.stderr or "error" in done.stderr
+
+
+@contextlib.contextmanager
+def gateway_command(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inngest_connect.cli", "gateway", *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(f"the process ended without saying {text!r}")
+
+
+def test_the_gateway_command_serves_a_worker_in_another_process() -> None:
+    with gateway_command("--port", "0", "--gateway-port", "0") as gateway:
+        origin = read_until(gateway, "API ").split()[1].rstrip(",")
+        with worker_process(origin) as worker:
+            read_until(gateway, "worker ready")
+            invoked = httpx.post(f"{origin}/invoke/app-slow", json={"data": {"seconds": 0}})
+            unknown = httpx.post(f"{origin}/invoke/app-none")
+            sent = httpx.post(f"{origin}/e/key", json={"name": "x", "data": {"seconds": 0}})
+            told = [read_until(gateway, "run ") for _ in range(2)]
+            worker.send_signal(signal.SIGTERM)
+            read_until(gateway, "worker gone")
+        gateway.send_signal(signal.SIGINT)
+        last = read_until(gateway, "lost 0")
+        code = gateway.wait(10)
+
+    assert invoked.json()["output"] == "finished"
+    assert unknown.status_code == 400
+    assert "app-slow" in unknown.json()["error"]
+    assert len(sent.json()["ids"]) == 1
+    assert all("completed after 1 requests" in line for line in told)
+    assert (last, code) == ("requests 2, answered 2, lost 0\n", 0)
+
+
+@pytest.mark.parametrize("option", ["--port", "--gateway-port"])
+def test_a_port_that_is_taken_is_a_clear_error(option: str) -> None:
+    other = "--gateway-port" if option == "--port" else "--port"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with gateway_command(option, port, other, "0") as gateway:
+            _, told = gateway.communicate(timeout=20)
+
+    assert gateway.returncode == 1
+    assert "cannot listen on port" in told
+    assert port in told
+    assert "Traceback" not in told

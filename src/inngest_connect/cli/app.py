@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .demo import DemoOptions, run_demo
+from .gateway import GatewayOptions, run_gateway
 
 app = typer.Typer(
     name="inngest-connect",
@@ -49,3 +50,27 @@ def demo(
     was lost or a request ran twice, 130 after Ctrl-C.
     """
     raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, quiet=json)))
+
+
+@app.command()
+def gateway(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 for any.")] = 8288,
+    gateway_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 for any.")
+    ] = 8289,
+    lease: Annotated[
+        float, typer.Option(min=0.1, max=7200.0, help="Seconds a request is leased for.")
+    ] = 120.0,
+    drain_every: Annotated[
+        float, typer.Option(min=0.0, help="Drain the gateway every so many seconds; 0 never.")
+    ] = 0.0,
+) -> None:
+    """Serve an Inngest API and gateway on loopback, for workers in other processes.
+
+    Runs functions when an event is sent to it or when they are invoked over HTTP, and prints the
+    result of each run. The exit code is 1 when an acknowledged request was lost.
+    """
+    options = GatewayOptions(
+        port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
+    )
+    raise typer.Exit(run_gateway(options))

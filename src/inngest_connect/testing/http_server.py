@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 import secrets
+import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +72,19 @@ class MockHTTPServer:
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        routes: Sequence[Route] = (),
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Without ``signing_keys`` it is a development server, which accepts anything."""
+        """Without ``signing_keys`` it is a development server, which accepts anything.
+
+        ``routes`` are served too; ``on_event`` hears of every event that is sent to it.
+        """
         self.gateways: list[GatewayAddress] = []
         self.sent_events: list[dict[str, Any]] = []
         self.flushed: dict[str, pb.SDKResponse] = {}
         self._store = store
+        self._routes = routes
+        self._on_event = on_event
         self._keys = tuple(_digest(key) for key in signing_keys)
         self._host, self._port = host, port
         self._ssl_context = ssl_context
@@ -110,6 +118,7 @@ class MockHTTPServer:
                 Route(START_PATH, self._start, methods=["POST"]),
                 Route(FLUSH_PATH, self._flush, methods=["POST"]),
                 Route("/e/{key}", self._event, methods=["POST"]),
+                *self._routes,
             ]
         )
         config = uvicorn.Config(
@@ -125,13 +134,15 @@ class MockHTTPServer:
         )
         config.load()
         config.ssl = self._ssl_context
+        # Bound here, because uvicorn ends the process when it cannot.
+        listening = socket.create_server((self._host, self._port))
+        self._port = listening.getsockname()[1]
         self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve())
+        self._serving = asyncio.create_task(self._server.serve([listening]))
         while not self._server.started:
             if self._serving.done():
                 await self._serving
             await asyncio.sleep(0.001)
-        self._port = self._server.servers[0].sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None and self._serving is not None:
@@ -206,6 +217,9 @@ class MockHTTPServer:
         body = await request.json()
         events = body if isinstance(body, list) else [body]
         self.sent_events += events
+        if self._on_event is not None:
+            for event in events:
+                self._on_event(event)
         ids = [make_ulid(time.time(), secrets.randbits) for _ in events]
         return JSONResponse({"ids": ids, "status": 200})
 

@@ -29,6 +29,8 @@ class FunctionInfo:
     app_name: str
     slug: str
     retries: int
+    events: tuple[str, ...] = ()
+    """Names of the events that trigger it."""
 
 
 @dataclass(slots=True)
