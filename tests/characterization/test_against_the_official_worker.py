@@ -1,0 +1,279 @@
+"""The same scenario with the official SDK's worker and with ours: what does the server see?
+
+Each scenario names the facts that are allowed to differ. Every one of them is explained in the
+table "What a gateway sees" of docs/migration.md; one that is not, or one that has gone, fails.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import inngest.connect
+import pytest
+
+import inngest_connect
+from inngest_connect.protocol import FLUSH_PATH, START_PATH
+from inngest_connect.protocol import connect_pb2 as pb
+from tests.characterization.observed import (
+    KEY,
+    LEASE,
+    OFFICIAL,
+    OURS,
+    Facts,
+    K,
+    Scenario,
+    Stage,
+    differing,
+    observe,
+)
+from tests.integration.demo_apps import make_app, make_client
+
+pytestmark = [pytest.mark.characterization, pytest.mark.timeout(120)]
+MIGRATION = Path(__file__).parents[2] / "docs" / "migration.md"
+OTHER_KEY = "signkey-test-" + "cd" * 32
+
+
+async def connecting(stage: Stage) -> None:
+    await stage.handshake()
+    stage.note_state("when ready")
+
+
+async def executing(stage: Stage) -> None:
+    await stage.handshake()
+    functions = ("app-echo", "app-steps", "app-hopeless", "app-final", "app-sync")
+    for count, function in enumerate(functions, 1):
+        stage.request(function, function)
+        await stage.replied(count)
+
+
+async def asked_for_what_it_does_not_have(stage: Stage) -> None:
+    await stage.handshake()
+    stage.request("an-unknown-app", app="nobody")
+    stage.request("an-unknown-function", "app-none")
+    stage.request("last")
+    await stage.gateway.until(lambda: "last" in replies(stage))
+    for request_id in replies(stage):
+        stage.gateway.send_reply_ack(request_id)
+
+
+async def extending_a_lease(stage: Stage) -> None:
+    await stage.handshake(extend_lease_interval="1s")
+    stage.request("r1", "app-wait")
+    await stage.gateway.wait_for_message(K.WORKER_REQUEST_EXTEND_LEASE)
+    stage.gateway.send_lease_ack("r1", LEASE[:-1] + "W")
+    again = await stage.gateway.wait_for_message(K.WORKER_REQUEST_EXTEND_LEASE, 2)
+    sent = pb.WorkerRequestExtendLeaseData.FromString(again.payload)
+    stage.facts["second lease id"] = sent.lease_id
+    stage.app.seen.release.set()
+    await stage.replied()
+
+
+async def losing_a_lease(stage: Stage) -> None:
+    await stage.handshake(extend_lease_interval="1s")
+    stage.request("r1", "app-wait")
+    await stage.gateway.wait_for_message(K.WORKER_REQUEST_EXTEND_LEASE)
+    stage.gateway.send_lease_ack("r1", None)
+    await stage.app.seen.cancelled.wait()
+
+
+async def given_a_request_twice(stage: Stage) -> None:
+    await stage.handshake()
+    for count in (1, 2):
+        stage.request("r1")
+        await stage.replied(count)
+    stage.facts["executions of a repeated request"] = stage.app.seen.calls["echo"]
+
+
+async def drained(stage: Stage) -> None:
+    await stage.handshake()
+    stage.request("r1", "app-wait")
+    await stage.app.seen.started.wait()
+    stage.gateway.send_draining_message()
+    await stage.gateway.wait_for_message(K.WORKER_CONNECT, 2, timeout=20)
+    stage.facts["old connection is open when the new one is made"] = stage.gateway.connections[
+        0
+    ].is_open
+    stage.note_state("during a drain")
+    await stage.handshake(2)
+    stage.app.seen.release.set()
+    await stage.replied()
+
+
+async def left_without_an_acknowledgement(stage: Stage) -> None:
+    await stage.handshake(extend_lease_interval="1s")
+    stage.request("r1")
+    await stage.api.wait_for_request(FLUSH_PATH)
+
+
+async def cut_off(stage: Stage) -> None:
+    await stage.handshake()
+    stage.gateway.simulate_connection_drop()
+    await stage.handshake(2)
+    stage.request("r1")
+    await stage.replied()
+
+
+async def closed_with_work_in_flight(stage: Stage) -> None:
+    await stage.handshake()
+    stage.request("r1", "app-wait")
+    await stage.app.seen.started.wait()
+    await stage.worker.close()
+    await stage.gateway.wait_for_message(K.WORKER_PAUSE)
+    stage.note_state("when closing")
+    stage.app.seen.release.set()
+    await stage.replied()
+
+
+async def told_nonsense(stage: Stage) -> None:
+    await stage.handshake()
+    stage.gateway.send_malformed("garbage")
+    stage.request("r1")
+    await stage.replied()
+
+
+async def refused_once_by_the_api(stage: Stage) -> None:
+    stage.api.simulate_server_error(times=1)
+    await stage.api.wait_for_request(START_PATH)
+    stage.note_state("while it waits")
+    await stage.handshake()
+
+
+async def without_a_valid_key(stage: Stage) -> None:
+    await asyncio.wait_for(stage.worker.closed(), 30)
+
+
+def replies(stage: Stage) -> list[str]:
+    received = stage.gateway.get_received_messages(K.WORKER_REPLY)
+    return [pb.SDKResponse.FromString(message.payload).request_id for message in received]
+
+
+ALWAYS = {
+    "WORKER_CONNECT.started_at.seconds",
+    "WORKER_CONNECT.started_at.nanos",
+    "WORKER_CONNECT.worker_manual_readiness_ack",
+    "WORKER_READY is sent",
+    "close.reason",
+    "upgrade.extensions",
+}
+REQUEST = {"WORKER_REQUEST_ACK.run_id", "WORKER_REPLY.run_id"}
+
+DIFFERENCES: dict[Scenario, set[str]] = {
+    connecting: ALWAYS,
+    executing: ALWAYS | REQUEST,
+    asked_for_what_it_does_not_have: ALWAYS
+    | REQUEST
+    | {
+        "WORKER_REQUEST_ACK of an-unknown-app",
+        "WORKER_REPLY of an-unknown-app",
+        "WORKER_REPLY.body",
+        "WORKER_REPLY.request_version",
+        "order",
+    },
+    extending_a_lease: ALWAYS | REQUEST | {"WORKER_REQUEST_EXTEND_LEASE.app_id"},
+    losing_a_lease: ALWAYS | {"WORKER_REQUEST_ACK.run_id", "WORKER_REQUEST_EXTEND_LEASE.app_id"},
+    given_a_request_twice: ALWAYS | REQUEST | {"executions of a repeated request"},
+    drained: ALWAYS
+    | REQUEST
+    | {
+        "old connection is open when the new one is made",
+        "POST /v0/connect/start.exclude_gateways",
+        "state during a drain",
+    },
+    left_without_an_acknowledgement: ALWAYS
+    | REQUEST
+    | {"POST /v0/connect/flush.run_id", "POST /v0/connect/flush.header x-inngest-env"},
+    cut_off: ALWAYS | REQUEST,
+    closed_with_work_in_flight: ALWAYS | REQUEST,
+    told_nonsense: ALWAYS | REQUEST,
+    refused_once_by_the_api: ALWAYS,
+    without_a_valid_key: set(),
+}
+
+KEYS: dict[Scenario, dict[str, str]] = {
+    # Both workers have to find out that only the second key is valid.
+    connecting: {"signing_key": OTHER_KEY, "fallback": KEY},
+    without_a_valid_key: {"signing_key": OTHER_KEY},
+}
+
+
+@pytest.fixture(scope="module")
+def observations() -> dict[Scenario, Any]:
+    """All scenarios with both workers, at once: the official worker's waits take seconds each."""
+
+    async def both(scenario: Scenario) -> tuple[Facts, Facts]:
+        options = KEYS.get(scenario, {})
+        official, ours = await asyncio.gather(
+            observe(OFFICIAL, scenario, **options), observe(OURS, scenario, **options)
+        )
+        return official, ours
+
+    async def everything() -> list[Any]:
+        return await asyncio.gather(*map(both, DIFFERENCES), return_exceptions=True)
+
+    return dict(zip(DIFFERENCES, asyncio.run(everything()), strict=True))
+
+
+@pytest.mark.parametrize("scenario", DIFFERENCES, ids=lambda each: each.__name__)
+def test_a_server_sees_only_the_differences_that_are_explained(
+    scenario: Scenario, observations: dict[Scenario, Any]
+) -> None:
+    observed = observations[scenario]
+    if isinstance(observed, BaseException):
+        raise observed
+    official, ours = observed
+
+    assert differing(official, ours) == DIFFERENCES[scenario], {
+        name: (official.get(name), ours.get(name))
+        for name in official.keys() | ours.keys()
+        if official.get(name) != ours.get(name)
+    }
+
+
+def test_every_difference_is_explained_in_the_documentation() -> None:
+    _, _, table = MIGRATION.read_text(encoding="utf-8").partition("## What a gateway sees")
+    explained = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.M)
+        for name in re.findall(r"`(.*?)`", row)
+    }
+
+    assert explained == set.union(*DIFFERENCES.values())
+
+
+def wrong_option(name: str) -> list[Any]:
+    one, origin = make_client("http://127.0.0.1:1", "one"), "http://127.0.0.1:1"
+    others = {
+        "API origin": make_client("http://127.0.0.1:2", "two"),
+        "environment": make_client(origin, "two", env="another"),
+        "mode": make_client(origin, "two", is_production=True, signing_key=KEY),
+        "signing key": make_client(origin, "two", signing_key=KEY),
+    }
+    return [(one, []), (others[name], [])] if name in others else []
+
+
+@pytest.mark.parametrize("name", ["no apps", "API origin", "environment", "mode", "signing key"])
+@pytest.mark.parametrize("connect", [inngest.connect.connect, inngest_connect.connect])
+def test_both_refuse_wrong_options(connect: Any, name: str) -> None:
+    """Scenario 8. The texts differ: ours names the value and the remedy."""
+    with pytest.raises(Exception, match=r"."):
+        connect(wrong_option(name), shutdown_signals=[])
+
+
+@pytest.mark.parametrize("connect", [inngest.connect.connect, inngest_connect.connect])
+async def test_both_have_no_connection_id_before_a_connection(connect: Any) -> None:
+    worker = connect([make_app("http://127.0.0.1:1").pair], shutdown_signals=[])
+
+    with pytest.raises(Exception, match=r"connection"):
+        worker.get_connection_id()
+    assert worker.get_state().value == "CONNECTING"
+
+
+def test_ours_has_every_public_name_of_the_official_worker() -> None:
+    official = inngest.connect.connect([make_app("http://127.0.0.1:1").pair], shutdown_signals=[])
+    names = {name for name in dir(official) if not name.startswith("_")}
+
+    assert names - set(dir(inngest_connect.WebSocketWorkerConnection)) == set()
+    assert {s.name for s in inngest.connect.ConnectionState} <= {
+        s.name for s in inngest_connect.ConnectionState
+    }
