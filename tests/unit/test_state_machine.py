@@ -127,6 +127,8 @@ def test_a_drain_is_active_outside() -> None:
 
 def test_closed_is_terminal_and_paused_is_never_entered() -> None:
     assert machine_in(S.CLOSED).possible_events() == ()
+    with pytest.raises(InvalidTransition, match=r"possible are: none$"):
+        machine_in(S.CLOSED).handle(E.CONNECT_REQUESTED, 0.0)
     assert all(S.PAUSED not in (state, target) for (state, _), target in TRANSITIONS.items())
 
 
@@ -162,6 +164,7 @@ def test_a_listener_that_raises_breaks_neither_the_machine_nor_the_others() -> N
     assert machine.state is S.ACTIVE
     assert len(heard) == 1
     assert reported[0][0] is broken
+    assert str(reported[0][1]) == "broken"
 
 
 def test_a_broken_listener_without_a_reporter_is_still_harmless() -> None:

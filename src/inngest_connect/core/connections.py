@@ -140,9 +140,9 @@ class Connections:
                 out.append(AbortSocket(generation.number))
 
     def start_succeeded(self, event: StartSucceeded, now: float, out: list[Command]) -> None:
+        """The API has named a gateway for the attempt: dial it."""
         generation = self.attempt
-        if generation is None or generation.number != event.generation:
-            return
+        assert generation is not None
         self._keys.accepted()
         generation.connection_id = clean(event.connection_id)
         generation.gateway_group = event.gateway_group
@@ -161,9 +161,9 @@ class Connections:
             out.append(ErrorOccurred("gateway_endpoint_refused", clean(event.message)))
             return None
         if event.status in (401, 403):
-            key = self.attempt.key if self.attempt is not None else self._keys.current
+            assert self.attempt is not None
             out.append(ErrorOccurred("authentication_failed", clean(event.message)))
-            return 0.0 if self._keys.refused(key) else None
+            return 0.0 if self._keys.refused(self.attempt.key) else None
         if event.status == 429:
             text = (
                 f"the API refuses another connection (HTTP 429): {clean(event.message)}. "

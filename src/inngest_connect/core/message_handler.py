@@ -180,8 +180,7 @@ class MessageHandler:
             return ReplyAcked(pb.WorkerReplyAckData.FromString(payload).request_id)
         if kind == _K.WORKER_REQUEST_EXTEND_LEASE_ACK:
             answer = pb.WorkerRequestExtendLeaseAckData.FromString(payload)
-            granted = answer.new_lease_id if answer.HasField("new_lease_id") else ""
-            return LeaseAnswered(answer.request_id, granted or None)
+            return LeaseAnswered(answer.request_id, answer.new_lease_id or None)
         if kind == _K.GATEWAY_HEARTBEAT:
             if self.heartbeat is not None:
                 self.heartbeat.answered(now)

@@ -140,7 +140,7 @@ class RequestTable:
         if is_ulid(entry.request.lease_id):
             self._leases.grant(request_id, entry.request.lease_id, now)
         if entry.refusal is not None:
-            self._refuse(entry, now, out)
+            self._refuse(entry, entry.refusal, now, out)
             return
         entry.progress = Progress.QUEUED
         self._queue.append(entry)
@@ -159,12 +159,10 @@ class RequestTable:
                 )
             )
 
-    def _refuse(self, entry: InFlight, now: float, out: list[Command]) -> None:
-        text = entry.refusal or ""
+    def _refuse(self, entry: InFlight, text: str, now: float, out: list[Command]) -> None:
         out.append(
             ErrorOccurred("request_refused", text, request_id=clean(entry.request.request_id))
         )
-        entry.started_at = now
         self._answer(entry, self.error_result("function_not_found", text), now, out)
 
     # --- execution -------------------------------------------------------------------------

@@ -77,7 +77,6 @@ class Shutdown:
         self._check_deadline(now)
         self._pause(now)
         if self._requests.unfinished and not self.aborting:
-            self._connect_for_work_in_flight(now)
             return False
         self._connections.abandon_attempt(self._report.commands)
         self._flush_what_is_left(now)
@@ -122,13 +121,6 @@ class Shutdown:
             return
         current.paused = True
         self._report.commands.append(Send(current.number, messages.PAUSE))
-
-    def _connect_for_work_in_flight(self, now: float) -> None:
-        """Leases can only be extended over a connection."""
-        connections = self._connections
-        connected = connections.current is not None or connections.attempt is not None
-        if not connected and connections.attempts.retry_at is None:
-            connections.plan(0.0, "work in flight at shutdown", now, self._report.commands)
 
     def _flush_what_is_left(self, now: float) -> None:
         """Once, and only when no socket can do it; a failed flush then keeps its own schedule."""

@@ -59,7 +59,7 @@ class Recorded(Conversation):
             if name != "history":
                 self.lines.append(f"{name}: {value}")
         self.lines.append(f"replies lost: {core.delivery.lost}, flushed: {core.delivery.flushed}")
-        self.lines.append(f"leases: {list(core.leases)}")
+        self.lines.append(f"unfinished: {core.requests.unfinished}, leases: {list(core.leases)}")
 
     def text(self) -> str:
         return "\n".join(self.lines).strip() + "\n"

@@ -95,6 +95,24 @@ def test_a_shorter_interval_brings_extensions_forward_and_a_longer_one_does_not_
     assert (shortened, table.next_deadline()) == (5.0, 5.0)
 
 
+def test_a_lease_whose_interval_was_shortened_is_the_one_that_is_due() -> None:
+    table = table_with("r1")
+
+    table.set_interval(5.0, 1.0)
+
+    assert [lease.request_id for lease in table.take_due(6.0, 10)] == ["r1"]
+    assert table.take_due(6.0, 10) == []
+
+
+def test_a_new_connection_waits_for_no_answer_of_the_old_one() -> None:
+    table = table_with("r1")
+    (lease,) = table.take_due(30.0, 1)
+
+    table.connection_changed(31.0)
+
+    assert lease.outstanding is False
+
+
 def test_at_most_so_many_are_taken_at_a_time() -> None:
     table = table_with(*(f"r{n}" for n in range(10_000)))
 

@@ -93,3 +93,15 @@ def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
     assert len(remembered) == ANSWERED_IDS
     assert kept <= ANSWERED_BYTES
     assert buffer.answer_of(newest) == b"x" * 4096
+    assert kept > ANSWERED_BYTES // 2 - 4096
+
+
+def test_forgetting_an_old_answer_makes_room_for_new_ones() -> None:
+    """What is dropped by number has to be subtracted from the bytes, or nothing is kept later."""
+    buffer = MessageBuffer(10**9)
+    for number in range(3 * ANSWERED_IDS):
+        buffer.add(f"r{number}", b"x" * 512)
+        buffer.delivered(f"r{number}")
+
+    oldest_kept = f"r{2 * ANSWERED_IDS}"
+    assert buffer.answer_of(oldest_kept) == b"x" * 512

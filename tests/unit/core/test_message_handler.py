@@ -314,6 +314,40 @@ def test_a_drained_socket_sends_no_heartbeats_but_can_still_fall_silent() -> Non
     assert silent is not None
 
 
+@pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.RETIRED])
+def test_a_socket_that_is_on_its_way_out_waits_for_nothing(phase: Phase) -> None:
+    """Or the worker's timer would fire again and again for it."""
+    ready = Socket(phase)
+    handshaking = Socket()
+    handshaking.open()
+    handshaking.handler.phase = phase
+
+    assert ready.handler.next_deadline() is None
+    assert handshaking.handler.next_deadline() is None
+
+
+def test_the_shortest_usable_intervals_are_used() -> None:
+    socket = Socket()
+    socket.open()
+    socket.hears(K.GATEWAY_HELLO)
+    data = pb.GatewayConnectionReadyData(
+        heartbeat_interval="10ms", extend_lease_interval="10ms", status_interval="10ms"
+    )
+
+    assert socket.hears(K.GATEWAY_CONNECTION_READY, data) == mh.ConnectionReady(0.01, 0.01)
+
+
+def test_a_gateway_that_names_no_status_interval_wants_no_status() -> None:
+    socket = Socket()
+    socket.open()
+    socket.hears(K.GATEWAY_HELLO)
+
+    ready = socket.hears(K.GATEWAY_CONNECTION_READY, pb.GatewayConnectionReadyData())
+
+    assert isinstance(ready, mh.ConnectionReady)
+    assert ready.status_interval == 0.0
+
+
 def test_credentials_are_not_shown() -> None:
     assert "session" not in repr(CREDENTIALS)
     assert "sync" not in f"{CREDENTIALS}"

@@ -43,6 +43,11 @@ def test_a_fixed_retry_starts_at_once() -> None:
     assert [FixedRetry(3).delay(failures, middle) for failures in (0, 1, 9)] == [0, 3, 3]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_a_fixed_retry_may_be_short(seconds: float) -> None:
+    assert FixedRetry(seconds).delay(1, lambda: 0.5) == seconds
+
+
 def test_wrong_retry_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="schedule"):
         ScheduleRetry([])
@@ -73,6 +78,26 @@ def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
 
     assert monitor.round_trip == 0.25
     assert not monitor.dead(20.0)
+
+
+def test_an_answer_to_nothing_is_no_round_trip() -> None:
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.take_due(0.0)
+    monitor.answered(0.5)
+
+    monitor.answered(7.0)
+
+    assert monitor.round_trip == 0.5
+    assert monitor.last_answered_at == 7.0
+
+
+def test_a_stopped_monitor_counts_nothing_as_unanswered() -> None:
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.take_due(0.0)
+
+    monitor.stop()
+
+    assert monitor.unanswered == 0
 
 
 def test_two_unanswered_heartbeats_are_death_when_the_third_is_due() -> None:
@@ -201,6 +226,7 @@ def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
 def test_remote_text_that_is_harmless_stays_as_it_is() -> None:
     assert clean("connect_gateway_closing é") == "connect_gateway_closing é"
     assert clean("a\x1b[31m\nb\u2028") == "a\\x1b[31m\\nb\\u2028"
+    assert clean("x" * 200) == "x" * 200
     assert clean("x" * 300) == "x" * 200 + "..."
 
 

@@ -250,7 +250,7 @@ def wrong_words() -> Recorded:
 
 
 def requests_that_cannot_be_served() -> Recorded:
-    it = Recorded(None, settings(max_reply_bytes=200))
+    it = Recorded(None, settings(max_reply_bytes=500))
     it.connected()
     it.chapter("not ours")
     it.request("r1", app="nobody's\x1b")
@@ -264,7 +264,7 @@ def requests_that_cannot_be_served() -> Recorded:
     it.broken = False
     it.chapter("an answer that is too large")
     it.request("r5")
-    it.function_returns("r5", b"x" * 200)
+    it.function_returns("r5", b"x" * 500)
     it.chapter("a lease that is refused: running, then ended; running, then cancelled; answered")
     for name in ("r6", "r7", "r8"):
         it.request(name)

@@ -4,7 +4,9 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
+from inngest_connect.core.messages import ENVELOPE_BYTES, extend_lease
 from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState as S
@@ -292,3 +294,86 @@ def test_an_outage_of_an_hour_is_waited_out() -> None:
 
     assert 15 <= attempts <= 25
     assert sent(returned, attempt.number) == ["WORKER_REPLY"]
+
+
+def test_nothing_is_due_before_the_start() -> None:
+    assert Conversation().core.next_deadline() is None
+
+
+def test_a_drained_socket_is_kept_while_its_acknowledgements_may_still_come() -> None:
+    """Decision: drain; at most two seconds."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    switched = talk.becomes_ready(2)
+
+    kept = talk.passes(1.9)
+    closed = talk.passes(0.2)
+
+    assert only(switched + kept, do.CloseSocket) == []
+    assert only(closed, do.CloseSocket) == [do.CloseSocket(1, 1000, "")]
+
+
+def test_a_session_token_that_is_refused_three_times_is_a_configuration_problem() -> None:
+    """PROTOCOL.md, close codes: a new start once or twice, then the slow end."""
+    talk = Conversation(FixedRetry(1.0), CoreSettings(signing_keys=2))
+    talk.starts()
+    failures = []
+    for number in (1, 2, 3):
+        talk.api_names_gateway(number)
+        talk.happens(ev.SocketOpened(number))
+        talk.gateway_says(number, K.GATEWAY_HELLO)
+        refused = talk.happens(ev.SocketClosed(number, 1008, "connect_authentication_failed"))
+        failures.append(one(refused, Reconnecting).failures)
+        talk.passes(1.0)
+
+    assert failures == [1, 2, 10]
+
+
+def test_a_worker_closed_just_after_an_acknowledgement_pauses_before_it_goes() -> None:
+    """WORKER_PAUSE must not overtake the acknowledgement (PROTOCOL.md section 4)."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.reply_acked("r1")
+
+    at_once = talk.happens(ev.CloseRequested())
+    later = talk.passes(0.3)
+
+    assert only(at_once, do.CloseSocket) == []
+    assert not talk.core.finished
+    assert sent(at_once + later) == ["WORKER_HEARTBEAT", "WORKER_PAUSE"]
+    assert only(later, do.CloseSocket) == [do.CloseSocket(1, 1000, "WORKER_SHUTDOWN")]
+
+
+def test_the_lease_of_abandoned_work_is_not_extended() -> None:
+    talk = Conversation(settings=CoreSettings(final_flush_timeout=100.0)).connected()
+    talk.request("r1")
+    talk.request("r2")
+    talk.function_returns("r1")
+
+    talk.happens(ev.AbortRequested("second signal"))
+    later = talk.heartbeats_answered_for(40.0)
+
+    extended = [s for s in only(later, do.Send) if b"r2" in s.data]
+    assert extended == []
+
+
+def test_a_request_with_a_step_is_extended_with_it() -> None:
+    request = pb.GatewayExecutorRequestData(request_id="r", step_id="step", lease_id=LEASE)
+
+    message = pb.ConnectMessage.FromString(extend_lease(request, LEASE))
+
+    assert pb.WorkerRequestExtendLeaseData.FromString(message.payload).step_id == "step"
+
+
+def test_a_reply_of_exactly_the_limit_is_sent_as_it_is() -> None:
+    sized = Conversation().connected()
+    sized.request("r1")
+    reply = one(sized.function_returns("r1"), do.Send)
+    size = len(pb.ConnectMessage.FromString(reply.data).payload)
+    talk = Conversation(settings=CoreSettings(max_reply_bytes=size + ENVELOPE_BYTES)).connected()
+    talk.request("r1")
+
+    assert errors(talk.function_returns("r1")) == []

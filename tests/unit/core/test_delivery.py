@@ -1,0 +1,107 @@
+"""ReplyDelivery: which reply is flushed when, and how many at once."""
+
+import pytest
+
+from inngest_connect.core.commands import Command, Flush, Send
+from inngest_connect.core.delivery import ReplyDelivery
+from inngest_connect.core.message_buffer import MessageBuffer
+from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.signing_keys import SigningKeys
+from tests.unit.core.conversation import only
+
+pytestmark = pytest.mark.unit
+
+
+def make(**settings: object) -> ReplyDelivery:
+    options = CoreSettings(**{"reply_ack_timeout": 5.0, **settings})  # type: ignore[arg-type]
+    buffer = MessageBuffer(options.max_buffer_bytes)
+    return ReplyDelivery(buffer, options, SigningKeys(1), lambda: 0.5)
+
+
+def flushed(delivery: ReplyDelivery, now: float) -> list[str]:
+    out: list[Command] = []
+    delivery.tick(now, out)
+    return [flush.request_id for flush in only(out, Flush)]
+
+
+def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_begin() -> None:
+    delivery = make(flushes_at_once=2)
+    for name in "abcdef":
+        delivery.add(name, b"x", None, 0.0, [])
+
+    first = flushed(delivery, 0.0)
+    assert delivery.next_deadline() is None
+    delivery.flush_succeeded("a", [])
+    assert delivery.next_deadline() == 0.0
+    second = flushed(delivery, 0.0)
+    delivery.flush_failed("b", 500, "down", None, 0.0, [])
+    third = flushed(delivery, 0.0)
+
+    assert (first, second, third) == (["a", "b"], ["c"], ["d"])
+    assert flushed(delivery, 0.0) == []
+
+
+def test_every_delivered_flush_and_every_lost_reply_is_counted() -> None:
+    delivery = make()
+    for name in "abcd":
+        delivery.add(name, b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+
+    delivery.flush_succeeded("a", [])
+    delivery.flush_succeeded("b", [])
+    gone = [delivery.flush_failed(name, 400, "bad", None, 0.0, []) for name in "cd"]
+
+    assert (delivery.flushed, delivery.lost) == (2, 2)
+    assert gone == [True, True]
+
+
+def test_a_result_for_a_reply_that_nobody_waits_for_changes_nothing() -> None:
+    delivery = make()
+    delivery.add("a", b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+    delivery.acknowledged("a", [])
+
+    assert delivery.flush_succeeded("a", []) is False
+    assert delivery.flush_failed("a", 500, "late", None, 0.0, []) is False
+    assert delivery.flushed == 0
+
+
+def test_nothing_is_due_when_nothing_waits() -> None:
+    delivery = make()
+    delivery.add("a", b"x", 1, 0.0, [])
+
+    delivery.acknowledged("a", [])
+
+    assert delivery.next_deadline() is None
+
+
+def test_an_evicted_reply_is_not_due_any_more() -> None:
+    delivery = make(max_buffer_bytes=1024)
+    delivery.add("a", b"x" * 1000, 1, 0.0, [])
+
+    delivery.add("b", b"x" * 1000, 1, 3.0, [])
+
+    assert delivery.next_deadline() == 8.0
+
+
+def test_a_new_socket_gets_the_whole_time_for_an_acknowledgement_again() -> None:
+    delivery = make()
+    delivery.add("a", b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+    delivery.flush_failed("a", 500, "down", None, 0.0, [])
+    out: list[Command] = []
+
+    delivery.connection_ready(2, 0.5, out)
+
+    assert [send.generation for send in only(out, Send)] == [2]
+    assert delivery.next_deadline() == 5.5
+
+
+def test_a_flush_under_way_is_not_begun_again_by_a_new_socket() -> None:
+    delivery = make()
+    delivery.add("a", b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+
+    delivery.connection_ready(2, 0.5, [])
+
+    assert flushed(delivery, 100.0) == []
