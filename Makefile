@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-lowest proto docs transcripts format clean
+  test-performance mutation test-lowest proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -44,7 +44,7 @@ coverage: $(INSTALLED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage json --quiet -o .coverage.json
-	$(BIN)/python scripts/branch_coverage.py .coverage.json 95 90
+	$(BIN)/python scripts/coverage_limits.py .coverage.json
 
 unit: $(INSTALLED)
 	$(PYTEST) -m unit $(ARGS)
@@ -57,6 +57,12 @@ test-characterization: $(INSTALLED)
 
 test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
+
+# Mutants of the core and the state machine; takes about ten minutes. See docs/testing.md.
+mutation: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 # The oldest dependencies that pyproject.toml allows, in an environment of their own.
 LOWEST := .venv-lowest
@@ -92,4 +98,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -20,6 +20,7 @@ from ..protocol import (
     REASON_GATEWAY_CLOSING,
 )
 from .commands import AbortSocket, CloseSocket, Command, OpenSocket, RequestStart
+from .deadlines import earliest
 from .events import StartFailed, StartSucceeded
 from .message_handler import Credentials, MessageHandler
 from .observations import ErrorOccurred, Reconnecting
@@ -284,7 +285,10 @@ class Connections:
             self.retire(self.attempt)
 
     def next_deadline(self) -> float | None:
-        times = [self.attempts.retry_at]
-        times += [g.handler.next_deadline() for g in (self.current, self.attempt) if g is not None]
-        times += [g.close_deadline for g in self.closing.values()]
-        return min((at for at in times if at is not None), default=None)
+        current, attempt = self.current, self.attempt
+        return earliest(
+            self.attempts.retry_at,
+            current.handler.next_deadline() if current is not None else None,
+            attempt.handler.next_deadline() if attempt is not None else None,
+            *[generation.close_deadline for generation in self.closing.values()],
+        )

@@ -7,6 +7,15 @@ when it surfaces, so 10,000 leases cost what is due and not what exists.
 import heapq
 
 
+def earliest(*times: float | None) -> float | None:
+    """The smallest of those that are not None; None when all are."""
+    first: float | None = None
+    for at in times:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
+
+
 class Deadlines:
     """Times are monotonic seconds."""
 

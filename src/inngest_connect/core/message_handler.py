@@ -27,6 +27,14 @@ from .remote_text import clean
 from .settings import CoreSettings, WorkerIdentity
 
 _K = pb.GatewayMessageType
+# Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
+_GATEWAY_EXECUTOR_REQUEST = _K.GATEWAY_EXECUTOR_REQUEST
+_WORKER_REPLY_ACK = _K.WORKER_REPLY_ACK
+_WORKER_REQUEST_EXTEND_LEASE_ACK = _K.WORKER_REQUEST_EXTEND_LEASE_ACK
+_GATEWAY_HEARTBEAT = _K.GATEWAY_HEARTBEAT
+_GATEWAY_CLOSING = _K.GATEWAY_CLOSING
+_SYNC_FAILED = _K.SYNC_FAILED
+_GATEWAY_HELLO = _K.GATEWAY_HELLO
 _KINDS = frozenset(pb.GatewayMessageType.values())
 _SHORTEST_INTERVAL = 0.01
 """Seconds. A shorter interval would spin; it is treated as unusable."""
@@ -174,23 +182,23 @@ class MessageHandler:
     def _dispatch(
         self, kind: int, payload: bytes, now: float, out: list[Command]
     ) -> Inbound | None:
-        if kind == _K.GATEWAY_EXECUTOR_REQUEST:
+        if kind == _GATEWAY_EXECUTOR_REQUEST:
             return _request(payload)
-        if kind == _K.WORKER_REPLY_ACK:
+        if kind == _WORKER_REPLY_ACK:
             return ReplyAcked(pb.WorkerReplyAckData.FromString(payload).request_id)
-        if kind == _K.WORKER_REQUEST_EXTEND_LEASE_ACK:
+        if kind == _WORKER_REQUEST_EXTEND_LEASE_ACK:
             answer = pb.WorkerRequestExtendLeaseAckData.FromString(payload)
             return LeaseAnswered(answer.request_id, answer.new_lease_id or None)
-        if kind == _K.GATEWAY_HEARTBEAT:
+        if kind == _GATEWAY_HEARTBEAT:
             if self.heartbeat is not None:
                 self.heartbeat.answered(now)
             return None
-        if kind == _K.GATEWAY_CLOSING:
+        if kind == _GATEWAY_CLOSING:
             return GatewayClosing()
-        if kind == _K.SYNC_FAILED:
+        if kind == _SYNC_FAILED:
             failure = pb.SystemError.FromString(payload)
             return SyncFailed(clean(failure.code), clean(failure.message))
-        if kind == _K.GATEWAY_HELLO:
+        if kind == _GATEWAY_HELLO:
             return self._hello(now, out)
         return self._ready(payload, now)
 

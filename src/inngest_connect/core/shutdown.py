@@ -13,6 +13,7 @@ from ..protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
 from . import messages
 from .commands import Send
 from .connections import Connections
+from .deadlines import earliest
 from .delivery import ReplyDelivery
 from .report import Report
 from .requests import RequestTable
@@ -69,8 +70,7 @@ class Shutdown:
         if not self.requested:
             return None
         limit = self._flush_until if self.aborting else self._deadline
-        times = [at for at in (limit, self._pause_due()) if at is not None]
-        return min(times, default=None)
+        return earliest(limit, self._pause_due())
 
     def settle(self, now: float) -> bool:
         """Move along as far as the situation allows. Returns True when nothing is left."""

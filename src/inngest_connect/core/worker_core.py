@@ -22,6 +22,7 @@ from . import events as ev
 from . import messages
 from .commands import Command, Finished, Send
 from .connections import Connections, Generation
+from .deadlines import earliest
 from .delivery import ReplyDelivery
 from .leases import LeaseTable
 from .lifecycle import ConnectionLifecycle
@@ -119,15 +120,14 @@ class WorkerCore:
         """When to call again with a Tick, None if nothing waits for time."""
         if self.finished:
             return None
-        times = [
+        return earliest(
             self.connections.next_deadline(),
             self.delivery.next_deadline(),
             self.leases.next_deadline() if self.requests.carrier is not None else None,
             self._startup_deadline,
             self._lifecycle.status_at,
             self.shutdown.next_deadline(),
-        ]
-        return min((at for at in times if at is not None), default=None)
+        )
 
     def close_at_once(self, now: float) -> None:
         """Record the end of a worker that never ran, or whose I/O loop has failed."""

@@ -1,12 +1,9 @@
 """What a gateway checks of WORKER_CONNECT, in the order of PROTOCOL.md section 3."""
 
 import json
-import re
-from typing import Final
 
+from ..core.ulid import is_ulid
 from ..protocol import connect_pb2 as pb
-
-_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
 
 
 class HandshakeRefused(Exception):
@@ -22,7 +19,7 @@ class HandshakeRefused(Exception):
 
 def routable_functions(connect: pb.WorkerConnectRequestData, max_apps: int) -> frozenset[str]:
     """The function slugs that a worker serves. Raises HandshakeRefused."""
-    if not _ULID.fullmatch(connect.connection_id) or not connect.instance_id:
+    if not is_ulid(connect.connection_id) or not connect.instance_id:
         raise HandshakeRefused
     if not connect.auth_data.session_token:
         raise HandshakeRefused(1008, "connect_authentication_failed")

@@ -17,7 +17,9 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from ..core.deadlines import earliest
 from ..core.durations import parse_duration
+from ..core.ulid import is_ulid
 from ..protocol import connect_pb2 as pb
 from .gateway_actions import Action, CloseConnection, DropConnection, SendTo, encode
 from .gateway_connection import GatewayConnection, GatewayPhase
@@ -25,9 +27,16 @@ from .gateway_handshake import HandshakeRefused, routable_functions
 from .gateway_requests import ExecutorModel, Request
 from .gateway_settings import GatewaySettings
 from .ledger import Ledger
-from .ulid import ulid_seconds
 
 K = pb.GatewayMessageType
+# Looked up once: a simulation handles millions of messages.
+_WORKER_READY = K.WORKER_READY
+_WORKER_PAUSE = K.WORKER_PAUSE
+_WORKER_HEARTBEAT = K.WORKER_HEARTBEAT
+_WORKER_REQUEST_ACK = K.WORKER_REQUEST_ACK
+_WORKER_REQUEST_EXTEND_LEASE = K.WORKER_REQUEST_EXTEND_LEASE
+_WORKER_REPLY = K.WORKER_REPLY
+_WORKER_STATUS = K.WORKER_STATUS
 _CONTROL: Final = frozenset({K.WORKER_HEARTBEAT, K.WORKER_READY, K.WORKER_PAUSE})
 _READY_LATER: Final = -1
 """Stands among waiting messages for the end of a synchronisation."""
@@ -114,19 +123,19 @@ class GatewayModel:
         heapq.heappush(self._waiting, (at, self._last_message, number, kind, payload))
 
     def _handle(self, connection: GatewayConnection, kind: int, payload: bytes, now: float) -> None:
-        if kind == K.WORKER_READY:
+        if kind == _WORKER_READY:
             self._worker_ready(connection)
-        elif kind == K.WORKER_PAUSE:
+        elif kind == _WORKER_PAUSE:
             self._worker_pause(connection)
-        elif kind == K.WORKER_HEARTBEAT:
+        elif kind == _WORKER_HEARTBEAT:
             self._heartbeat(connection, now)
-        elif kind == K.WORKER_REQUEST_ACK:
+        elif kind == _WORKER_REQUEST_ACK:
             self._request_ack(connection, payload, now)
-        elif kind == K.WORKER_REQUEST_EXTEND_LEASE:
+        elif kind == _WORKER_REQUEST_EXTEND_LEASE:
             self._extend_lease(connection, payload, now)
-        elif kind == K.WORKER_REPLY:
+        elif kind == _WORKER_REPLY:
             self._reply(connection, payload, now)
-        elif kind != K.WORKER_STATUS:
+        elif kind != _WORKER_STATUS:
             self.protocol_errors.append(f"unexpected kind {kind}")
 
     # --- the handshake -----------------------------------------------------------------------
@@ -222,8 +231,9 @@ class GatewayModel:
     def _extend_lease(self, connection: GatewayConnection, payload: bytes, now: float) -> None:
         try:
             data = pb.WorkerRequestExtendLeaseData.FromString(payload)
-            ulid_seconds(data.lease_id)
-        except (DecodeError, ValueError):
+        except DecodeError:
+            data = pb.WorkerRequestExtendLeaseData()
+        if not is_ulid(data.lease_id):
             self._close(connection, 1008, "connect_worker_request_extend_lease_invalid_payload")
             return
         answer = pb.WorkerRequestExtendLeaseAckData(
@@ -269,14 +279,14 @@ class GatewayModel:
 
     def next_deadline(self) -> float | None:
         """When something happens by itself next."""
-        times = [self.executor.next_deadline()]
+        first = self.executor.next_deadline()
         if self._waiting:
-            times.append(self._waiting[0][0])
+            first = earliest(first, self._waiting[0][0])
         for connection in self.connections.values():
-            times.append(connection.window_ends_at)
-            if connection.connected:
-                times.append(connection.last_heartbeat_at + self._silence)
-        return min((at for at in times if at is not None), default=None)
+            silent_at = connection.last_heartbeat_at + self._silence
+            silent = silent_at if connection.connected else None
+            first = earliest(first, connection.window_ends_at, silent)
+        return first
 
     def tick(self, now: float) -> list[Action]:
         """Handle and expire what is due."""

@@ -128,9 +128,13 @@ class GatewayStore:
 
     def _arm(self) -> None:
         # One look at every deadline four times a second at most: exact enough for leases of
-        # seconds, and cheap with thousands of requests under way.
+        # seconds, and cheap with thousands of requests under way. Messages that are handled later
+        # need their exact times.
         if self._timer is not None:
-            return
+            if not self.model.settings.handling_delay:
+                return
+            self._timer.cancel()
+            self._timer = None
         deadline = self.model.next_deadline()
         if deadline is not None:
             loop = asyncio.get_running_loop()

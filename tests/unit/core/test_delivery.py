@@ -25,7 +25,7 @@ def flushed(delivery: ReplyDelivery, now: float) -> list[str]:
 
 
 def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_begin() -> None:
-    delivery = make(flushes_at_once=2)
+    delivery = make(flushes_at_once=3)
     for name in "abcdef":
         delivery.add(name, b"x", None, 0.0, [])
 
@@ -37,7 +37,7 @@ def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_beg
     delivery.flush_failed("b", 500, "down", None, 0.0, [])
     third = flushed(delivery, 0.0)
 
-    assert (first, second, third) == (["a", "b"], ["c"], ["d"])
+    assert (first, second, third) == (["a", "b", "c"], ["d"], ["e"])
     assert flushed(delivery, 0.0) == []
 
 

@@ -226,6 +226,7 @@ def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
 def test_remote_text_that_is_harmless_stays_as_it_is() -> None:
     assert clean("connect_gateway_closing é") == "connect_gateway_closing é"
     assert clean("a\x1b[31m\nb\u2028") == "a\\x1b[31m\\nb\\u2028"
+    assert clean("é\x1b") == "é\\x1b"
     assert clean("x" * 200) == "x" * 200
     assert clean("x" * 300) == "x" * 200 + "..."
 

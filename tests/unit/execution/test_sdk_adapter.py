@@ -3,6 +3,7 @@
 import inspect
 import json
 from typing import Any
+from unittest import mock
 
 import inngest
 import pytest
@@ -144,3 +145,20 @@ def test_two_functions_with_one_id_are_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="two functions have the id 'app-fn'"):
         SdkApp(client, [make(), make()])
+
+
+async def test_a_body_that_the_sdk_cannot_encode_is_raised(monkeypatch: Any) -> None:
+    """The SDK hands such an error over as a value; the executor answers it as a failure."""
+    app = make_app()
+
+    class Unencodable:
+        def body_bytes(self) -> Exception:
+            return ValueError("no JSON")
+
+    async def post(_: object) -> Unencodable:
+        return Unencodable()
+
+    monkeypatch.setattr(app, "_handler", mock.Mock(post=post))
+
+    with pytest.raises(ValueError, match="no JSON"):
+        await app.run(request({}))

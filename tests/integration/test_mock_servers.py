@@ -1,0 +1,103 @@
+"""MockWebSocketServer, scripted message by message, with the methods of SPEC.md."""
+
+import asyncio
+import time
+
+import pytest
+
+from inngest_connect import ConnectionState, connect
+from inngest_connect.protocol import START_PATH
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import (
+    QUICK_TIMING,
+    ConnectionTestHarness,
+    MockHTTPServer,
+    MockWebSocketServer,
+    executor_request,
+)
+from tests.integration.demo_apps import make_app
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.integration
+
+
+async def test_a_conversation_can_be_scripted_from_hello_to_goodbye() -> None:
+    async with MockHTTPServer() as api, MockWebSocketServer() as gateway:
+        api.add_gateway(gateway.name, gateway.url)
+        worker = connect([make_app(api.origin).pair], shutdown_signals=[], timing=QUICK_TIMING)
+        started = asyncio.create_task(worker.start())
+        connection = await gateway.wait_for_connection()
+        gateway.send_gateway_hello()
+        await gateway.wait_for_message(K.WORKER_CONNECT)
+        gateway.send_connection_ready()
+        await gateway.wait_for_message(K.WORKER_HEARTBEAT)
+        gateway.send_heartbeat()
+        gateway.simulate_slow_response(20)
+        begun = time.monotonic()
+        call = executor_request("app", "app-echo", {"name": "e", "data": {}}, request_id="r1")
+        gateway.send_executor_request(call)
+        await gateway.wait_for_message(K.WORKER_REPLY)
+        took = time.monotonic() - begun
+        gateway.send_reply_ack("r1")
+        gateway.simulate_latency(0)
+        gateway.send_draining_message()
+        await gateway.wait_for_connection(2)
+        gateway.send_gateway_hello()
+        gateway.send_connection_ready()
+        await connection.closed.wait()
+        gateway.simulate_connection_drop()
+        await gateway.wait_for_connection(3)
+        await worker.close(wait=True)
+        await started
+
+    kinds = [message.kind_name for message in gateway.get_received_messages()]
+    assert kinds[:3] == ["WORKER_CONNECT", "WORKER_READY", "WORKER_HEARTBEAT"]
+    assert gateway.assert_message_received(K.WORKER_REQUEST_ACK).connection is connection
+    assert took >= 0.02
+    assert api.assert_endpoint_called(START_PATH).answered == 200
+    assert len(api.get_request_history(START_PATH)) >= 3
+
+
+async def test_a_gateway_that_stops_answering_is_left() -> None:
+    async with ConnectionTestHarness(heartbeat_interval="300ms") as harness:
+        await harness.start_worker([make_app(harness.api_origin).pair])
+        harness.gateways[0].stop_answering()
+        await harness.gateway.add_gateway()
+        harness.gateway.http.remove_gateway("gateway-0")
+        await harness.wait_for_state_transition(ConnectionState.RECONNECTING)
+        await harness.worker.wait_for_state(ConnectionState.ACTIVE)
+        harness.mark()
+        harness.assert_external_state_remains(ConnectionState.ACTIVE)
+
+
+async def test_a_request_that_is_delivered_twice_is_executed_once() -> None:
+    """Scenario H."""
+    async with ConnectionTestHarness() as harness:
+        app = make_app(harness.api_origin)
+        await harness.start_worker([app.pair])
+        running = asyncio.create_task(harness.gateway.invoke("app-wait"))
+        await app.seen.started.wait()
+        ((request_id, record),) = harness.ledger.records.items()
+        harness.gateway.store.forward_again(request_id, record.forwards[0])
+        await harness.gateway.store.until(lambda _: len(record.acknowledged_by) == 2)
+        app.seen.release.set()
+        await running
+
+    assert (record.executions, len(record.forwards)) == (1, 2)
+    assert app.seen.calls["wait"] == 1
+
+
+async def test_nothing_is_lost_when_messages_overtake_one_another() -> None:
+    """Scenario I: the gateway handles what it receives up to 30 ms later, out of order."""
+    async with ConnectionTestHarness(
+        handling_delay=0.03, lease=2.0, extend_lease_interval="100ms", retry_delay=0.01
+    ) as harness:
+        app = make_app(harness.api_origin)
+        await harness.start_worker([app.pair])
+        load = asyncio.create_task(harness.simulate_high_load("app-steps", runs=60, at_once=10))
+        for _ in range(2):
+            await harness.simulate_gateway_draining()
+        ended = await load
+
+    assert ended.failed == []
+    assert harness.ledger.lost == 0
