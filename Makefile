@@ -8,10 +8,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance mutation test-lowest proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate chaos mutation test-lowest proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -26,7 +27,9 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/inngest-connect demo $(ARGS)
 
-test: lint types imports coverage test-lowest
+# What is traced for coverage first; then, side by side, what would be slow or different when traced.
+test: lint types imports coverage $(LOWEST)/.installed
+	$(MAKE) --no-print-directory --jobs=3 test-simulation test-chaos test-lowest
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -40,7 +43,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -m 'not simulation and not chaos' $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage json --quiet -o .coverage.json
@@ -58,6 +61,18 @@ test-characterization: $(INSTALLED)
 test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
 
+test-simulation: $(INSTALLED)
+	$(PYTEST) tests/simulation -q $(ARGS)
+
+test-chaos: $(INSTALLED)
+	$(PYTEST) tests/chaos -q $(ARGS)
+
+simulate: $(INSTALLED)
+	$(BIN)/inngest-connect simulate --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
+
+chaos: $(INSTALLED)
+	$(BIN)/inngest-connect chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
 # Mutants of the core and the state machine; takes about ten minutes. See docs/testing.md.
 mutation: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
@@ -65,7 +80,6 @@ mutation: $(INSTALLED)
 	$(BIN)/mutmut results
 
 # The oldest dependencies that pyproject.toml allows, in an environment of their own.
-LOWEST := .venv-lowest
 $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip

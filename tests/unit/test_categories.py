@@ -1,4 +1,7 @@
-"""Each directory of tests is a category of SPEC.md, and its tests carry the marker of that name."""
+"""Each directory of tests is a category of SPEC.md, and its tests carry the marker of that name.
+
+The simulation is ours.
+"""
 
 from pathlib import Path
 
@@ -8,6 +11,7 @@ pytestmark = pytest.mark.unit
 TESTS = Path(__file__).parents[1]
 CATEGORIES = {
     "unit", "integration", "characterization", "errors", "concurrency", "performance", "chaos",
+    "simulation",
 }  # fmt: skip
 
 

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
+from .chaos import run as run_chaos
 from .demo import DemoOptions, run_demo
 from .gateway import GatewayOptions, run_gateway
+from .simulate import replay
+from .simulate import simulate as run_simulation
 
 app = typer.Typer(
     name="inngest-connect",
@@ -74,3 +77,36 @@ def gateway(
         port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
     )
     raise typer.Exit(run_gateway(options))
+
+
+@app.command()
+def simulate(
+    seeds: Annotated[int, typer.Option(min=1, help="How many schedules to run.")] = 20_000,
+    first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 for one on each core.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Replay this one as a timeline, shrunk if it fails.")
+    ] = None,
+) -> None:
+    """Simulate days of trouble: the real decisions of a worker in a world made of models.
+
+    Each seed is one schedule of requests and faults, played in virtual time with all invariants
+    checked after every step. The exit code is 1 when one is violated.
+    """
+    if seed is not None:
+        raise typer.Exit(replay(seed))
+    raise typer.Exit(run_simulation(first, seeds, jobs))
+
+
+@app.command()
+def chaos(
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long faults happen.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="Which faults happen when.")] = 1,
+) -> None:
+    """Run real worker processes under random faults, and account for every request.
+
+    Connections are reset, swallowed, slowed and refused, gateways drained and killed, the API
+    fails, and processes are stopped and continued. The last line is the ledger as JSON; the exit
+    code is 1 when an acknowledged request was lost or executed twice by one worker.
+    """
+    raise typer.Exit(run_chaos(seconds, seed))

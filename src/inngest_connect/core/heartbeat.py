@@ -11,6 +11,9 @@ from typing import Final
 TOLERATED_MISSES: Final = 2
 SILENT_INTERVALS: Final = 3
 
+DRAIN_PATIENCE: Final = 30.0
+"""Seconds of silence on a draining socket; its gateway closes it after 25 (PROTOCOL.md, 8)."""
+
 
 class HeartbeatMonitor:
     """Times are monotonic seconds; ``interval`` is seconds between heartbeats."""
@@ -23,6 +26,7 @@ class HeartbeatMonitor:
         self.round_trip: float | None = None
         self.unanswered = 0
         self._next_at: float | None = now
+        self._patience = SILENT_INTERVALS * interval
 
     def received(self, now: float) -> None:
         """Anything arrived from the gateway."""
@@ -36,17 +40,23 @@ class HeartbeatMonitor:
         self.unanswered = 0
 
     def stop(self) -> None:
-        """Send no more; only silence can prove the peer dead from now on."""
+        """Send no more: nothing need be answered either, until the gateway closes in its time."""
+        self._patience = max(self._patience, DRAIN_PATIENCE)
         self._next_at = None
         self.unanswered = 0
 
     def next_deadline(self) -> float:
-        silent_at = self.last_received_at + SILENT_INTERVALS * self.interval
+        silent_at = self._silent_at()
         return silent_at if self._next_at is None else min(silent_at, self._next_at)
+
+    def _silent_at(self) -> float:
+        return self.last_received_at + self._patience
 
     def dead(self, now: float) -> bool:
         """Whether the peer has to be given up at ``now``."""
-        if now - self.last_received_at >= SILENT_INTERVALS * self.interval:
+        # The same sum as in next_deadline: a difference may round to less than the intervals, and
+        # the deadline would then be due for ever without anything happening.
+        if now >= self._silent_at():
             return True
         return self._due(now) and self.unanswered >= TOLERATED_MISSES
 

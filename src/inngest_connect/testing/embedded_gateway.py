@@ -159,7 +159,7 @@ class EmbeddedGateway:
     ) -> RunResult:
         """Run a function, given itself or as "app-function", to its end.
 
-        Raises LookupError when no connected worker has it.
+        Raises LookupError when no worker has brought it.
         """
         slug = function if isinstance(function, str) else function.get_id()
         return await self._driver.run(slug, _event(event))
@@ -205,18 +205,13 @@ class EmbeddedGateway:
         functions = self._functions()
         if slug not in functions:
             known = ", ".join(sorted(functions)) or "none"
-            raise LookupError(f"no connected worker has the function {slug!r}; there are: {known}")
+            raise LookupError(f"no worker has brought the function {slug!r}; there are: {known}")
         return functions[slug]
 
     def _functions(self) -> dict[str, FunctionInfo]:
-        """What connected workers have, by slug."""
-        return {
-            info.slug: info
-            for connection in self.store.model.connections.values()
-            if connection.connect is not None
-            for app in connection.connect.apps
-            for info in _functions(app)
-        }
+        """What workers have introduced, by slug."""
+        apps = self.store.model.apps.values()
+        return {info.slug: info for app in apps for info in _functions(app)}
 
 
 def _functions(app: pb.AppConfiguration) -> list[FunctionInfo]:

@@ -49,6 +49,8 @@ class GatewayModel:
         self.settings = settings
         self.connections: dict[int, GatewayConnection] = {}
         self.draining_gateways: set[str] = set()
+        self.apps: dict[str, pb.AppConfiguration] = {}
+        """The apps that workers have introduced, whether or not one is connected now."""
         self.protocol_errors: list[str] = []
         self.sync_failure: tuple[str, str] | None = None
         """A code and a message that every worker is refused with, None to accept them."""
@@ -154,6 +156,7 @@ class GatewayModel:
             self._close(connection, refused.code, refused.reason)
             return
         connection.connect = connect
+        self.apps |= {app.app_name: app for app in connect.apps}
         connection.connected = True
         connection.last_heartbeat_at = now
         if self.settings.sync_delay:

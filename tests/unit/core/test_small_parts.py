@@ -91,6 +91,26 @@ def test_an_answer_to_nothing_is_no_round_trip() -> None:
     assert monitor.last_answered_at == 7.0
 
 
+def test_a_drained_socket_may_be_silent_for_longer_than_its_gateway_keeps_it() -> None:
+    """Found by simulation: with a short interval an idle socket was given up in its window."""
+    monitor = HeartbeatMonitor(5.0, now=0.0)
+
+    monitor.stop()
+
+    assert monitor.next_deadline() == 30.0
+    assert not monitor.dead(29.9)
+
+
+def test_a_deadline_that_has_come_is_never_too_early() -> None:
+    """Found by simulation: 11.142 + 15 - 11.142 is less than 15, and the timer fired for ever."""
+    monitor = HeartbeatMonitor(5.0, now=0.0)
+    monitor.take_due(0.0)
+    for tenths in range(1, 10_000):
+        monitor.received(tenths * 0.1113)
+        monitor._next_at = None
+        assert monitor.dead(monitor.next_deadline())
+
+
 def test_a_stopped_monitor_counts_nothing_as_unanswered() -> None:
     monitor = HeartbeatMonitor(10.0, now=0.0)
     monitor.take_due(0.0)

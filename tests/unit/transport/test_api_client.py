@@ -7,7 +7,7 @@ from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.api_client import ApiClient, ApiError, SigningKey
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.unit
 KEY = "signkey-test-" + "ab" * 32
 BODY = pb.SDKResponse(request_id="r", system_trace_ctx=b"null").SerializeToString()
 

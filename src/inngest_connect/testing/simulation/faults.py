@@ -42,16 +42,23 @@ class Faults:
         self.world.api.gateways.append(f"gateway-{self._gateways}")
         self._gateways += 1
 
+    def _serving_gateway(self) -> str | None:
+        """The gateway that serves the worker if the API names it, else the newest one."""
+        named = self.world.api.gateways
+        serving = [link.gateway for link in self._links() if link.gateway in named]
+        candidates = serving or named
+        return candidates[-1] if candidates else None
+
     def _links(self) -> list[Link]:
         return list(self.world.links.values())
 
-    def loses(self, data: bytes) -> bool:
-        """Whether this message is one that is lost now."""
+    def is_acknowledgement(self, data: bytes) -> bool:
+        """Whether this is one of the messages that can be lost, or come twice."""
         try:
             kind = pb.ConnectMessage.FromString(data).kind
         except DecodeError:
             return False
-        return kind in _ACKNOWLEDGEMENTS and self.world.draw.random() < 0.7
+        return kind in _ACKNOWLEDGEMENTS
 
     # --- kinds of entries ----------------------------------------------------------------------
 
@@ -59,11 +66,12 @@ class Faults:
         self.world.dispatch(entry.amount, entry.detail == "async")
 
     def _drain(self, entry: Entry) -> None:
-        """The newest gateway drains; another one is there at once or after a while."""
+        """The serving gateway drains; another one is there at once or after a while."""
         world = self.world
-        if not world.api.gateways:
+        name = self._serving_gateway()
+        if name is None:
             return
-        name = world.api.gateways.pop()
+        world.api.gateways.remove(name)
         if entry.amount:
             world.later(world.now + self._seconds(entry), self.add_gateway)
         else:
@@ -72,9 +80,10 @@ class Faults:
 
     def _kill_gateway(self, entry: Entry) -> None:
         world = self.world
-        if not world.api.gateways:
+        name = self._serving_gateway()
+        if name is None:
             return
-        name = world.api.gateways.pop()
+        world.api.gateways.remove(name)
         self.dead.add(name)
         self.add_gateway()
         for link in list(world.numbers.values()):
@@ -87,7 +96,7 @@ class Faults:
 
     def _black_hole(self, entry: Entry) -> None:
         for link in self._links():
-            link.held_until = self.world.now + self._seconds(entry)
+            link.held_until = max(link.held_until, self.world.now + self._seconds(entry))
 
     def _half_open(self, entry: Entry) -> None:
         """The gateway's machine is gone without a word; nobody tells the worker."""
@@ -100,13 +109,16 @@ class Faults:
         api.fault, api.fault_until = entry.detail, self.world.now + self._seconds(entry)
 
     def _freeze_worker(self, entry: Entry) -> None:
-        self.world.worker_frozen_until = self.world.now + self._seconds(entry)
+        until = self.world.now + self._seconds(entry)
+        self.world.worker_frozen_until = max(self.world.worker_frozen_until, until)
 
     def _freeze_gateway(self, entry: Entry) -> None:
-        self.world.gateway_frozen_until = self.world.now + self._seconds(entry)
+        until = self.world.now + self._seconds(entry)
+        self.world.gateway_frozen_until = max(self.world.gateway_frozen_until, until)
 
     def _lose_acknowledgements(self, entry: Entry) -> None:
-        self.world.losing_until = self.world.now + self._seconds(entry)
+        until = self.world.now + self._seconds(entry)
+        self.world.losing_until = max(self.world.losing_until, until)
 
     def _deliver_again(self, entry: Entry) -> None:
         world = self.world

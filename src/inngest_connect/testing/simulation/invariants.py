@@ -1,7 +1,7 @@
 """Invariants: what must be true of a worker at every step, and of every request in the end."""
 
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 
 from ...core import commands as do
 from ...core import observations as seen
@@ -19,7 +19,6 @@ EXCUSES: Final = frozenset(
         "late_result",
         "reply_evicted",
         "reply_refused",
-        "reply_undelivered",
     }
 )
 """Kinds of errors that report, for one request, why it has no reply from this worker."""
@@ -42,6 +41,7 @@ class Invariants:
         """Requests whose loss this worker has reported, or that its crash explains."""
         self.told: Counter[str] = Counter()
         self._lost_connection = False
+        self._undelivered: set[str | None] = set()
 
     def crashed(self) -> None:
         """All that this incarnation had is gone, and everybody knows why."""
@@ -58,7 +58,7 @@ class Invariants:
             raise InvariantViolated(f"{request_id} is executed before it is acknowledged")
         if request_id in self.running:
             raise InvariantViolated(f"{request_id} is executed twice at once")
-        if request_id in self.executed:
+        if request_id in self.executed and request_id not in self.excused:
             raise InvariantViolated(f"{request_id} is executed a second time")
         self.executed.add(request_id)
         self.running.add(request_id)
@@ -74,6 +74,8 @@ class Invariants:
         elif isinstance(observation, seen.ErrorOccurred):
             if observation.kind in EXCUSES and observation.request_id is not None:
                 self.excused.add(observation.request_id)
+            if observation.kind == "reply_undelivered":
+                self._undelivered.add(observation.request_id)
             if SECRET in observation.message:
                 raise InvariantViolated(f"a secret is told: {observation}")
         elif SECRET in repr(observation):
@@ -122,9 +124,12 @@ class Invariants:
         if serious:
             raise InvariantViolated(f"the gateway was offended: {serious}")
 
-    def unanswered(self, record: RequestRecord, abandoned: Any) -> None:
+    def unanswered(self, record: RequestRecord, core: WorkerCore) -> None:
         """An acknowledged request that has ended without a reply has to be explained."""
         request_id = record.request_id
-        if request_id in self.excused or request_id in abandoned:
+        if request_id in self.excused or request_id in core.shutdown.abandoned:
+            return
+        # A worker that was not made to stop has all the time in the world to deliver.
+        if core.shutdown.aborting and request_id in self._undelivered:
             return
         raise InvariantViolated(f"{request_id} was acknowledged and has no reply: {record}")

@@ -16,6 +16,10 @@ class Link:
     """The gateway has seen it open."""
     broken: bool = False
     """Nothing passes any more, whether or not somebody has noticed."""
+    delivers_rest: bool = False
+    """Broken, but what had been sent before still arrives: it is in the worker's own buffers."""
+    refuses_writes: bool = False
+    """Broken, and the worker's own end knows, though it has not said so yet."""
     closed_by_worker: bool = False
     up_at: float = 0.0
     """When the last message to the gateway arrives; the next one not before."""

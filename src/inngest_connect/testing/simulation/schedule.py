@@ -45,6 +45,7 @@ class Schedule:
     gateway: GatewaySettings
     delay: float
     quiet_from: float
+    gateways: int
 
     def without(self, dropped: frozenset[int]) -> "Schedule":
         """The same with some entries, given by position, left out."""
@@ -83,7 +84,8 @@ def make_schedule(seed: int) -> Schedule:
     quiet_from = _SECONDS * _QUIET_FROM
     busy = draw.choice((60.0, 240.0, quiet_from))
     entries = [_request(draw, busy) for _ in range(draw.choice((1, 3, 8, 20)))]
-    entries += [_fault(draw, busy) for _ in range(draw.choice((0, 1, 2, 4, 8)))]
+    for _ in range(draw.choice((0, 1, 2, 4, 8))):
+        entries += _fault(draw, busy)
     if draw.random() < 0.3:
         entries.append(Entry(_time(draw, busy), "close"))
         if draw.random() < 0.3:
@@ -96,6 +98,7 @@ def make_schedule(seed: int) -> Schedule:
         _gateway_settings(draw),
         delay=draw.choice((0.001, 0.05, 1.0)),
         quiet_from=quiet_from,
+        gateways=draw.choice((1, 1, 3)),
     )
 
 
@@ -109,20 +112,33 @@ def _request(draw: random.Random, busy: float) -> Entry:
     return Entry(_time(draw, busy), "request", round(duration, 4), detail)
 
 
-def _fault(draw: random.Random, busy: float) -> Entry:
+def _fault(draw: random.Random, busy: float) -> list[Entry]:
     at = _time(draw, busy)
     kind = draw.choices(_KINDS, _WEIGHTS)[0]
     seconds = draw.choice((0.05, 1.0, 7.0, 30.0, 100.0))
     if kind == "api":
-        return Entry(at, kind, seconds, draw.choice(_API_ANSWERS))
+        away = Entry(at, kind, seconds, draw.choice(_API_ANSWERS))
+        # Together with the connection it is an outage, which takes many attempts.
+        return [away, Entry(at, "reset")] if draw.random() < 0.5 else [away]
     if kind == "close_code":
-        return Entry(at, kind, 0.0, draw.choice(_CLOSES))
+        return [Entry(at, kind, 0.0, draw.choice(_CLOSES))]
     if kind == "drain":
-        # A fresh gateway takes its place at once, or only later.
-        return Entry(at, kind, draw.choice((0.0, 0.0, 0.0, 5.0, 40.0)))
+        return _drains(draw, at)
     if kind in ("black_hole", "freeze_worker", "freeze_gateway", "lose_acknowledgements"):
-        return Entry(at, kind, seconds)
-    return Entry(at, kind)
+        return [Entry(at, kind, seconds)]
+    return [Entry(at, kind)]
+
+
+def _drains(draw: random.Random, at: float) -> list[Entry]:
+    """One gateway, whose successor is there at once or only later, or one after another."""
+    if draw.random() < 0.7:
+        return [Entry(at, "drain", draw.choice((0.0, 0.0, 0.0, 5.0, 40.0)))]
+    gap = draw.choice((0.01, 0.5, 2.0))
+    drains = [Entry(round(at + count * gap, 3), "drain") for count in range(4)]
+    if draw.random() < 0.5:
+        return drains
+    # A reply whose acknowledgement is lost keeps the drained socket open for a while.
+    return [Entry(at, "lose_acknowledgements", 7.0), Entry(at, "request", 0.01, "async"), *drains]
 
 
 def _core_settings(draw: random.Random) -> CoreSettings:
@@ -137,7 +153,7 @@ def _core_settings(draw: random.Random) -> CoreSettings:
 
 
 def _gateway_settings(draw: random.Random) -> GatewaySettings:
-    lease = draw.choice((20.0, 120.0))
+    lease = draw.choice((40.0, 120.0))
     return GatewaySettings(
         lease=lease,
         extend_lease_interval=f"{lease / 4:g}s",

@@ -39,7 +39,8 @@ IDENTITY = WorkerIdentity(
 )
 _K = pb.GatewayMessageType
 _BODY = f'"{SECRET}"'.encode()
-_FUNCTIONS_END_BY = 540.0
+_AFTER = 30.0
+"""Seconds of quiet after which functions that still run return."""
 _RECOVERY = 90.0
 """Seconds within which a worker is ACTIVE again once nothing is wrong and its retry is due."""
 _MOST_STEPS = 200_000
@@ -74,6 +75,8 @@ class World:
         self._incarnation = 0
         self._durations: dict[str, tuple[float, bool]] = {}
         self._healthy_since: float | None = None
+        self._served: Link | None = None
+        self._functions_end_by = schedule.quiet_from + _AFTER
         self._interval = parse_duration(schedule.gateway.extend_lease_interval)
         self._core_due: float | None = None
         self._model_due: float | None = None
@@ -87,7 +90,8 @@ class World:
 
     def run(self) -> "World":
         """From the start of the worker to its end, or InvariantViolated."""
-        self.faults.add_gateway()
+        for _ in range(self.schedule.gateways):
+            self.faults.add_gateway()
         for entry in self.schedule.entries:
             self.later(entry.at, self.faults.happen, entry)
         self.later(self.schedule.quiet_from, self._recovered, 0)
@@ -103,8 +107,12 @@ class World:
     def _step(self) -> bool:
         at = self._heap[0][0] if self._heap else None
         source = 0
-        if self._core_due is not None and (at is None or self._core_due < at):
-            at, source = self._core_due, 1
+        due = self._core_due
+        if due is not None:
+            # A process that thaws reads what has come before its timers fire, as event loops do.
+            due = max(due, self.worker_frozen_until)
+            if at is None or due < at:
+                at, source = due, 1
         if self._model_due is not None and (at is None or self._model_due < at):
             at, source = self._model_due, 2
         if at is None:
@@ -187,12 +195,26 @@ class World:
             case do.CloseSocket(generation, code, _):
                 self._worker_closes(generation, code)
             case do.AbortSocket(generation):
-                link = self.links.pop(generation, None)
-                if link is not None:
-                    self._gateway_loses(link)
+                self._worker_aborts(generation)
             case do.Finished():
                 self._worker_ended()
         return None
+
+    def _worker_aborts(self, generation: int) -> None:
+        link = self.links.pop(generation, None)
+        if link is None:
+            return
+        self._gateway_loses(link)
+        served = link is self._served and link.number in self.numbers
+        # A process that was stopped for long cannot know; to connect anew is the safe side.
+        thawed = self.worker_frozen_until > 0.0 and self.now <= self.worker_frozen_until
+        if (
+            served
+            and not thawed
+            and self._healthy_since is not None
+            and not self.core.shutdown.requested
+        ):
+            raise InvariantViolated(f"connection {generation} is given up although it is sound")
 
     def _worker_ended(self) -> None:
         for link in list(self.links.values()):
@@ -230,7 +252,7 @@ class World:
         self.invariants.execute(command)
         request_id = command.request.request_id
         duration, _ = self._durations[request_id]
-        end = max(self.now, min(self.now + duration, _FUNCTIONS_END_BY))
+        end = max(self.now, min(self.now + duration, self._functions_end_by))
         self.later(end, self._function_ends, self._incarnation, request_id, False)
 
     def _function_ends(self, incarnation: int, request_id: str, cancelled: bool) -> None:
@@ -290,7 +312,7 @@ class World:
     def _write(self, generation: int, data: bytes) -> bool:
         """Whether the worker's own end of the socket takes it, which is all that it learns."""
         link = self.links.get(generation)
-        if link is None or not link.accepted or link.closed_by_worker:
+        if link is None or not link.accepted or link.closed_by_worker or link.refuses_writes:
             return False
         link.up_at = max(link.up_at, self.now + self._way(), link.held_until)
         self.later(link.up_at, self._gateway_hears, link, data)
@@ -325,13 +347,18 @@ class World:
     def send_down(self, link: Link, data: bytes) -> None:
         if link.broken:
             return
-        if self.now < self.losing_until and self.faults.loses(data):
-            return
+        if self.now < self.losing_until and self.faults.is_acknowledgement(data):
+            chance = self.draw.random()
+            if chance < 0.6:
+                return
+            if chance < 0.8:
+                self.later(self.now + self._way(), self._worker_receives, link, data)
         link.down_at = max(link.down_at, self.now + self._way(), link.held_until)
         self.later(link.down_at, self._worker_receives, link, data)
 
     def _worker_receives(self, link: Link, data: bytes) -> None:
-        if link.broken or self.links.get(link.generation) is not link:
+        lost = link.broken and not link.delivers_rest
+        if lost or self.links.get(link.generation) is not link:
             return
         if self.now < link.held_until:
             self.later(link.held_until, self._worker_receives, link, data)
@@ -378,6 +405,8 @@ class World:
     def break_link(self, link: Link) -> None:
         """Both sides notice, each in its time; what is under way is lost."""
         link.broken = True
+        link.delivers_rest = self.draw.random() < 0.5
+        link.refuses_writes = self.draw.random() < 0.5
         self.later(self.now + self._way(), self._socket_ends, link, 1006, "")
         self._gateway_loses(link)
 
@@ -390,9 +419,10 @@ class World:
 
     def check_health(self) -> None:
         """Keep ``_healthy_since``: since when the worker could have extended a lease."""
-        carrier = self.core.requests.carrier
-        link = self.links.get(carrier) if carrier is not None else None
+        current = self.core.connections.current
+        link = self.links.get(current.number) if current is not None else None
         held = max(self.worker_frozen_until, self.gateway_frozen_until, self.losing_until)
+        self._served = link
         if link is None or link.broken or self.now < max(held, link.held_until):
             self._healthy_since = None
         elif self._healthy_since is None:
@@ -418,7 +448,7 @@ class World:
         core = self.core
         if core.finished:
             return
-        if core.shutdown.requested or self.now >= _FUNCTIONS_END_BY + 10.0:
+        if core.shutdown.requested or self.now >= self._functions_end_by + 10.0:
             self._ask_to_close(core.machine.state)
             return
         retry_at = core.connections.attempts.retry_at
@@ -426,21 +456,22 @@ class World:
         if looks and core.machine.external_state is not ConnectionState.ACTIVE and looks > 3:
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {core.machine.state}")
         active = core.machine.external_state is ConnectionState.ACTIVE
-        at = _FUNCTIONS_END_BY + 10.0 if active else due
+        if active and looks and (self._served is None or self._served.number not in self.numbers):
+            raise InvariantViolated("the worker believes in a connection that is gone")
+        at = self._functions_end_by + 10.0 if active else due
         self.later(max(at, self.now + 1.0), self._recovered, looks + 1)
 
     def _ask_to_close(self, state: ConnectionState) -> None:
         if not self.core.shutdown.requested and state is not ConnectionState.ACTIVE:
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state.value}")
         self.deliver(ev.CloseRequested())
-        self.later(max(self.now, _FUNCTIONS_END_BY) + _RECOVERY, self._end)
+        self.later(max(self.now, self._functions_end_by) + _RECOVERY, self._end)
 
     def _end(self) -> None:
         self._over = True
 
     def _final(self) -> None:
         self.invariants.finally_holds(self.core, self.model)
-        abandoned = self.core.shutdown.abandoned
         for record in self.model.ledger.records.values():
             if record.acknowledged_by and record.outcome == "waiting":
-                self.invariants.unanswered(record, abandoned)
+                self.invariants.unanswered(record, self.core)

@@ -1,0 +1,42 @@
+"""``inngest-connect simulate``: simulated lives of a worker, by the thousand."""
+
+import os
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..testing.simulation import explain, run_seeds
+
+
+def replay(seed: int) -> int:
+    """Tell one seed as a timeline; exit code 1 when it violates something."""
+    text = explain(seed)
+    sys.stdout.write(text + "\n")
+    return 1 if "VIOLATED" in text.splitlines()[-1] else 0
+
+
+def simulate(first: int, count: int, jobs: int) -> int:
+    """Run seeds with a progress bar; exit code 1 when one fails."""
+    columns = (
+        TextColumn("simulating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("failed {task.fields[failed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("simulating", total=count, failed=0)
+        report = run_seeds(
+            first,
+            count,
+            jobs=jobs or os.cpu_count() or 1,
+            on_progress=lambda done, failed: progress.update(task, completed=done, failed=failed),
+        )
+    sys.stdout.write(
+        f"{report.schedules} schedules in {report.seconds:.1f} s with {report.jobs} processes "
+        f"({report.per_second_and_job:.0f} a second and process), {len(report.failures)} failed\n"
+    )
+    for seed, text in report.failures:
+        sys.stdout.write(f"seed {seed}: {text}\n  inngest-connect simulate --seed {seed}\n")
+    return 1 if report.failures else 0

@@ -1,0 +1,44 @@
+"""A worker process of a chaos run: ``python -m inngest_connect.testing.chaos.worker ORIGIN NAME``.
+
+Ends on SIGTERM, with one line of JSON: what it executed, and what it executed twice.
+"""
+
+import json
+import logging
+import sys
+from collections import Counter
+from typing import Any
+
+import inngest
+
+from ...connect import connect
+from .functions import APP, make_functions
+
+
+def main(origin: str, name: str) -> None:
+    executions: Counter[str] = Counter()
+
+    def started(event: Any) -> None:
+        executions[event.request_id] += 1
+
+    logging.disable(logging.CRITICAL)  # failures are what this is about
+    client = inngest.Inngest(
+        app_id=APP, api_base_url=origin, event_api_base_url=origin, is_production=False
+    )
+    worker = connect(
+        [(client, make_functions(client))], instance_id=name, on={"request_started": started}
+    )
+    worker.run()
+    state = worker.get_debug_state()
+    twice = sum(1 for count in executions.values() if count > 1)
+    summary = {
+        "executed": executions.total(),
+        "executed_twice": twice,
+        "connections": state.counters.get("connections", 0),
+        "invalid_transitions": state.counters.get("invalid_transitions", 0),
+    }
+    sys.stdout.write(json.dumps(summary) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,112 @@
+"""Runs many seeds, on all cores, and explains those that fail."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from .schedule import Schedule, make_schedule
+from .shrink import shrink
+from .timeline import Timeline
+from .world import World
+
+_CHUNK: Final = 50
+
+
+@dataclass(slots=True)
+class Report:
+    """``failures`` are seeds and what was violated. ``seconds`` is wall-clock time."""
+
+    schedules: int = 0
+    seconds: float = 0.0
+    jobs: int = 1
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def per_second_and_job(self) -> float:
+        return self.schedules / self.seconds / self.jobs if self.seconds else 0.0
+
+
+def failure_of(schedule: Schedule) -> str | None:
+    """What goes wrong, None when nothing does. An exception of the core is a failure too."""
+    try:
+        World(schedule).run()
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def run_seeds(
+    first: int,
+    count: int,
+    *,
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    most_failures: int = 20,
+) -> Report:
+    """Run ``count`` seeds from ``first`` in ``jobs`` processes, by default one for each core.
+
+    ``on_progress`` is told how many are done and how many have failed. Ends early after
+    ``most_failures``.
+    """
+    report = Report(jobs=jobs or os.cpu_count() or 1)
+    begun = time.perf_counter()
+    chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
+    for done, failures in _results(chunks, report.jobs):
+        report.schedules += done
+        report.failures += failures
+        if on_progress is not None:
+            on_progress(report.schedules, len(report.failures))
+        if len(report.failures) >= most_failures:
+            break
+    report.seconds = time.perf_counter() - begun
+    report.failures.sort()
+    return report
+
+
+def _results(
+    chunks: list[tuple[int, int]], jobs: int
+) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    if jobs == 1:
+        yield from map(_run_chunk, chunks)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_run_chunk, chunks)
+
+
+def _run_chunk(chunk: tuple[int, int]) -> tuple[int, list[tuple[int, str]]]:
+    first, count = chunk
+    failures = []
+    for seed in range(first, first + count):
+        text = failure_of(make_schedule(seed))
+        if text is not None:
+            failures.append((seed, text))
+    return count, failures
+
+
+def explain(seed: int) -> str:
+    """One seed as a story: what happens in it and, if it fails, the shortest way to that."""
+    schedule = make_schedule(seed)
+    failure = failure_of(schedule)
+    if failure is not None:
+        schedule = shrink(schedule, lambda smaller: failure_of(smaller) is not None)
+    timeline = Timeline()
+    try:
+        World(schedule, note=timeline).run()
+        outcome = "all invariants hold"
+    except Exception as error:  # noqa: BLE001 - shown below
+        outcome = f"VIOLATED {type(error).__name__}: {error}"
+    entries = "\n".join(f"{entry.at:9.3f}  {entry}" for entry in schedule.entries)
+    return "\n".join(
+        (
+            f"seed {seed}, {len(schedule.entries)} entries"
+            + (" after shrinking" if failure is not None else ""),
+            entries,
+            "",
+            timeline.text(),
+            "",
+            outcome,
+        )
+    )

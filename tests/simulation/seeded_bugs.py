@@ -1,0 +1,182 @@
+"""Bugs to be found: each is one mistake that somebody could make in the core."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from inngest_connect.core.connections import Connections
+from inngest_connect.core.delivery import ReplyDelivery
+from inngest_connect.core.heartbeat import HeartbeatMonitor
+from inngest_connect.core.leases import LeaseTable
+from inngest_connect.core.lifecycle import ConnectionLifecycle
+from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.requests import Progress, RequestTable
+from inngest_connect.core.retry import ScheduleRetry
+from inngest_connect.core.shutdown import Shutdown
+from inngest_connect.state_machine import TRANSITIONS, ConnectionEvent, ConnectionState
+
+Bug = Callable[[], Any]
+
+
+def replaced(owner: type, name: str, make: Callable[[Any], Any]) -> Bug:
+    """The method ``name`` is what ``make`` makes of the right one."""
+    return lambda: mock.patch.object(owner, name, make(getattr(owner, name)))
+
+
+def extensions_stay_on_the_drained_socket(right: Any) -> Any:
+    def ready(self: ConnectionLifecycle, event: Any, now: float) -> None:
+        before = self._requests.carrier
+        right(self, event, now)
+        self._requests.carrier = before if before is not None else self._requests.carrier
+
+    return ready
+
+
+def a_reconnect_forgets_replies(right: Any) -> Any:
+    def connection_ready(self: ReplyDelivery, carrier: int, now: float, out: Any) -> None:
+        for reply in list(self.buffer):
+            self.buffer.discard(reply.request_id)
+
+    return connection_ready
+
+
+def the_old_socket_is_closed_early(right: Any) -> Any:
+    def gateway_closing(self: Any, generation: Any, now: float) -> None:
+        right(self, generation, now)
+        if generation is self._connections.current:
+            self.drop(generation, "closed early", now)
+
+    return gateway_closing
+
+
+def nothing_is_flushed(right: Any) -> Any:
+    return lambda self, now, out: None
+
+
+def a_failed_flush_drops_the_reply(right: Any) -> Any:
+    def flush_failed(self: ReplyDelivery, request_id: str, *rest: Any) -> bool:
+        self._flush_ended(request_id)
+        self.buffer.discard(request_id)
+        return True
+
+    return flush_failed
+
+
+def a_request_runs_although_it_was_not_acknowledged(right: Any) -> Any:
+    def acknowledgement_failed(self: RequestTable, request_id: str, out: Any) -> None:
+        self.acknowledgement_written(request_id, 0.0, out)
+
+    return acknowledgement_failed
+
+
+def a_repeated_request_runs_again(right: Any) -> Any:
+    def arrived(self: RequestTable, request: Any, *rest: Any) -> bool:
+        entry = self._requests.pop(request.request_id, None)
+        if entry is not None and entry.progress is not Progress.ANSWERED:
+            self.unfinished -= 1
+        return bool(right(self, request, *rest))
+
+    return arrived
+
+
+def silence_is_not_noticed(right: Any) -> Any:
+    return lambda self, now: False
+
+
+def it_stops_to_retry(right: Any) -> Any:
+    def delay(self: ScheduleRetry, failures: int, random: Any) -> float:
+        return 1e9 if failures >= 5 else float(right(self, failures, random))
+
+    return delay
+
+
+def the_lease_id_is_not_rotated(right: Any) -> Any:
+    def extended(self: LeaseTable, request_id: str, lease_id: str, now: float) -> bool:
+        lease = self._leases.get(request_id)
+        kept = lease.lease_id if lease is not None else lease_id
+        done = bool(right(self, request_id, lease_id, now))
+        if lease is not None:
+            lease.lease_id = kept
+        return done
+
+    return extended
+
+
+def the_shutdown_leaves_replies_behind(right: Any) -> Any:
+    return lambda self, now: True
+
+
+def the_limit_is_not_kept(right: Any) -> Any:
+    def start_ready(self: RequestTable, now: float, out: Any) -> None:
+        running, self.running = self.running, 0
+        right(self, now, out)
+        self.running += running
+
+    return start_ready
+
+
+def a_forgotten_request_keeps_its_lease(right: Any) -> Any:
+    def forget(self: RequestTable, request_id: str) -> None:
+        entry = self._requests.pop(request_id, None)
+        if entry is not None and entry.progress in (Progress.ACKNOWLEDGING, Progress.RUNNING):
+            self.unfinished -= 1
+
+    return forget
+
+
+def a_token_is_told(right: Any) -> Any:
+    def start_succeeded(self: Connections, event: Any, now: float, out: Any) -> None:
+        right(self, event, now, out)
+        out.append(Reconnecting(0, 0.0, f"dialing with {event.session_token}"))
+
+    return start_succeeded
+
+
+def a_third_socket_is_opened(right: Any) -> Any:
+    return lambda self, out: None
+
+
+def silence_is_computed_in_another_way_than_its_deadline(right: Any) -> Any:
+    """What the simulation found first: a difference that rounds to less than the intervals."""
+
+    def dead(self: HeartbeatMonitor, now: float) -> bool:
+        if now - self.last_received_at >= 3 * self.interval:
+            return True
+        return self._due(now) and self.unanswered >= 2
+
+    return dead
+
+
+@contextmanager
+def a_transition_is_missing() -> Iterator[None]:
+    pair = (ConnectionState.DRAINING_RECONNECTING, ConnectionEvent.ERROR_OCCURRED)
+    target = TRANSITIONS.pop(pair)
+    try:
+        yield
+    finally:
+        TRANSITIONS[pair] = target
+
+
+SEEDED_BUGS: dict[str, Bug] = {
+    make.__name__: replaced(owner, name, make)
+    for owner, name, make in (
+        (ConnectionLifecycle, "ready", extensions_stay_on_the_drained_socket),
+        (ReplyDelivery, "connection_ready", a_reconnect_forgets_replies),
+        (ConnectionLifecycle, "gateway_closing", the_old_socket_is_closed_early),
+        (ReplyDelivery, "tick", nothing_is_flushed),
+        (ReplyDelivery, "flush_failed", a_failed_flush_drops_the_reply),
+        (RequestTable, "acknowledgement_failed", a_request_runs_although_it_was_not_acknowledged),
+        (RequestTable, "arrived", a_repeated_request_runs_again),
+        (HeartbeatMonitor, "dead", silence_is_not_noticed),
+        (ScheduleRetry, "delay", it_stops_to_retry),
+        (LeaseTable, "extended", the_lease_id_is_not_rotated),
+        (Shutdown, "_final_flush_over", the_shutdown_leaves_replies_behind),
+        (RequestTable, "start_ready", the_limit_is_not_kept),
+        (RequestTable, "_forget", a_forgotten_request_keeps_its_lease),
+        (Connections, "start_succeeded", a_token_is_told),
+        (Connections, "_make_room", a_third_socket_is_opened),
+        (HeartbeatMonitor, "dead", silence_is_computed_in_another_way_than_its_deadline),
+    )
+}
+SEEDED_BUGS["a_transition_is_missing"] = a_transition_is_missing
