@@ -12,7 +12,7 @@ LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-simulation test-chaos simulate chaos mutation test-lowest proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate chaos scale mutation test-lowest proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -27,9 +27,12 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/inngest-connect demo $(ARGS)
 
-# What is traced for coverage first; then, side by side, what would be slow or different when traced.
-test: lint types imports coverage $(LOWEST)/.installed
-	$(MAKE) --no-print-directory --jobs=3 test-simulation test-chaos test-lowest
+# What is traced for coverage runs alone. What would be slow when traced, or mostly waits, runs side
+# by side afterwards.
+test: $(INSTALLED)
+	$(MAKE) --no-print-directory --jobs=2 lint types imports $(LOWEST)/.installed
+	$(MAKE) --no-print-directory coverage
+	$(MAKE) --no-print-directory --jobs=4 test-simulation test-chaos test-lowest test-characterization
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -43,7 +46,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m 'not simulation and not chaos' $(ARGS)
+	$(BIN)/coverage run -m pytest -m 'not simulation and not chaos and not characterization' $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage json --quiet -o .coverage.json
@@ -56,7 +59,7 @@ test-state-machine: $(INSTALLED)
 	$(PYTEST) tests/unit/test_state_machine.py $(ARGS)
 
 test-characterization: $(INSTALLED)
-	$(PYTEST) -m characterization $(ARGS)
+	$(PYTEST) tests/characterization -q $(ARGS)
 
 test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
@@ -72,6 +75,10 @@ simulate: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/inngest-connect chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+# SPEC's scale figures, see docs/reliability.md; about two minutes.
+scale: $(INSTALLED)
+	$(BIN)/python scripts/scale_figures.py $(ARGS)
 
 # Mutants of the core and the state machine; takes about ten minutes. See docs/testing.md.
 mutation: $(INSTALLED)

@@ -2,7 +2,10 @@
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +63,17 @@ async def test_reconnecting_takes_less_than_a_quarter_of_a_second() -> None:
                 remove()
 
     assert min(taken) < 0.25
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_does_not_grow_with_age_and_a_hundred_connections_are_few() -> None:
+    """SPEC: memory usage bounded, 100+ connections. ``make scale`` measures ten times as much."""
+    script = Path(__file__).parents[2] / "scripts" / "scale_figures.py"
+    sizes = ["--executions", "5000", "--reconnects", "60", "--connections", "100"]
+
+    ended = subprocess.run(
+        [sys.executable, str(script), *sizes], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "growth over 5000 executions" in ended.stdout

@@ -43,8 +43,9 @@ class MockConnection(picows.WSListener):
                 self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self.closed.is_set():
-            self._transport.send(picows.WSMsgType.BINARY, data)
+        transport = self._transport
+        if transport is not None and not self.closed.is_set() and not transport.is_disconnected:
+            transport.send(picows.WSMsgType.BINARY, data)
 
     def send_text(self, text: str) -> None:
         if self._transport is not None:
