@@ -109,10 +109,10 @@ async def execute(gateway: EmbeddedGateway, count: int) -> None:
             event = {"name": "x", "data": {"n": n}}
             await gateway.store.dispatch(executor_request("scale", "scale-fn", event))
             if n % 1000 == 0:
-                gateway.ledger.records.clear()
+                gateway.ledger.forget_ended()
 
     await asyncio.gather(*(user() for _ in range(AT_ONCE)))
-    gateway.ledger.records.clear()
+    gateway.ledger.forget_ended()
 
 
 async def latency(gateway: EmbeddedGateway, count: int = 200) -> float:

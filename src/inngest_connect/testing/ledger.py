@@ -83,6 +83,10 @@ class Ledger:
     def waiting(self) -> list[RequestRecord]:
         return [r for r in self.records.values() if r.outcome == "waiting"]
 
+    def forget_ended(self) -> None:
+        """Drop the records of requests that have ended, for runs of any length."""
+        self.records = {key: r for key, r in self.records.items() if r.outcome == "waiting"}
+
     def latencies(self) -> list[float]:
         """Seconds from dispatch to stored reply, sorted."""
         return sorted(
