@@ -19,7 +19,6 @@ from google.protobuf.message import Message
 import inngest_connect
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
-    QUICK_TIMING,
     MockHTTPServer,
     MockWebSocketServer,
     executor_request,
@@ -56,7 +55,7 @@ class Peer:
 
 
 OFFICIAL = Peer("official", inngest.connect.connect, {})
-OURS = Peer("ours", inngest_connect.connect, {"timing": QUICK_TIMING})
+OURS = Peer("ours", inngest_connect.connect, {})
 
 
 @dataclass

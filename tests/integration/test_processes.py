@@ -145,11 +145,26 @@ def demo(*arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_demo_ends_by_itself_and_has_lost_nothing() -> None:
-    process = demo("--seconds", "2", "--rate", "40", "--seed", "7")
-    output, progress = process.communicate(timeout=60)
+Demo = tuple[int, str, str]
+"""Exit code, standard output and standard error."""
 
-    assert process.returncode == 0, progress
+
+@pytest.fixture(scope="module")
+def demos() -> tuple[Demo, Demo]:
+    """A talking and a quiet demo, side by side since each takes ten seconds."""
+    processes = (
+        demo("--seconds", "2", "--rate", "40", "--seed", "7"),
+        demo("--seconds", "1", "--json"),
+    )
+    told = [process.communicate(timeout=80) for process in processes]
+    codes = [process.returncode for process in processes]
+    return (codes[0], *told[0]), (codes[1], *told[1])
+
+
+def test_the_demo_ends_by_itself_and_has_lost_nothing(demos: tuple[Demo, Demo]) -> None:
+    code, output, progress = demos[0]
+
+    assert code == 0, progress
     summary = json.loads(output.splitlines()[-1])
     assert list(summary) == [
         "executed", "completed", "failed_as_intended", "lost", "duplicates", "p50_ms", "p99_ms",
@@ -165,11 +180,10 @@ def test_the_demo_ends_by_itself_and_has_lost_nothing() -> None:
     assert "\x1b" not in progress
 
 
-def test_the_demo_can_be_quiet() -> None:
-    process = demo("--seconds", "1", "--json")
-    output, progress = process.communicate(timeout=60)
+def test_the_demo_can_be_quiet(demos: tuple[Demo, Demo]) -> None:
+    code, output, progress = demos[1]
 
-    assert process.returncode == 0
+    assert code == 0
     assert progress == ""
     assert len(output.splitlines()) == 1
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 WORKERS: Final = 2
 _LONGEST_STOP: Final = 3.0
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 90.0
 
 
 @dataclass(slots=True)
@@ -79,6 +80,11 @@ def _start(module: str, *arguments: str) -> "subprocess.Popen[str]":
 def _line(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """The next line of JSON that a process prints."""
     assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], _PATIENCE)
+    if not readable:
+        process.send_signal(signal.SIGUSR1)  # it tells on stderr what it waits for
+        time.sleep(1.0)
+        raise RuntimeError(f"{process.args!r} says nothing for {_PATIENCE:g} s")
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(f"{process.args!r} ended early, with code {process.wait()}")

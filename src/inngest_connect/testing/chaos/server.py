@@ -42,7 +42,9 @@ class ChaosServer:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._tell_what_is_waited_for)
         async with self._harness as harness:
             _say({"origin": harness.api_origin})
             await harness.gateway.wait_for_worker(2)
@@ -56,6 +58,15 @@ class ChaosServer:
             await harness.gateway.wait_until_idle()
             _say(self._summary())
             await self._stop.wait()  # workers want to say goodbye to somebody
+
+    def _tell_what_is_waited_for(self) -> None:
+        model = self._harness.gateway.store.model
+        for record in model.ledger.waiting():
+            sys.stderr.write(f"waiting: {record}\n")
+        for connection in model.connections.values():
+            sys.stderr.write(f"connection: {connection}\n"[:500])
+        for task in asyncio.all_tasks():
+            task.print_stack(limit=2)
 
     async def _user(self, number: int, ended: asyncio.Event) -> None:
         draw = random.Random(number)  # noqa: S311 - chooses functions

@@ -3,8 +3,10 @@
 Ends on SIGTERM, with one line of JSON: what it executed, and what it executed twice.
 """
 
+import faulthandler
 import json
 import logging
+import signal
 import sys
 from collections import Counter
 from typing import Any
@@ -21,6 +23,7 @@ def main(origin: str, name: str) -> None:
     def started(event: Any) -> None:
         executions[event.request_id] += 1
 
+    faulthandler.register(signal.SIGUSR1)
     logging.disable(logging.CRITICAL)  # failures are what this is about
     client = inngest.Inngest(
         app_id=APP, api_base_url=origin, event_api_base_url=origin, is_production=False
