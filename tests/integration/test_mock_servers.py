@@ -101,3 +101,22 @@ async def test_nothing_is_lost_when_messages_overtake_one_another() -> None:
 
     assert ended.failed == []
     assert harness.ledger.lost == 0
+
+
+async def test_a_connection_in_its_upgrade_does_not_survive_the_stop_of_its_gateway() -> None:
+    """Found by chaos: such a connection was waited for by stop() and never dropped."""
+    gateway = MockWebSocketServer()
+    await gateway.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /v0/connect HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n")
+    await writer.drain()
+
+    await gateway.stop()
+    writer.write(
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+    assert gateway.connections == []

@@ -74,6 +74,7 @@ class MockWebSocketServer:
         self._ssl_context = ssl_context
         self.upgrade_headers: list[dict[str, str]] = []
         self._server: asyncio.Server | None = None
+        self._stopped = False
         self._received: list[ReceivedMessage] = []
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -87,6 +88,7 @@ class MockWebSocketServer:
         return self._port
 
     async def start(self) -> None:
+        self._stopped = False
         self._server = await picows.ws_create_server(
             self._listener,
             self._host,
@@ -98,7 +100,8 @@ class MockWebSocketServer:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Drop all connections and stop to listen."""
+        """Drop all connections, those in the middle of their upgrade too, and stop to listen."""
+        self._stopped = True
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
@@ -135,6 +138,9 @@ class MockWebSocketServer:
     # --- called by connections ---------------------------------------------------------------
 
     def accepted(self, connection: MockConnection) -> None:
+        if self._stopped:
+            connection.drop()
+            return
         self.connections.append(connection)
         if self._store is not None:
             connection.number = self._store.add(connection, self.name)
