@@ -179,7 +179,8 @@ class ChaosServer:
     async def _close_code(self) -> None:
         for gateway in self._harness.gateways:
             if any(c.is_open for c in gateway.connections):
-                gateway.close_connection(self._draw.choice((1000, 1008, 1011, 1012)), "chaos")
+                # Not 1008: in a handshake it means a wrong configuration, and minutes of waiting.
+                gateway.close_connection(self._draw.choice((1000, 1012, 1013)), "chaos")
 
 
 def _say(message: object) -> None:

@@ -9,12 +9,16 @@ import logging
 import signal
 import sys
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import inngest
 
 from ...connect import connect
+from ...core.retry import ScheduleRetry
 from .functions import APP, make_functions
+
+_SCHEDULE: Final = (0.0, 0.15, 0.3, 0.8, 1.5, 3.0, 5.0)
+"""Seconds between attempts: a sixth of the real ones, as the server's lease is a sixth."""
 
 
 def main(origin: str, name: str) -> None:
@@ -29,7 +33,10 @@ def main(origin: str, name: str) -> None:
         app_id=APP, api_base_url=origin, event_api_base_url=origin, is_production=False
     )
     worker = connect(
-        [(client, make_functions(client))], instance_id=name, on={"request_started": started}
+        [(client, make_functions(client))],
+        instance_id=name,
+        on={"request_started": started},
+        retry=ScheduleRetry(_SCHEDULE),
     )
     worker.run()
     state = worker.get_debug_state()
