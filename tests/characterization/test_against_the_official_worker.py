@@ -102,7 +102,7 @@ async def drained(stage: Stage) -> None:
 
 async def left_without_an_acknowledgement(stage: Stage) -> None:
     await stage.handshake(extend_lease_interval="1s")
-    stage.request("r1")
+    stage.request("an-answered-request")
     await stage.api.wait_for_request(FLUSH_PATH)
 
 
@@ -182,7 +182,12 @@ DIFFERENCES: dict[Scenario, set[str]] = {
     },
     left_without_an_acknowledgement: ALWAYS
     | REQUEST
-    | {"POST /v0/connect/flush.run_id", "POST /v0/connect/flush.header x-inngest-env"},
+    | {
+        "POST /v0/connect/flush.run_id",
+        "POST /v0/connect/flush.header x-inngest-env",
+        "WORKER_REQUEST_EXTEND_LEASE is sent",
+        "WORKER_REQUEST_EXTEND_LEASE of an-answered-request",
+    },
     cut_off: ALWAYS | REQUEST,
     closed_with_work_in_flight: ALWAYS | REQUEST,
     told_nonsense: ALWAYS | REQUEST,
