@@ -85,15 +85,15 @@ def simulate(
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 for one on each core.")] = 0,
     seed: Annotated[
-        int, typer.Option(min=-1, help="Replay this one as a timeline, shrunk if it fails.")
-    ] = -1,
+        int | None, typer.Option(min=0, help="Replay this one as a timeline, shrunk if it fails.")
+    ] = None,
 ) -> None:
     """Simulate days of trouble: the real decisions of a worker in a world made of models.
 
     Each seed is one schedule of requests and faults, played in virtual time with all invariants
     checked after every step. The exit code is 1 when one is violated.
     """
-    if seed >= 0:
+    if seed is not None:
         raise typer.Exit(replay(seed))
     raise typer.Exit(run_simulation(first, seeds, jobs))
 
