@@ -6,7 +6,6 @@ file from top to bottom: frame -> event -> commands -> executor -> event -> comm
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -45,7 +44,7 @@ class Orchestrator:
         self._executor = executor
         self._observe = observe
         self._loop = loop
-        self._events: HandOver[ev.Event] = HandOver(loop, self.handle)
+        self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._arm_timer)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -84,17 +83,20 @@ class Orchestrator:
             socket.abort()
 
     def handle(self, event: ev.Event) -> None:
-        """Give the core an event and carry out what it answers."""
+        """Give the core an event, carry out what it answers, and set the timer."""
+        self._handle(event)
+        self._arm_timer()
+
+    def _handle(self, event: ev.Event) -> None:
         if self._done.done():
             return
         try:
             now = self._loop.time()
-            pending = deque(self._core.handle(event, now))
-            while pending:
-                follow_up = self._carry_out(pending.popleft())
+            commands = self._core.handle(event, now)
+            for command in commands:  # which grows by what follows from carrying one out
+                follow_up = self._carry_out(command)
                 if follow_up is not None:
-                    pending.extend(self._core.handle(follow_up, now))
-            self._arm_timer()
+                    commands += self._core.handle(follow_up, now)
         except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
             if not self._done.done():
                 self._done.set_result(_crashed(error))

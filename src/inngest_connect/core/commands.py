@@ -3,14 +3,15 @@
 Besides these, the core returns ``observations.Observation`` objects, to be told to subscribers.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..errors import ConnectError
 from ..protocol import connect_pb2 as pb
 from .observations import Observation
+from .record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestStart:
     """POST the start endpoint. ``key`` is the index of the signing key to use."""
 
@@ -19,13 +20,13 @@ class RequestStart:
     key: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenSocket:
     generation: int
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Write one message. A failure needs no report: the socket's end will be one."""
 
@@ -33,7 +34,7 @@ class Send:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Acknowledge:
     """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed."""
 
@@ -42,21 +43,21 @@ class Acknowledge:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Execute:
     """Run the function. Issued only after the acknowledgement was written."""
 
     request: pb.GatewayExecutorRequestData = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CancelExecution:
     """Stop a running function if it can be stopped; ExecutionFinished comes in any case."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Flush:
     """POST a reply to the flush endpoint and report FlushSucceeded or FlushFailed."""
 
@@ -65,7 +66,7 @@ class Flush:
     key: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CloseSocket:
     """Start the closing handshake (RFC 6455 section 7.1.2)."""
 
@@ -74,14 +75,14 @@ class CloseSocket:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AbortSocket:
     """Drop whatever this generation has: an API call, a dial or a socket. No report follows."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """The worker is CLOSED. ``error`` is what ``start()`` has to raise."""
 

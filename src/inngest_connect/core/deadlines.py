@@ -40,6 +40,10 @@ class Deadlines:
     def discard(self, key: str) -> None:
         self._at.pop(key, None)
 
+    def may_be_due(self, now: float) -> bool:
+        """False when certainly nothing is due: a question cheap enough for every event."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def earliest(self) -> float | None:
         heap = self._heap
         while heap:

@@ -107,6 +107,8 @@ class ReplyDelivery:
 
     def tick(self, now: float, out: list[Command]) -> None:
         """Flush what has waited long enough."""
+        if not self._deadlines.may_be_due(now):
+            return
         while self._flushing < self._settings.flushes_at_once:
             request_id = self._deadlines.pop_due(now)
             if request_id is None:

@@ -1,16 +1,17 @@
 """What can happen to a worker. Every event of a socket carries its generation."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from .messages import ExecutionResult
+from .record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Started:
     """The user started the worker."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartSucceeded:
     """The API named a gateway. ``gateway_endpoint`` is checked and rewritten already."""
 
@@ -22,7 +23,7 @@ class StartSucceeded:
     sync_token: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartFailed:
     """``status`` is the HTTP status, None without an answer. ``retry_after`` is seconds."""
 
@@ -33,12 +34,12 @@ class StartFailed:
     gateway_group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SocketOpened:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MessageReceived:
     """One binary WebSocket message."""
 
@@ -46,14 +47,14 @@ class MessageReceived:
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TextReceived:
     """A text message, which the protocol does not know."""
 
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SocketClosed:
     """The socket ended or could not be opened; code 1006 without a close frame."""
 
@@ -63,19 +64,19 @@ class SocketClosed:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AcknowledgementWritten:
     generation: int
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AcknowledgementFailed:
     generation: int
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExecutionFinished:
     """``result`` is None when the function was cancelled."""
 
@@ -83,12 +84,12 @@ class ExecutionFinished:
     result: ExecutionResult | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FlushSucceeded:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FlushFailed:
     request_id: str
     status: int | None
@@ -96,19 +97,19 @@ class FlushFailed:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CloseRequested:
     """``close()`` or a first signal."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AbortRequested:
     """A second signal, or the caller's event loop is gone."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tick:
     """``next_deadline()`` has come."""
 

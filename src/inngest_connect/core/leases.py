@@ -98,6 +98,8 @@ class LeaseTable:
 
     def take_due(self, now: float, limit: int) -> list[Lease]:
         """Up to ``limit`` leases to extend now; each counts as sent."""
+        if not self._deadlines.may_be_due(now):
+            return []
         due: list[Lease] = []
         while len(due) < limit and (request_id := self._deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]

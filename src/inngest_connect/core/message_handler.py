@@ -23,6 +23,7 @@ from .commands import Command, Send
 from .durations import parse_duration
 from .heartbeat import HeartbeatMonitor
 from .phases import Phase, accepts
+from .record import record
 from .remote_text import clean
 from .settings import CoreSettings, WorkerIdentity
 
@@ -40,7 +41,7 @@ _SHORTEST_INTERVAL = 0.01
 """Seconds. A shorter interval would spin; it is treated as unusable."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConnectionReady:
     """Handshake done. Intervals in seconds; ``complaints`` name values that were unusable."""
 
@@ -49,17 +50,17 @@ class ConnectionReady:
     complaints: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestArrived:
     request: pb.GatewayExecutorRequestData
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplyAcked:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LeaseAnswered:
     """``new_lease_id`` is None when the extension was refused."""
 
@@ -67,32 +68,32 @@ class LeaseAnswered:
     new_lease_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GatewayClosing:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SyncFailed:
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Malformed:
     """``kind`` says what was wrong; one log line per kind is enough."""
 
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Violation:
     """A readable message at a time when the protocol does not allow it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Expired:
     """A time limit of this socket has passed; ``text`` says which."""
 

@@ -1,12 +1,12 @@
 """What is written to the gateway, as bytes. One function per kind that has a payload."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import Message
 
 from ..protocol import connect_pb2 as pb
+from .record import record
 from .settings import WorkerIdentity
 
 _K = pb.GatewayMessageType
@@ -15,7 +15,7 @@ ENVELOPE_BYTES: Final = 16
 """Upper bound of what ConnectMessage adds around a payload of a few megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExecutionResult:
     """What became of one request, before it is a reply. ``status`` is an SDKResponseStatus."""
 
@@ -35,6 +35,10 @@ def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
 def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
     return envelope(kind, payload.SerializeToString())
 
+
+# Looked up once: reading a member of a protobuf enum costs as much as making a small message.
+_WORKER_REQUEST_ACK: Final = _K.WORKER_REQUEST_ACK
+_WORKER_REPLY: Final = _K.WORKER_REPLY
 
 HEARTBEAT: Final = envelope(_K.WORKER_HEARTBEAT)
 READY: Final = envelope(_K.WORKER_READY)
@@ -73,7 +77,7 @@ def worker_connect(
 
 def request_ack(request: pb.GatewayExecutorRequestData) -> bytes:
     return _encode(
-        _K.WORKER_REQUEST_ACK,
+        _WORKER_REQUEST_ACK,
         pb.WorkerRequestAckData(
             request_id=request.request_id,
             account_id=request.account_id,
@@ -131,7 +135,7 @@ def reply_payload(request: pb.GatewayExecutorRequestData, result: ExecutionResul
 
 def reply(payload: bytes) -> bytes:
     """WORKER_REPLY around an SDKResponse."""
-    return envelope(_K.WORKER_REPLY, payload)
+    return envelope(_WORKER_REPLY, payload)
 
 
 def worker_status(in_flight_request_ids: Iterable[str], shutdown_requested: bool) -> bytes:

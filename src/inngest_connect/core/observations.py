@@ -3,10 +3,10 @@
 None carries a payload, a key or a token. Texts from the network are cleaned where they enter.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..state_machine import ConnectionState
+from .record import record
 
 
 class Observation:
@@ -16,7 +16,7 @@ class Observation:
     name: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateChanged(Observation):
     """The state as seen outside has changed; a drain therefore does not show here."""
 
@@ -25,7 +25,7 @@ class StateChanged(Observation):
     state: ConnectionState
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connected(Observation):
     """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call."""
 
@@ -35,7 +35,7 @@ class Connected(Observation):
     handshake_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Disconnected(Observation):
     """A ready connection has ended. ``expected`` after a drain or at shutdown."""
 
@@ -47,7 +47,7 @@ class Disconnected(Observation):
     expected: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Draining(Observation):
     """The gateway announced that it closes; a second connection is being made."""
 
@@ -56,7 +56,7 @@ class Draining(Observation):
     gateway_group: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reconnecting(Observation):
     """The next attempt starts in ``delay`` seconds, after ``failures`` failures in a row."""
 
@@ -66,7 +66,7 @@ class Reconnecting(Observation):
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestReceived(Observation):
     name: ClassVar[str] = "request_received"
     request_id: str
@@ -76,7 +76,7 @@ class RequestReceived(Observation):
     connection_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestStarted(Observation):
     """The function is being called. ``queued_seconds`` is the wait since the request came."""
 
@@ -87,7 +87,7 @@ class RequestStarted(Observation):
     queued_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestCompleted(Observation):
     """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
 
@@ -103,7 +103,7 @@ class RequestCompleted(Observation):
     queued_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplyAcknowledged(Observation):
     """The server has stored the reply. ``via`` is "socket" or "flush"."""
 
@@ -112,7 +112,7 @@ class ReplyAcknowledged(Observation):
     via: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LeaseLost(Observation):
     """The server refused to extend: the request is somebody else's, or nobody's, by now."""
 
@@ -122,14 +122,14 @@ class LeaseLost(Observation):
     function_slug: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WebSocketOpened(Observation):
     name: ClassVar[str] = "websocket_open"
     connection_id: str
     gateway_group: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WebSocketClosed(Observation):
     """``code`` 1006 means that the connection ended without a close frame (RFC 6455 7.4.1)."""
 
@@ -139,7 +139,7 @@ class WebSocketClosed(Observation):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WebSocketFailed(Observation):
     """The socket could not be opened, or broke."""
 
@@ -148,7 +148,7 @@ class WebSocketFailed(Observation):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ErrorOccurred(Observation):
     """Something went wrong that the worker survives, unless ``fatal``.
 

@@ -52,6 +52,7 @@ class InFlight:
     started_at: float | None = None
 
 
+_STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.items()}
 _UNFINISHED: Final = frozenset({Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING})
 
 
@@ -169,6 +170,8 @@ class RequestTable:
 
     def start_ready(self, now: float, out: list[Command]) -> None:
         """Start queued requests, first in first out, as far as both limits allow."""
+        if not self._queue:
+            return
         limit = self._settings.max_worker_concurrency
         while self._queue and (limit is None or self.running < limit):
             if self._delivery.buffer.above_high_water():
@@ -237,7 +240,7 @@ class RequestTable:
                 request.request_id,
                 request.run_id,
                 request.function_slug,
-                pb.SDKResponseStatus.Name(result.status),
+                _STATUS_NAMES[result.status],
                 now - started,
                 started - entry.received_at,
             )

@@ -296,11 +296,16 @@ class WorkerCore:
 
     # --- what follows from any event -------------------------------------------------------
 
-    def _settle(self, now: float) -> None:
-        commands = self._report.commands
+    def _close_what_is_acknowledged(self, now: float) -> None:
+        """A replaced socket stays only until its replies are acknowledged."""
         for generation in tuple(self.connections.closing.values()):
             if not generation.close_sent and not self.delivery.waiting_on(generation.number):
-                self.connections.close(generation, CLOSE_NORMAL, "", now, commands)
+                self.connections.close(generation, CLOSE_NORMAL, "", now, self._report.commands)
+
+    def _settle(self, now: float) -> None:
+        commands = self._report.commands
+        if self.connections.closing:
+            self._close_what_is_acknowledged(now)
         if not self.shutdown.aborting:
             self.requests.start_ready(now, commands)
         self.requests.extend_due(now, commands)

@@ -82,7 +82,12 @@ class ConnectLogger:
         if self._logger is None:
             return
         match observation:
-            case seen.RequestReceived() | seen.RequestCompleted() | seen.ReplyAcknowledged():
+            case (
+                seen.RequestReceived()
+                | seen.RequestStarted()
+                | seen.RequestCompleted()
+                | seen.ReplyAcknowledged()
+            ):
                 if self._debugging():
                     self.debug(observation.name, **_fields(observation))
             case seen.StateChanged(previous, state):

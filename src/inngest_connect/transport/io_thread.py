@@ -21,10 +21,13 @@ class HandOver(Generic[Item]):
         loop: asyncio.AbstractEventLoop,
         receive: Callable[[Item], None],
         on_gone: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
     ) -> None:
+        """``after`` is called on ``loop`` each time that all which waited was received."""
         self._loop = loop
         self._receive = receive
         self._on_gone = on_gone
+        self._after = after
         self._items: deque[Item] = deque()
         self._woken = False
 
@@ -47,6 +50,8 @@ class HandOver(Generic[Item]):
         items = self._items
         for _ in range(len(items)):
             self._receive(items.popleft())
+        if self._after is not None:
+            self._after()
 
 
 class IoThread:

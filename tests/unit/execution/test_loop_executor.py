@@ -9,7 +9,11 @@ import pytest
 
 from inngest_connect.core.events import ExecutionFinished
 from inngest_connect.core.messages import ExecutionResult
-from inngest_connect.execution.loop_executor import LOOP_GONE, LoopExecutor
+from inngest_connect.execution.loop_executor import (
+    LOOP_GONE,
+    STARTS_PER_TURN,
+    LoopExecutor,
+)
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
@@ -106,14 +110,16 @@ async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
 
 async def test_a_function_in_a_thread_is_heard_to_its_end_instead_of_cancelled() -> None:
     """Decision: sync functions and lease loss. It would run on in its thread, uncounted."""
-    release = asyncio.Event()
+    started, release = asyncio.Event(), asyncio.Event()
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.set()
         await release.wait()
         return DONE
 
     runner = Runner(run)
     runner.submit("r", "sync")
+    await started.wait()
     runner.executor.cancel("r")
     await asyncio.sleep(0)
     release.set()
@@ -133,6 +139,67 @@ async def test_stopping_cancels_everything() -> None:
     await runner.executor.wait_stopped(1.0)
 
     assert {(await runner.report()).request_id for _ in range(3)} == set("abc")
+
+
+async def test_a_burst_starts_in_order_and_leaves_turns_to_others_on_the_loop() -> None:
+    loop = asyncio.get_running_loop()
+    happened: list[str] = []
+
+    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        happened.append(request.request_id)
+        return DONE
+
+    def turn() -> None:
+        happened.append("turn")
+        if len(happened) < 100:
+            loop.call_soon(turn)
+
+    runner = Runner(run)
+    for number in range(20):
+        runner.submit(str(number))
+    loop.call_soon(turn)
+    for _ in range(20):
+        await runner.report()
+
+    starts = [name for name in happened if name != "turn"]
+    gaps = [len(part.split()) for part in " ".join(happened).split("turn")]
+    assert starts == [str(number) for number in range(20)]
+    assert max(gaps) == STARTS_PER_TURN
+
+
+@pytest.mark.parametrize("slug", ["async", "sync"])
+async def test_a_function_cancelled_while_it_waits_for_its_turn_never_starts(slug: str) -> None:
+    started: list[str] = []
+
+    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.append(request.request_id)
+        return DONE
+
+    runner = Runner(run)
+    for number in range(20):
+        runner.submit(str(number), slug)
+    runner.executor.cancel("19")
+    reports = [await runner.report() for _ in range(20)]
+
+    assert ExecutionFinished("19", None) in reports
+    assert len(reports) == 20
+    assert "19" not in started
+
+
+async def test_stopping_forgets_none_of_those_that_wait_for_their_turn() -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    for number in range(20):
+        runner.submit(str(number))
+    await asyncio.sleep(0)
+    waiting_and_running = runner.executor.running
+    await runner.executor.wait_stopped(1.0)
+
+    assert waiting_and_running == 20
+    assert {(await runner.report()).request_id for _ in range(20)} == set(map(str, range(20)))
 
 
 async def test_functions_see_the_context_of_the_start_and_not_each_others() -> None:
