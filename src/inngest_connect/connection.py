@@ -26,8 +26,10 @@ from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
 from .execution.loop_executor import LOOP_GONE, LoopExecutor
+from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
+from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions
 from .orchestrator import Orchestrator
@@ -73,6 +75,9 @@ class WebSocketWorkerConnection:
         )
         self._orchestrator: Orchestrator | None = None
         self._to_listeners: HandOver[Observation] | None = None
+        self._observers: tuple[Callable[[Observation], None], ...] = ()
+        self._io_watch: LoopWatch | None = None
+        self._caller_watch: LoopWatch | None = None
         self._started = False
         self._close_requests = 0
         self._signals = 0
@@ -99,6 +104,8 @@ class WebSocketWorkerConnection:
         executor = LoopExecutor(
             loop, self._run_request, self._can_cancel, self._post, self._caller_loop_gone
         )
+        watch = self._caller_watch = LoopWatch(loop)
+        watch.start()
         with self._signal_handlers():
             try:
                 if self._options.isolation == "none":
@@ -106,6 +113,7 @@ class WebSocketWorkerConnection:
                 else:
                     await self._run_on_thread(executor)
             finally:
+                watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
 
     async def _run_on_thread(self, executor: LoopExecutor) -> None:
@@ -147,7 +155,10 @@ class WebSocketWorkerConnection:
             timeout = self._options.timing.start_timeout
             return ApiClient(self._api_origin, self._env, self._keys, timeout)
 
-        return Orchestrator(self._core, self._options, api, executor, self._observe, loop)
+        self._io_watch = LoopWatch(loop)
+        return Orchestrator(
+            self._core, self._options, api, executor, self._observe, loop, self._io_watch
+        )
 
     def _end(self, error: BaseException | None) -> None:
         """The worker has ended, wherever it ran: tell everybody who waits."""
@@ -307,7 +318,27 @@ class WebSocketWorkerConnection:
 
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
-        return snapshot(self._core, time.monotonic())
+        lags = _lag(self._io_watch), _lag(self._caller_watch)
+        return snapshot(self._core, time.monotonic(), *lags)
+
+    def get_health(
+        self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT
+    ) -> Health:
+        """Whether the process is live and ready, with reasons. Limits in seconds."""
+        return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def add_observer(self, observer: Callable[[Observation], None]) -> Callable[[], None]:
+        """Call ``observer`` with every event, on the thread of the connection, as it happens.
+
+        For metrics and the like, which must not block; everybody else wants
+        ``add_event_listener``. Returns a function that removes it.
+        """
+        self._observers = (*self._observers, observer)
+
+        def remove() -> None:
+            self._observers = tuple(one for one in self._observers if one is not observer)
+
+        return remove
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
         """Call ``callback`` with each event of that name, on the loop of ``start()``.
@@ -324,10 +355,18 @@ class WebSocketWorkerConnection:
 
     def _observe(self, observation: Observation) -> None:
         self._logger.observe(observation)
+        for observer in self._observers:
+            self._tell(observer, observation)
         if isinstance(observation, StateChanged):
             self._wake_waiters(observation.state)
         if self._to_listeners is not None and self._listeners.wants(observation.name):
             self._to_listeners.put(observation)
+
+    def _tell(self, observer: Callable[[Observation], None], observation: Observation) -> None:
+        try:
+            observer(observation)
+        except Exception as error:  # noqa: BLE001 - an observer must not break the worker
+            self._listener_failed(observation.name, error)
 
     def _wake_waiters(self, state: ConnectionState) -> None:
         for wanted, reached in tuple(self._waiters):
@@ -350,6 +389,10 @@ class WebSocketWorkerConnection:
         self._logger.observe(
             ErrorOccurred("listener_failed", f"a listener for {name!r} raised {error!r}")
         )
+
+
+def _lag(watch: LoopWatch | None) -> float:
+    return watch.lag() if watch is not None else 0.0
 
 
 def _exit_soon() -> None:

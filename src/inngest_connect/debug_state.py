@@ -30,6 +30,10 @@ class InFlightRequest:
 class DebugState:
     """See the module. ``state`` is the inner state, which can be DRAINING_RECONNECTING."""
 
+    instance_id: str
+    app_versions: dict[str, str | None]
+    """App id to version."""
+    max_worker_concurrency: int | None
     state: ConnectionState
     external_state: ConnectionState
     active_connection_id: str | None
@@ -48,10 +52,16 @@ class DebugState:
     consecutive_failures: int
     excluded_gateways: tuple[str, ...]
     counters: dict[str, int]
+    io_loop_lag: float
+    """Seconds that the connection's event loop is late; likewise the caller's."""
+    caller_loop_lag: float
 
 
-def snapshot(core: WorkerCore, now: float) -> DebugState:
+def snapshot(
+    core: WorkerCore, now: float, io_loop_lag: float = 0.0, caller_loop_lag: float = 0.0
+) -> DebugState:
     """May be called from any thread; ``now`` is the clock of the core's events."""
+    identity = core.identity
     connections = core.connections
     current = connections.current
     heartbeat = current.handler.heartbeat if current is not None else None
@@ -59,6 +69,9 @@ def snapshot(core: WorkerCore, now: float) -> DebugState:
     if current is not None and current.phase.name == "DRAINING":
         draining.append(current)
     return DebugState(
+        instance_id=identity.instance_id,
+        app_versions={app.name: app.version for app in identity.apps},
+        max_worker_concurrency=identity.max_worker_concurrency,
         state=core.machine.state,
         external_state=core.machine.external_state,
         active_connection_id=current.connection_id if current is not None else None,
@@ -77,6 +90,8 @@ def snapshot(core: WorkerCore, now: float) -> DebugState:
         consecutive_failures=connections.attempts.failures,
         excluded_gateways=tuple(connections.attempts.excluded),
         counters=dict(core.counters),
+        io_loop_lag=io_loop_lag,
+        caller_loop_lag=caller_loop_lag,
     )
 
 

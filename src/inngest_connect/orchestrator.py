@@ -15,6 +15,7 @@ from .core.observations import Observation
 from .core.worker_core import WorkerCore
 from .errors import ConfigurationError, ConnectError, WorkerCrashed
 from .execution.executor import Executor
+from .observability.loop_watch import LoopWatch
 from .options import ConnectOptions
 from .transport.api_client import ApiClient, ApiError
 from .transport.environment import proxy_for
@@ -36,6 +37,7 @@ class Orchestrator:
         executor: Executor,
         observe: Observe,
         loop: asyncio.AbstractEventLoop,
+        watch: LoopWatch,
     ) -> None:
         self._core = core
         self._options = options
@@ -44,6 +46,7 @@ class Orchestrator:
         self._executor = executor
         self._observe = observe
         self._loop = loop
+        self._watch = watch
         self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._arm_timer)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
@@ -60,6 +63,7 @@ class Orchestrator:
     async def run(self) -> None:
         """Run until the worker is CLOSED. Raises what ``start()`` has to raise."""
         self._api = self._make_api()
+        self._watch.start()
         try:
             async with asyncio.TaskGroup() as self._group:
                 self.handle(ev.Started())
@@ -75,6 +79,7 @@ class Orchestrator:
             raise error
 
     def _end(self) -> None:
+        self._watch.stop()
         if not self._done.done():
             self._done.cancel()
         if self._timer is not None:
@@ -98,8 +103,11 @@ class Orchestrator:
                 if follow_up is not None:
                     commands += self._core.handle(follow_up, now)
         except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
-            if not self._done.done():
-                self._done.set_result(_crashed(error))
+            self._crash(error)
+
+    def _crash(self, error: Exception) -> None:
+        if not self._done.done():
+            self._done.set_result(_crashed(error))
 
     def _carry_out(self, command: do.Command) -> ev.Event | None:
         """Returns the event that reports on the command, if it is known at once."""
@@ -233,7 +241,13 @@ class Orchestrator:
 
     def _arm_timer(self) -> None:
         """One timer for every deadline of the worker."""
-        deadline = self._core.next_deadline()
+        if self._done.done():
+            return
+        try:
+            deadline = self._core.next_deadline()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._crash(error)
+            return
         if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
             return  # a timer that fires early costs less than moving it with every message
         if self._timer is not None:

@@ -32,12 +32,14 @@ class HeartbeatMonitor:
         """Anything arrived from the gateway."""
         self.last_received_at = now
 
-    def answered(self, now: float) -> None:
-        """A GATEWAY_HEARTBEAT arrived."""
+    def answered(self, now: float) -> float | None:
+        """A GATEWAY_HEARTBEAT arrived. Returns the round trip, None when none was asked for."""
         self.last_answered_at = now
-        if self.unanswered and self.last_sent_at is not None:
-            self.round_trip = now - self.last_sent_at
-        self.unanswered = 0
+        asked, self.unanswered = self.unanswered, 0
+        if not asked or self.last_sent_at is None:
+            return None
+        self.round_trip = now - self.last_sent_at
+        return self.round_trip
 
     def stop(self) -> None:
         """Send no more: nothing need be answered either, until the gateway closes in its time."""

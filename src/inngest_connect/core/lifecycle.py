@@ -52,6 +52,7 @@ class ConnectionLifecycle:
     ) -> None:
         self.status_interval = 0.0
         self.status_at: float | None = None
+        self._lost_at: float | None = None
         self._connections = connections
         self._requests = requests
         self._delivery = delivery
@@ -117,7 +118,15 @@ class ConnectionLifecycle:
         if replaced is not None:
             report.transition(E.NEW_CONNECTION_READY, now)
         took = now - generation.begun_at
-        report.commands.append(Connected(generation.connection_id, generation.gateway_group, took))
+        outage, self._lost_at = self._lost_at, None
+        report.commands.append(
+            Connected(
+                generation.connection_id,
+                generation.gateway_group,
+                took,
+                now - outage if outage is not None else None,
+            )
+        )
         for complaint in ready.complaints:
             report.error("unusable_interval", complaint, connection_id=generation.connection_id)
         # A connection made during a shutdown is paused before anything else (PROTOCOL section 3).
@@ -201,6 +210,7 @@ class ConnectionLifecycle:
         connections = self._connections
         self._report.counters["connections_lost"] += 1
         self._requests.carrier = None
+        self._lost_at = now
         self.status_at = None
         self._report.transition(E.CONNECTION_LOST, now)
         if connections.attempt is not None:

@@ -69,6 +69,13 @@ class LeaseAnswered:
 
 
 @record
+class HeartbeatAcked:
+    """``round_trip`` is seconds."""
+
+    round_trip: float
+
+
+@record
 class GatewayClosing:
     pass
 
@@ -105,6 +112,7 @@ Inbound = (
     | RequestArrived
     | ReplyAcked
     | LeaseAnswered
+    | HeartbeatAcked
     | GatewayClosing
     | SyncFailed
     | Malformed
@@ -191,9 +199,8 @@ class MessageHandler:
             answer = pb.WorkerRequestExtendLeaseAckData.FromString(payload)
             return LeaseAnswered(answer.request_id, answer.new_lease_id or None)
         if kind == _GATEWAY_HEARTBEAT:
-            if self.heartbeat is not None:
-                self.heartbeat.answered(now)
-            return None
+            round_trip = self.heartbeat.answered(now) if self.heartbeat is not None else None
+            return HeartbeatAcked(round_trip) if round_trip is not None else None
         if kind == _GATEWAY_CLOSING:
             return GatewayClosing()
         if kind == _SYNC_FAILED:

@@ -27,12 +27,16 @@ class StateChanged(Observation):
 
 @record
 class Connected(Observation):
-    """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call."""
+    """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call.
+
+    ``outage_seconds`` is how long there was no connection; None for the first one and in a drain.
+    """
 
     name: ClassVar[str] = "connected"
     connection_id: str
     gateway_group: str
     handshake_seconds: float
+    outage_seconds: float | None = None
 
 
 @record
@@ -45,6 +49,15 @@ class Disconnected(Observation):
     code: int
     reason: str
     expected: bool
+
+
+@record
+class HeartbeatAnswered(Observation):
+    """The gateway answered a heartbeat after ``round_trip`` seconds."""
+
+    name: ClassVar[str] = "heartbeat"
+    connection_id: str
+    round_trip: float
 
 
 @record
@@ -168,6 +181,7 @@ OBSERVATIONS: tuple[type[Observation], ...] = (
     StateChanged,
     Connected,
     Disconnected,
+    HeartbeatAnswered,
     Draining,
     Reconnecting,
     RequestReceived,

@@ -30,6 +30,7 @@ from .message_buffer import MessageBuffer
 from .message_handler import (
     ConnectionReady,
     GatewayClosing,
+    HeartbeatAcked,
     Inbound,
     LeaseAnswered,
     Malformed,
@@ -38,7 +39,7 @@ from .message_handler import (
     SyncFailed,
     Violation,
 )
-from .observations import RequestReceived
+from .observations import HeartbeatAnswered, RequestReceived
 from .phases import Phase
 from .report import Report
 from .requests import RequestTable
@@ -60,6 +61,7 @@ class WorkerCore:
     ) -> None:
         keys = SigningKeys(settings.signing_keys)
         report = Report()
+        self.identity = identity
         self.settings = settings
         self.leases = LeaseTable(settings.extend_lease_interval)
         self.buffer = MessageBuffer(settings.max_buffer_bytes)
@@ -171,7 +173,10 @@ class WorkerCore:
                 if self.delivery.acknowledged(request_id, report.commands):
                     self.requests.delivered(request_id)
             case LeaseAnswered(request_id, new_lease_id):
+                report.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now, report.commands)
+            case HeartbeatAcked(round_trip):
+                report.commands.append(HeartbeatAnswered(generation.connection_id, round_trip))
             case ConnectionReady():
                 self._startup_deadline = None
                 self._lifecycle.ready(inbound, now)
@@ -214,6 +219,7 @@ class WorkerCore:
     # --- requests and replies --------------------------------------------------------------
 
     def _acknowledgement_written(self, event: ev.AcknowledgementWritten, now: float) -> None:
+        self._report.counters["requests_acknowledged"] += 1
         self.requests.acknowledgement_written(event.request_id, now, self._report.commands)
 
     def _acknowledgement_failed(self, event: ev.AcknowledgementFailed, now: float) -> None:

@@ -68,8 +68,8 @@ class LoopExecutor:
 
     async def wait_stopped(self, timeout: float) -> None:
         """Call on the caller's loop: cancel what still runs and give it ``timeout`` seconds."""
-        while self._waiting:
-            self._report(ExecutionFinished(self._waiting.popleft().request_id, None))
+        for request in tuple(self._waiting):
+            self._drop(request)
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
@@ -89,9 +89,13 @@ class LoopExecutor:
             return
         for request in self._waiting:
             if request.request_id == request_id:
-                self._waiting.remove(request)
-                self._report(ExecutionFinished(request_id, None))
+                self._drop(request)
                 return
+
+    def _drop(self, request: pb.GatewayExecutorRequestData) -> None:
+        """It was handed over and never started."""
+        self._waiting.remove(request)
+        self._report(ExecutionFinished(request.request_id, None))
 
     def _start_some(self) -> None:
         """Start what may start in this turn, and plan another for the rest."""

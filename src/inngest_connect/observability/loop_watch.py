@@ -1,0 +1,45 @@
+"""LoopWatch: notices from outside that an event loop is blocked.
+
+A loop that runs ticks; one that does not is late, and how late can be read from any thread. That is
+what makes a blocked loop visible while it is blocked, and not only afterwards.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+TICK_SECONDS: Final = 0.25
+
+
+class LoopWatch:
+    """``start`` and ``stop`` on the loop itself; ``lag`` from anywhere. Monotonic seconds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due_at: float | None = None
+        self._last_lag = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._due_at = time.monotonic() + TICK_SECONDS
+        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
+
+    def stop(self) -> None:
+        """Tick no more; a stopped watch knows of no lag."""
+        self._due_at = None
+        self._last_lag = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def lag(self) -> float:
+        """Seconds that the loop is late: now if it is overdue, else at its last tick."""
+        due_at = self._due_at
+        if due_at is None:
+            return 0.0
+        return max(time.monotonic() - due_at, self._last_lag)
+
+    def _tick(self) -> None:
+        if self._due_at is not None:
+            self._last_lag = max(time.monotonic() - self._due_at, 0.0)
+            self.start()

@@ -1,0 +1,49 @@
+"""LoopWatch: a blocked loop is seen from outside while it is blocked."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from inngest_connect.observability.loop_watch import TICK_SECONDS, LoopWatch
+
+pytestmark = pytest.mark.unit
+
+
+async def test_a_loop_that_runs_is_not_late() -> None:
+    watch = LoopWatch(asyncio.get_running_loop())
+    watch.start()
+
+    await asyncio.sleep(2 * TICK_SECONDS)
+
+    assert watch.lag() < 10.0
+    watch.stop()
+    assert watch.lag() == 0.0
+
+
+async def test_a_blocked_loop_is_seen_from_another_thread() -> None:
+    watch = LoopWatch(asyncio.get_running_loop())
+    watch.start()
+    seen = threading.Event()
+
+    def look() -> None:
+        while watch.lag() < 0.2:
+            time.sleep(0.01)
+        seen.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    assert seen.wait(30.0)  # blocks this loop until the other thread has noticed it
+    watch.stop()
+
+
+async def test_the_lag_stays_known_until_the_next_tick() -> None:
+    watch = LoopWatch(asyncio.get_running_loop())
+    watch.start()
+    time.sleep(TICK_SECONDS + 0.2)  # noqa: ASYNC251 - blocking is the point
+
+    await asyncio.sleep(0)  # the tick that was overdue
+    await asyncio.sleep(0)
+
+    assert watch.lag() >= 0.2
+    watch.stop()
