@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .doctor_command import doctor
+
 app = typer.Typer(
     name="inngest-connect",
     help="A worker for Inngest Connect. Start with: inngest-connect demo",
@@ -117,3 +119,6 @@ def chaos(
     from .chaos import run
 
     raise typer.Exit(run(seconds, seed))
+
+
+app.command()(doctor)

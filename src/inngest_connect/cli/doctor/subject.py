@@ -1,0 +1,78 @@
+"""Whose connection is examined: the doctor's own app, with the settings of the environment."""
+
+import dataclasses
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+import inngest
+
+from ...apps import load_apps
+from ...core.settings import WorkerIdentity
+from ...errors import ConfigurationError
+from ...execution.sdk_adapter import ClientSettings, SdkApp
+from ...identity import worker_identity
+from ...options import ConnectOptions, resolve_options
+
+APP_ID: Final = "inngest-connect-doctor"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The worker that would connect."""
+
+    client: ClientSettings
+    identity: WorkerIdentity
+    options: ConnectOptions
+    target: str | None = None
+    """The module and attribute it comes from; None for the doctor's own app."""
+
+
+def from_environment() -> Subject:
+    """The doctor's app. Raises ConfigurationError for what a variable has wrong."""
+    client, apps = load_apps([_own_app()])
+    return make_subject(client, apps, _options_of_environment())
+
+
+def make_subject(
+    client: ClientSettings,
+    apps: tuple[SdkApp, ...],
+    options: ConnectOptions,
+    target: str | None = None,
+) -> Subject:
+    """Under an instance id of its own, so that no running worker's limit is touched."""
+    identity = dataclasses.replace(
+        worker_identity(apps, options, client.env),
+        instance_id=f"doctor-{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        max_worker_concurrency=None,
+    )
+    return Subject(client, identity, options, target)
+
+
+def _own_app() -> tuple[inngest.Inngest, list[inngest.Function[None]]]:
+    try:
+        client = inngest.Inngest(app_id=APP_ID)
+    except Exception as error:
+        # The SDK raises whatever it finds wrong with a URL.
+        raise ConfigurationError(
+            f"the inngest client cannot be made from the environment: {error}. Check "
+            "INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
+        ) from error
+
+    @client.create_function(
+        fn_id="never", trigger=inngest.TriggerEvent(event=f"{APP_ID}/never"), retries=0
+    )
+    async def never(ctx: inngest.Context) -> None:
+        """Is registered with the handshake, and never called: the doctor takes no work."""
+
+    return client, [never]
+
+
+def _options_of_environment() -> ConnectOptions:
+    """What ``connect()`` without options resolves."""
+    defaults = {
+        each.name: None if each.default is dataclasses.MISSING else each.default
+        for each in dataclasses.fields(ConnectOptions)
+    }
+    return resolve_options(**{**defaults, "isolation": None})
