@@ -58,9 +58,9 @@ async def check_start(examination: Examination) -> Finding:
             if examination.answer is None:
                 examination.answer, examination.key = answer, key
     if examination.answer is None:
-        error = list(refusals.values())[-1]
+        last = list(refusals.values())[-1]
         # Masked before it is cut: half a secret would not be recognised.
-        return _refused(error, clean(examination.redactor().text(str(error))))
+        return _refused(last, clean(examination.redactor().text(str(last))))
     group = clean(examination.answer.gateway_group)
     which = f", key {examination.keys[examination.key].hint()}" if examination.keys else ""
     return Finding(

@@ -1,7 +1,7 @@
 """What a check has found: its mark, what it says, and a remedy for each problem."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -78,7 +78,7 @@ class Result:
         return self.finding.mark
 
 
-def exit_code(results: list[Result]) -> int:
+def exit_code(results: Sequence[Result]) -> int:
     """0 when nothing failed; else it tells the first check that did."""
     failures = [one.number for one in results if one.mark is Mark.FAIL]
     return FIRST_EXIT_CODE + failures[0] if failures else 0

@@ -119,7 +119,8 @@ async def open_tunnel(
         ) from None
     except ProxyError as error:
         raise _refused(error.error_code, str(error), endpoint) from None
-    return stream.writer
+    writer: asyncio.StreamWriter = stream.writer
+    return writer
 
 
 def _refused(code: int | None, text: str, endpoint: Endpoint) -> ProxyRefused:

@@ -31,9 +31,8 @@ class Censor:
         masked = _USER_INFORMATION.sub("***", self._redact(text))
         if masked.isprintable():
             return masked
-        return "".join(
-            c if c.isprintable() else c.encode("unicode_escape").decode() for c in masked
-        )
+        escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in masked)
+        return "".join(escaped)
 
     def value(self, value: Any) -> Any:
         if isinstance(value, str):

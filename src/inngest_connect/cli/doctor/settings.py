@@ -100,10 +100,7 @@ def masked(secret: str | None) -> str:
 
 
 def _setting(name: str, value: Any, usual: Any, variable: str | None) -> Setting:
-    if value != usual:
-        source = "option"
-    else:
-        source = variable or "default"
+    source = "option" if value != usual else variable or "default"
     return Setting(name, "none" if value is None else str(value), source)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import socket
 import uuid
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import inngest
 
@@ -71,7 +71,7 @@ def _own_app() -> tuple[inngest.Inngest, list[inngest.Function[None]]]:
 
 def _options_of_environment() -> ConnectOptions:
     """What ``connect()`` without options resolves."""
-    defaults = {
+    defaults: dict[str, Any] = {
         each.name: None if each.default is dataclasses.MISSING else each.default
         for each in dataclasses.fields(ConnectOptions)
     }
