@@ -6,9 +6,8 @@ from typing import Final
 from ...errors import ConfigurationError
 from ...transport.api_client import SigningKey
 from .examination import Examination
-from .findings import Finding, Problem
+from .findings import Finding, Problem, failed
 
-_LOOPBACK: Final = ("//localhost", "//127.", "//[::1]")
 _FORM: Final = re.compile(r"signkey-(\w+)-[0-9a-fA-F]+")
 _COPY: Final = "Copy it again from the Inngest dashboard; it is signkey-<env>-<hexadecimal digits>"
 
@@ -23,7 +22,11 @@ async def check_keys(examination: Examination) -> Finding:
         "INNGEST_SIGNING_KEY_FALLBACK": client.signing_key_fallback,
     }
     if not client.signing_key:
-        return _without_key(client.api_origin)
+        return failed(
+            "there is no signing key, in production mode",
+            "Set INNGEST_SIGNING_KEY to the key of the environment, or INNGEST_DEV=1 for a "
+            "development server",
+        )
     problems: list[Problem] = []
     keys = []
     for name, value in given.items():
@@ -42,16 +45,6 @@ async def check_keys(examination: Examination) -> Finding:
     hints = [key.hint() for key in keys]
     summary = problems[0].text if problems else " and fallback ".join(f"key {h}" for h in hints)
     return Finding(summary, tuple(problems), data={"keys": hints})
-
-
-def _without_key(api_origin: str) -> Finding:
-    problem = Problem(
-        "there is no signing key, in production mode",
-        "Set INNGEST_SIGNING_KEY to the key of the environment, or INNGEST_DEV=1 for a "
-        "development server",
-        fatal=not any(host in api_origin for host in _LOOPBACK),
-    )
-    return Finding(problem.text, (problem,))
 
 
 def _key(name: str, value: str, problems: list[Problem]) -> list[SigningKey]:

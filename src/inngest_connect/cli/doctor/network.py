@@ -65,9 +65,7 @@ async def resolve(endpoint: Endpoint, timeout: float) -> Finding:
     return Finding(text, data={"host": endpoint.host, "addresses": addresses})
 
 
-_RESOLVER: Final = (
-    "Check that the servers in /etc/resolv.conf answer, and that port 53 is not blocked"
-)
+_RESOLVER: Final = "Check that the servers in /etc/resolv.conf answer and that port 53 is open"
 
 
 def _is_address(host: str) -> bool:

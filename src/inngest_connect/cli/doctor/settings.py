@@ -155,7 +155,8 @@ def _api_variable(client: Any, variables: Mapping[str, str]) -> str | None:
 def contradictions(examination: Examination) -> list[Problem]:
     """What is likely to be meant otherwise; none of it stops a worker."""
     variables, client = examination.variables, examination.subject.client
-    found = [*_empty(variables), *_unknown(variables, examination.known_variables)]
+    known = _SDK_VARIABLES | _OWN_VARIABLES | examination.known_variables
+    found = [*_empty(variables, known), *_unknown(variables, known)]
     if client.signing_key and not client.is_production:
         found.append(
             _warning(
@@ -192,14 +193,13 @@ def contradictions(examination: Examination) -> list[Problem]:
     return found
 
 
-def _empty(variables: Mapping[str, str]) -> Iterable[Problem]:
+def _empty(variables: Mapping[str, str], known: frozenset[str]) -> Iterable[Problem]:
     for name, value in sorted(variables.items()):
-        if name.startswith("INNGEST_") and not value.strip():
+        if name in known and not value.strip():
             yield _warning(f"{name} is set, but empty", f"Give it a value, or unset {name}")
 
 
-def _unknown(variables: Mapping[str, str], of_commands: frozenset[str]) -> Iterable[Problem]:
-    known = _SDK_VARIABLES | _OWN_VARIABLES | of_commands
+def _unknown(variables: Mapping[str, str], known: frozenset[str]) -> Iterable[Problem]:
     for name in sorted(variables):
         if not name.startswith("INNGEST_") or name in known:
             continue

@@ -11,7 +11,7 @@ import inngest
 from ...apps import load_apps
 from ...core.settings import WorkerIdentity
 from ...errors import ConfigurationError
-from ...execution.sdk_adapter import ClientSettings, SdkApp
+from ...execution.sdk_adapter import ClientSettings, SdkApp, client_settings
 from ...identity import worker_identity
 from ...options import ConnectOptions, resolve_options
 
@@ -31,8 +31,13 @@ class Subject:
 
 def from_environment() -> Subject:
     """The doctor's app. Raises ConfigurationError for what a variable has wrong."""
-    client, apps = load_apps([_own_app()])
-    return make_subject(client, apps, _options_of_environment())
+    client, functions = _own_app()
+    settings = client_settings(client)
+    apps: tuple[SdkApp, ...] = ()
+    if settings.signing_key or not settings.is_production:
+        # Without a key the SDK makes no app, and the check of the key says so.
+        settings, apps = load_apps([(client, functions)])
+    return make_subject(settings, apps, _options_of_environment())
 
 
 def make_subject(
