@@ -93,7 +93,7 @@ class WebSocketWorkerConnection:
         """Change options of ``connect()`` before the start; for tools that run others' workers.
 
         In place, so that listeners and whoever holds this connection stay with it. Takes the
-        options that ``ConnectOptions`` has. Raises LocalMistake once started, and ConfigurationError
+        options that ``ConnectOptions`` has. Raises LocalMistake once started, ConfigurationError
         for a wrong value.
         """
         if self._started:
@@ -300,6 +300,11 @@ class WebSocketWorkerConnection:
                 "wait_for_state(ConnectionState.ACTIVE) first"
             )
         return connection_id
+
+    @property
+    def was_started(self) -> bool:
+        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
+        return self._started
 
     @property
     def api_origin(self) -> str:

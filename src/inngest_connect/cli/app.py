@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+from . import run_command
+
 app = typer.Typer(
     name="inngest-connect",
     help="A worker for Inngest Connect. Start with: inngest-connect demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 
 
@@ -32,6 +35,9 @@ def root(
     ] = False,
 ) -> None:
     """A worker for Inngest Connect. Start with: inngest-connect demo"""
+
+
+app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
 
 
 @app.command()
