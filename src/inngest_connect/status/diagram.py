@@ -82,8 +82,8 @@ def draw(current: ConnectionState, table: Table = TRANSITIONS) -> str:
             'aria-labelledby="diagram-title">',
             '<title id="diagram-title">The states of a worker and the ways between them; '
             "the list that follows has them in words</title>",
-            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
-            'markerHeight="7" orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>',
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" '
+            'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>',
             *lines,
             *boxes,
             "</svg>",
@@ -115,9 +115,9 @@ def describe(table: Table = TRANSITIONS) -> str:
 def _box(state: ConnectionState, current: ConnectionState, table: Table) -> str:
     x, y = _PLACES[state]
     words = state.value.split("_")
-    first = y - 7 * (len(words) - 1) + 4.5
+    first = y - 7.5 * (len(words) - 1) + 4.5
     text = "".join(
-        f'<tspan x="{x:g}" y="{first + 14 * line:g}">{word}{"_" if line < len(words) - 1 else ""}'
+        f'<tspan x="{x:g}" y="{first + 15 * line:g}">{word}{"_" if line < len(words) - 1 else ""}'
         "</tspan>"
         for line, word in enumerate(words)
     )

@@ -1,12 +1,11 @@
 """Recorder: what the page shows of the last minutes, which no snapshot can tell.
 
-``observe`` runs on the connection's thread for every event, so it only adds to rings that were
-made beforehand: one slot for each second, with a histogram of latencies. Everything is computed
+``observe`` runs on the connection's thread for every event, so it only adds to a ring that was
+made beforehand: one row for each second, with a histogram of latencies. Everything is computed
 when it is read, on another thread and without a lock; a reader may miss the event of the moment.
 """
 
 import time
-from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -35,8 +34,9 @@ ERRORS_KEPT: Final = 50
 _RING: Final = WINDOW_SECONDS + 2 * COLUMN_SECONDS
 _BOUNDS: Final = [0.0001 * 1.2**step for step in range(100)]
 """Upper limits of the latency buckets, 0.1 ms to about two hours, each 20 % above the last."""
-_BUCKETS: Final = len(_BOUNDS) + 1
-_NOTHING: Final = array("L", bytes(array("L").itemsize * _BUCKETS))
+_SECOND, _RECEIVED, _COMPLETED, _FAILED, _LATENCIES = range(5)
+"""What is where in a row; the histogram is the rest of it."""
+_EMPTY: Final = [0] * (_LATENCIES + len(_BOUNDS) + 1)
 
 Trouble = ErrorOccurred | Disconnected | LeaseLost | WebSocketFailed
 
@@ -63,11 +63,8 @@ class Recorder:
     ) -> None:
         self._on_change = on_change
         self._clock = clock
-        self._seconds = array("q", [-1]) * _RING
-        self._received = array("L", [0]) * _RING
-        self._completed = array("L", [0]) * _RING
-        self._failed = array("L", [0]) * _RING
-        self._latencies = _NOTHING * _RING
+        self._began = clock()
+        self._ring = [_EMPTY.copy() for _ in range(_RING)]
         self._troubles: deque[tuple[float, Trouble]] = deque(maxlen=ERRORS_KEPT)
         self._reconnecting: tuple[float, Reconnecting] | None = None
         self._actions: dict[type[Observation], Callable[[Any], None]] = {
@@ -91,25 +88,23 @@ class Recorder:
         if action is not None:
             action(observation)
 
-    def _slot(self) -> int:
+    def _row(self) -> list[int]:
         second = int(self._clock())
-        slot = second % _RING
-        if self._seconds[slot] != second:
-            self._received[slot] = self._completed[slot] = self._failed[slot] = 0
-            self._latencies[slot * _BUCKETS : (slot + 1) * _BUCKETS] = _NOTHING
-            self._seconds[slot] = second
-        return slot
+        row = self._ring[second % _RING]
+        if row[_SECOND] != second:
+            row[:] = _EMPTY
+            row[_SECOND] = second
+        return row
 
     def _count_received(self, _: RequestReceived) -> None:
-        self._received[self._slot()] += 1
+        self._row()[_RECEIVED] += 1
 
     def _count_completed(self, request: RequestCompleted) -> None:
-        slot = self._slot()
-        self._completed[slot] += 1
+        row = self._row()
+        row[_COMPLETED] += 1
         if request.status == "ERROR":
-            self._failed[slot] += 1
-        bucket = bisect_left(_BOUNDS, request.queued_seconds + request.seconds)
-        self._latencies[slot * _BUCKETS + bucket] += 1
+            row[_FAILED] += 1
+        row[_LATENCIES + bisect_left(_BOUNDS, request.queued_seconds + request.seconds)] += 1
 
     def _keep_trouble(self, trouble: Trouble) -> None:
         self._troubles.append((self._clock(), trouble))
@@ -131,6 +126,10 @@ class Recorder:
         self._on_change()
 
     # --- on any thread ----------------------------------------------------------------------
+
+    def age(self) -> float:
+        """Seconds since the recorder was made; before that nothing is known."""
+        return self._clock() - self._began
 
     def troubles(self) -> tuple[tuple[float, Trouble], ...]:
         """The last errors with the monotonic time of each, oldest first."""
@@ -155,19 +154,18 @@ class Recorder:
         return self._rates(end - seconds, end)
 
     def _rates(self, begin: int, end: int) -> Rates:
-        slots = [
-            second % _RING
+        rows = [
+            row
             for second in range(begin, end)
-            if self._seconds[second % _RING] == second
+            if (row := self._ring[second % _RING])[_SECOND] == second
         ]
-        busy = [slot for slot in slots if self._completed[slot]]
-        rows = [self._latencies[slot * _BUCKETS : (slot + 1) * _BUCKETS] for slot in busy]
-        histogram = list(map(sum, zip(*rows, strict=True)))
+        busy = [row[_LATENCIES:] for row in rows if row[_COMPLETED]]
+        histogram = list(map(sum, zip(*busy, strict=True)))
         length = end - begin
         return Rates(
-            received=sum(self._received[slot] for slot in slots) / length,
-            completed=sum(self._completed[slot] for slot in slots) / length,
-            failed=sum(self._failed[slot] for slot in slots) / length,
+            received=sum(row[_RECEIVED] for row in rows) / length,
+            completed=sum(row[_COMPLETED] for row in rows) / length,
+            failed=sum(row[_FAILED] for row in rows) / length,
             p50=_percentile(histogram, 0.50),
             p95=_percentile(histogram, 0.95),
             p99=_percentile(histogram, 0.99),

@@ -45,6 +45,7 @@ def make_report(
         "versions": versions(),
         "state": _state(state),
         "history": [_change(change, now) for change in history],
+        "watched": recorder.age(),
         "timeline": timeline(state, history, now),
         "reconnecting": _reconnecting(recorder, now),
         "rates": _rates(recorder),
@@ -125,7 +126,7 @@ def _change(change: StateChange, now: float) -> Json:
 def timeline(state: DebugState, history: Iterable[StateChange], now: float) -> list[Json]:
     """The states one after the other, each with when it began and ended.
 
-    The first one's beginning is not known: None.
+    The beginning of the first one is not known: None.
     """
     spans: list[Json] = []
     begun: float | None = None

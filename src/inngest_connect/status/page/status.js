@@ -140,9 +140,14 @@ function showHistory(report) {
   const events = [null, ...report.history].slice(-report.timeline.length);
   const rows = report.timeline.map((part, index) => {
     const change = events[index];
-    const begun = part.begun === null ? "start" : clock(report.at - part.begun);
+    const begun = part.begun === null ? "before" : clock(report.at - part.begun);
     const lasted = part.begun === null ? "–" : span(part.begun - part.ended);
-    return row([[begun, "nowrap"], [part.state], [lasted, "nowrap"], [change ? change.event : "–", "id"]]);
+    return row([
+      [begun, "nowrap"],
+      [part.state],
+      [lasted, "nowrap", "For"],
+      [change ? change.event : "–", "id", "Because of"],
+    ]);
   });
   showRows("history", rows.reverse());
 }
@@ -177,27 +182,32 @@ function showFacts(report) {
 
 // --- charts ------------------------------------------------------------------------------------
 
-const WIDE = 480, HIGH = 132, LEFT = 46, TOP = 8, BOTTOM = 18;
+const HIGH = 132, LEFT = 46, TOP = 8, BOTTOM = 18;
+
+// As wide as its card, so that the text of a chart has one size on every screen.
+const width = (id) => Math.max(byId(id).clientWidth, 280);
 
 function canvas(id, label, high = HIGH) {
+  const wide = width(id);
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${WIDE} ${high}`);
+  svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", label);
   byId(id).replaceChildren(svg);
   for (const [minutes, anchor] of [[5, "start"], [4], [3], [2], [1], [0, "end"]]) {
-    const x = LEFT + (WIDE - LEFT) * (1 - minutes / 5);
+    if (minutes === 4 && wide < 400) continue;
+    const x = LEFT + (wide - LEFT) * (1 - minutes / 5);
     const text = minutes ? `−${minutes} min` : "now";
     shape(svg, "text", { x, y: high - 4, "text-anchor": anchor || "middle" }, text);
   }
-  return svg;
+  return [svg, wide];
 }
 
-function scale(svg, top, word) {
+function scale([svg, wide], top, word) {
   const height = HIGH - TOP - BOTTOM;
   for (const part of [0, 0.5, 1]) {
     const y = TOP + height * (1 - part);
-    shape(svg, "line", { x1: LEFT, x2: WIDE, y1: y, y2: y, class: "grid" });
+    shape(svg, "line", { x1: LEFT, x2: wide, y1: y, y2: y, class: "grid" });
     shape(svg, "text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, word(top * part));
   }
   return (value) => TOP + height * (1 - value / top);
@@ -211,14 +221,14 @@ function roundUp(value) {
 function showThroughput(rates) {
   const { completed, failed } = rates.columns;
   const most = roundUp(Math.max(...completed, 1));
-  const svg = canvas("throughput",
+  const [svg, wide] = canvas("throughput",
     `Requests finished per second, five minutes; now ${rate(completed.at(-1))}, most ${rate(Math.max(...completed))}`);
   const hatch = shape(shape(svg, "defs", {}), "pattern",
     { id: "hatch", width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
   shape(hatch, "rect", { width: 4, height: 4, class: "hatch-back" });
   shape(hatch, "line", { x1: 0, x2: 0, y1: 0, y2: 4, class: "hatch-line" });
-  const y = scale(svg, most, (value) => (most < 2 ? value.toFixed(1) : value.toFixed(0)));
-  const step = (WIDE - LEFT) / completed.length;
+  const y = scale([svg, wide], most, (value) => (most < 2 ? value.toFixed(1) : value.toFixed(0)));
+  const step = (wide - LEFT) / completed.length;
   completed.forEach((all, column) => {
     const x = LEFT + column * step + 0.5;
     const bar = (from, to, kind) => to > from &&
@@ -233,12 +243,12 @@ function showLatency(rates) {
   const known = names.flatMap((name) => rates.columns[name]).filter((value) => value !== null);
   const most = roundUp(Math.max(...known, 0.001));
   const minute = rates.last_minute;
-  const svg = canvas("latency",
+  const [svg, wide] = canvas("latency",
     `Latency, five minutes; in the last minute p50 ${span(minute.p50)}, p95 ${span(minute.p95)}, p99 ${span(minute.p99)}`);
-  const y = scale(svg, most, (value) => (value ? span(value) : "0"));
+  const y = scale([svg, wide], most, (value) => (value ? span(value) : "0"));
   for (const name of names) {
     const values = rates.columns[name];
-    const step = (WIDE - LEFT) / values.length;
+    const step = (wide - LEFT) / values.length;
     let path = "";
     values.forEach((value, column) => {
       if (value === null) return;
@@ -255,16 +265,17 @@ function showLatency(rates) {
 }
 
 function showTimeline(report) {
-  const window = 300;
-  const x = (age) => LEFT + (WIDE - LEFT) * (1 - Math.min(age, window) / window);
-  const svg = canvas("timeline", `States of the last five minutes; now ${report.state.state}`, 50);
+  const shown = 300;
+  const [svg, wide] = canvas("timeline", `States of the last five minutes; now ${report.state.state}`, 50);
+  const x = (age) => LEFT + (wide - LEFT) * (1 - Math.min(age, shown) / shown);
   for (const part of report.timeline) {
-    const from = x(part.begun ?? window), to = x(part.ended);
-    if (part.ended >= window) continue;
+    const begun = part.begun ?? report.watched;
+    if (part.ended >= shown || part.ended > begun) continue;
+    const from = x(begun), to = x(part.ended);
     const bar = shape(svg, "rect",
       { x: from, y: 4, width: Math.max(to - from, 2), height: 26, class: `span ${part.state}` });
     shape(bar, "title", {}, part.state);
-    if (to - from > part.state.length * 7.5) {
+    if (to - from > part.state.length * 7.2 + 4) {
       shape(svg, "text", { x: (from + to) / 2, y: 21, "text-anchor": "middle", class: "in-span" }, part.state);
     }
   }
