@@ -83,7 +83,8 @@ def draw(current: ConnectionState, table: Table = TRANSITIONS) -> str:
             '<title id="diagram-title">The states of a worker and the ways between them; '
             "the list that follows has them in words</title>",
             '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" '
-            'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>',
+            'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
+            '<path d="M0 0 10 5 0 10z"/></marker></defs>',
             *lines,
             *boxes,
             "</svg>",
