@@ -23,9 +23,7 @@ def having(root: ET.Element, attribute: str) -> list[ET.Element]:
 
 
 def events_of(text: str) -> set[str]:
-    return {
-        event.value for event in ConnectionEvent if event.value in text.replace(",", "").split()
-    }
+    return {event.value for event in ConnectionEvent if event.value in text}
 
 
 class Items(HTMLParser):

@@ -19,7 +19,7 @@ from inngest_connect import (
     WebSocketWorkerConnection,
     connect,
 )
-from inngest_connect.status.recorder import Recorder
+from inngest_connect.status.recorder import Recorder, Trouble
 from inngest_connect.status.report import errors, make_report, timeline, to_json
 
 pytestmark = pytest.mark.unit
@@ -83,7 +83,12 @@ def test_nothing_in_it_can_end_a_script_element(worker: WebSocketWorkerConnectio
 
 def test_what_was_said_several_times_in_a_row_is_counted_newest_first() -> None:
     refused, lost = ErrorOccurred("start_failed", "no"), LeaseLost("r", "run", "app-fn")
-    troubles = [(1.0, refused), (2.0, refused), (3.0, lost), (4.0, refused)]
+    troubles: list[tuple[float, Trouble]] = [
+        (1.0, refused),
+        (2.0, refused),
+        (3.0, lost),
+        (4.0, refused),
+    ]
 
     told = errors(troubles, now=10.0)
 
