@@ -30,7 +30,9 @@ from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
+from .observability.metrics import Metrics
 from .observability.redaction import Redactor
+from .observability.tracing import Tracing
 from .options import ConnectOptions
 from .orchestrator import Orchestrator
 from .protocol import connect_pb2 as pb
@@ -85,6 +87,9 @@ class WebSocketWorkerConnection:
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
+        self._tracing = Tracing(options.tracer_provider)
+        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
+        self.add_observer(self._metrics.observe)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -169,6 +174,7 @@ class WebSocketWorkerConnection:
             error = crash
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
+        self._metrics.close()
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
@@ -385,7 +391,7 @@ class WebSocketWorkerConnection:
     # --- called on the caller's loop -------------------------------------------------------
 
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
-        return self._sdk_apps[request.app_name].run(request)
+        return self._tracing.around(request, self._sdk_apps[request.app_name].run(request))
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)
