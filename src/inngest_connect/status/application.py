@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,6 +18,9 @@ from .feed import EventFeed
 from .guard import Guard
 from .recorder import Recorder
 from .report import PAGE_REQUESTS, make_report, to_json
+
+if TYPE_CHECKING:
+    from .prometheus import PrometheusMetrics
 
 _ASSETS: Final = {
     "status.css": "text/css",
@@ -158,7 +161,7 @@ def _read(name: str) -> str:
     return resources.files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _metrics(worker: WebSocketWorkerConnection) -> Any:
+def _metrics(worker: WebSocketWorkerConnection) -> "PrometheusMetrics | None":
     """None when the exporter is not installed, which is no reason to have no status page."""
     with contextlib.suppress(ImportError):
         from .prometheus import PrometheusMetrics

@@ -5,6 +5,7 @@ It has to answer exactly when the worker's loops do not: when one of them is blo
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import logging
 import socket
@@ -91,7 +92,7 @@ class StatusServer:
         if self._site is None or self._server is None or self._thread is None:
             return
         self._site.stop()
-        self._server.should_exit = True
+        self._server.end()
         self._thread.join(_STOP_SECONDS)
 
 
@@ -112,6 +113,7 @@ class _Config(uvicorn.Config):
             lifespan="off",
             proxy_headers=False,
             server_header=False,
+            date_header=False,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=1,
         )
@@ -121,15 +123,27 @@ class _Config(uvicorn.Config):
 
 
 class _Server(uvicorn.Server):
-    """Without the signal handlers, which belong to the program too."""
+    """Without signal handlers, which belong to the program too, and without its ten ticks a second.
+
+    The ticks keep the Date header and count requests, neither of which is wanted here.
+    """
+
+    _ending: asyncio.Event
+    _loop: asyncio.AbstractEventLoop
 
     async def serve_on(self, listening: socket.socket, serving: _Future) -> None:
+        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[listening])
         serving.set_result(None)
-        await self.main_loop()
+        await self._ending.wait()
         await self.shutdown(sockets=[listening])
+
+    def end(self) -> None:
+        """From any thread, once it serves; may be repeated."""
+        with contextlib.suppress(RuntimeError):  # the loop has been closed by an earlier call
+            self._loop.call_soon_threadsafe(self._ending.set)
 
 
 def _run(server: _Server, listening: socket.socket, serving: _Future) -> None:

@@ -1,7 +1,7 @@
 "use strict";
 // Everything that came from the worker is put in as text, never as HTML.
 
-const STALE_SECONDS = 4;
+const STALE_SECONDS = 3;
 const RETRY_SECONDS = 5;
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
