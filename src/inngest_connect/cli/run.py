@@ -100,7 +100,17 @@ def _introduce(target: Target) -> None:
 
 @contextlib.contextmanager
 def _status_server(worker: WebSocketWorkerConnection, address: str | None) -> Iterator[None]:
-    yield
+    if not address:
+        yield
+        return
+    from ..status import StatusServer
+
+    server = StatusServer(worker, address)
+    _log.info("serving status", extra={"url": server.start()})
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager
