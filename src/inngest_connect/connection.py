@@ -30,7 +30,9 @@ from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
+from .observability.metrics import Metrics
 from .observability.redaction import Redactor
+from .observability.tracing import Tracing
 from .options import ConnectOptions
 from .orchestrator import Orchestrator
 from .protocol import connect_pb2 as pb
@@ -65,7 +67,8 @@ class WebSocketWorkerConnection:
         self._api_origin = shared.api_origin
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         secrets = [secret for key in self._keys for secret in key.secrets()]
-        self._logger = ConnectLogger(logger, Redactor(secrets))
+        self._redactor = Redactor(secrets)
+        self._logger = ConnectLogger(logger, self._redactor)
         self._listeners = EventListeners(on, self._listener_failed)
         self._core = self._make_core()
         self._orchestrator: Orchestrator | None = None
@@ -79,6 +82,9 @@ class WebSocketWorkerConnection:
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
+        self._tracing = Tracing(options.tracer_provider)
+        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
+        self.add_observer(self._metrics.observe)
 
     def _make_core(self) -> WorkerCore:
         options, apps = self._options, tuple(self._sdk_apps.values())
@@ -93,7 +99,7 @@ class WebSocketWorkerConnection:
         """Change options of ``connect()`` before the start; for tools that run others' workers.
 
         In place, so that listeners and whoever holds this connection stay with it. Takes the
-        options that ``ConnectOptions`` has. Raises LocalMistake once started, and ConfigurationError
+        options that ``ConnectOptions`` has. Raises LocalMistake once started, ConfigurationError
         for a wrong value.
         """
         if self._started:
@@ -184,6 +190,7 @@ class WebSocketWorkerConnection:
             error = crash
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
+        self._metrics.close()
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
@@ -302,6 +309,11 @@ class WebSocketWorkerConnection:
         return connection_id
 
     @property
+    def was_started(self) -> bool:
+        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
+        return self._started
+
+    @property
     def api_origin(self) -> str:
         """Where this worker asks for a gateway."""
         return self._api_origin
@@ -353,6 +365,10 @@ class WebSocketWorkerConnection:
     ) -> Health:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
+        return self._redactor.fields(fields)
 
     def add_observer(self, observer: Callable[[Observation], None]) -> Callable[[], None]:
         """Call ``observer`` with every event, on the thread of the connection, as it happens.
@@ -407,7 +423,7 @@ class WebSocketWorkerConnection:
     # --- called on the caller's loop -------------------------------------------------------
 
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
-        return self._sdk_apps[request.app_name].run(request)
+        return self._tracing.around(request, self._sdk_apps[request.app_name].run(request))
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)

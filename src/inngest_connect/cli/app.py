@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .doctor_command import doctor
+from . import doctor_command, run_command
 
 app = typer.Typer(
     name="inngest-connect",
@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 
 
@@ -34,6 +35,10 @@ def root(
     ] = False,
 ) -> None:
     """A worker for Inngest Connect. Start with: inngest-connect demo"""
+
+
+app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
+app.command()(doctor_command.doctor)
 
 
 @app.command()
@@ -119,6 +124,3 @@ def chaos(
     from .chaos import run
 
     raise typer.Exit(run(seconds, seed))
-
-
-app.command()(doctor)
