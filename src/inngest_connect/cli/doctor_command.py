@@ -6,12 +6,21 @@ import typer
 
 
 def doctor(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE[:ATTRIBUTE]]",
+            help="A worker, as for run: its apps and options are used. Without it, the variables "
+            "of this environment and an app of the doctor's own.",
+            show_default=False,
+        ),
+    ] = None,
     handshake: Annotated[
         bool,
         typer.Option(
             "--handshake/--no-handshake",
-            help="Whether to go on after the WebSocket is open. A handshake registers the app "
-            "'inngest-connect-doctor', with one function that is never called.",
+            help="Go on after the WebSocket is open. A handshake registers the worker's apps; "
+            "without MODULE an app named inngest-connect-doctor, with one function.",
         ),
     ] = True,
     timeout: Annotated[
@@ -28,9 +37,9 @@ def doctor(
 ) -> None:
     """Find out why a worker does not connect from here.
 
-    Looks, stage by stage, at what a worker would do with the variables of this environment:
+    Does, stage by stage, what a worker does to connect, and has a remedy for each failure:
     configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket,
-    handshake, heartbeats, close. Each failure comes with a remedy.
+    handshake, heartbeats, close.
 
     It takes no work, and touches no running worker: its instance id is its own. While it runs it
     counts as one connection of your plan.
@@ -40,5 +49,5 @@ def doctor(
     """
     from .doctor.run import DoctorOptions, run_doctor
 
-    options = DoctorOptions(timeout=timeout, handshake=handshake, json=json)
+    options = DoctorOptions(target=target, timeout=timeout, handshake=handshake, json=json)
     raise typer.Exit(run_doctor(options))

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from ...errors import ConfigurationError
 from ...observability.redaction import Redactor
-from .checks import CHECKS, examine, unreadable
+from .checks import examine, unreadable
 from .examination import Examination
 from .findings import Finding, Problem, Result, exit_code
 from .report import Censor, as_json, print_introduction, print_result, print_verdict
-from .subject import APP_ID, Subject, from_environment
+from .subject import APP_ID, Subject, from_environment, from_target
 
 INTERRUPTED = 130
 
@@ -23,6 +23,7 @@ INTERRUPTED = 130
 class DoctorOptions:
     """``timeout`` is seconds for one piece of network I/O."""
 
+    target: str | None
     timeout: float
     handshake: bool
     json: bool
@@ -39,7 +40,8 @@ def run_doctor(options: DoctorOptions) -> int:
 
 def _run(options: DoctorOptions) -> int:
     console = Console(quiet=options.json)
-    print_introduction(console, f"the environment, with the app {APP_ID}", options.handshake)
+    whose = options.target or f"this environment, with the app {APP_ID}"
+    print_introduction(console, whose, options.handshake)
     begun = time.monotonic()
     censor = Censor(Redactor().text)
 
@@ -47,7 +49,7 @@ def _run(options: DoctorOptions) -> int:
         print_result(console, result, censor)
 
     try:
-        subject = from_environment()
+        subject = from_environment() if options.target is None else from_target(options.target)
     except ConfigurationError as error:
         results = unreadable(_unreadable(error), time.monotonic() - begun)
         for result in results:
@@ -57,7 +59,7 @@ def _run(options: DoctorOptions) -> int:
         censor = Censor(lambda text: examination.redactor().text(text))
         results = asyncio.run(examine(examination, tell))
     if options.json:
-        sys.stdout.write(as_json(None, results, censor) + "\n")
+        sys.stdout.write(as_json(options.target, results, censor) + "\n")
     print_verdict(console, results)
     return exit_code(results)
 
@@ -72,8 +74,8 @@ def _examination(subject: Subject, options: DoctorOptions) -> Examination:
 
 
 def _unreadable(error: ConfigurationError) -> Finding:
-    text = str(error)
-    return Finding(text, (Problem(text, "Correct the variable that the text names"),))
+    text, _, remedy = str(error).partition("\n")
+    return Finding(text, (Problem(text, remedy or "Correct what the text names"),))
 
 
 def _variables_of_commands() -> frozenset[str]:
@@ -87,6 +89,3 @@ def _variables_of_commands() -> frozenset[str]:
             names = parameter.envvar or ()
             found |= {names} if isinstance(names, str) else set(names)
     return frozenset(found)
-
-
-__all__ = ["CHECKS", "DoctorOptions", "run_doctor"]

@@ -1,4 +1,4 @@
-"""Whose connection is examined: the doctor's own app, with the settings of the environment."""
+"""Whose connection is examined: a user's worker, or the doctor's own app."""
 
 import dataclasses
 import socket
@@ -14,6 +14,7 @@ from ...errors import ConfigurationError
 from ...execution.sdk_adapter import ClientSettings, SdkApp, client_settings
 from ...identity import worker_identity
 from ...options import ConnectOptions, resolve_options
+from ..target import load_target
 
 APP_ID: Final = "inngest-connect-doctor"
 
@@ -37,22 +38,33 @@ def from_environment() -> Subject:
     if settings.signing_key or not settings.is_production:
         # Without a key the SDK makes no app, and the check of the key says so.
         settings, apps = load_apps([(client, functions)])
-    return make_subject(settings, apps, _options_of_environment())
+    options = _options_of_environment()
+    return Subject(settings, _aside(worker_identity(apps, options, settings.env)), options)
 
 
-def make_subject(
-    client: ClientSettings,
-    apps: tuple[SdkApp, ...],
-    options: ConnectOptions,
-    target: str | None = None,
-) -> Subject:
+def from_target(text: str) -> Subject:
+    """The worker at ``module:attribute``. Raises ConfigurationError."""
+    try:
+        target = load_target(text)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        # The SDK has errors of its own for what a client lacks, above all a signing key.
+        raise ConfigurationError(
+            f"{text} cannot be made: {type(error).__name__} {error}\n"
+            "If a key is missing, set INNGEST_SIGNING_KEY, or INNGEST_DEV=1 for development"
+        ) from error
+    client, identity, options = target.worker.configuration
+    return Subject(client, _aside(identity), options, target.name)
+
+
+def _aside(identity: WorkerIdentity) -> WorkerIdentity:
     """Under an instance id of its own, so that no running worker's limit is touched."""
-    identity = dataclasses.replace(
-        worker_identity(apps, options, client.env),
+    return dataclasses.replace(
+        identity,
         instance_id=f"doctor-{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
         max_worker_concurrency=None,
     )
-    return Subject(client, identity, options, target)
 
 
 def _own_app() -> tuple[inngest.Inngest, list[inngest.Function[None]]]:
