@@ -14,7 +14,12 @@ import pytest
 from inngest_connect.cli.doctor.findings import Mark
 from inngest_connect.cli.doctor.run import DoctorOptions, run_doctor
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import EmbeddedGateway, MockHTTPServer, MockWebSocketServer
+from inngest_connect.testing import (
+    EmbeddedGateway,
+    MockHTTPServer,
+    MockWebSocketServer,
+    executor_request,
+)
 from tests.integration.cli.examining import FALLBACK_KEY, KEY, diagnose, said
 
 K = pb.GatewayMessageType
@@ -53,12 +58,14 @@ async def test_the_doctor_takes_no_work_and_shares_no_instance_id(
         monkeypatch.setenv("INNGEST_CONNECT_INSTANCE_ID", "worker-1")
         monkeypatch.setenv("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "3")
         # A request for its function waits already when it comes.
-        gateway.store.dispatch(
-            pb.GatewayExecutorRequestData(
-                app_name="inngest-connect-doctor", function_slug="inngest-connect-doctor-never"
-            )
+        slug = "inngest-connect-doctor-never"
+        waiting = asyncio.create_task(
+            gateway.store.dispatch(executor_request("inngest-connect-doctor", slug, {}))
         )
+        await asyncio.sleep(0)
+        assert gateway.ledger.dispatched == 1
         await diagnose()
+        waiting.cancel()
         server = gateway.gateways[0]
         connect = pb.WorkerConnectRequestData.FromString(
             server.assert_message_received(K.WORKER_CONNECT).payload

@@ -7,8 +7,6 @@ import urllib.parse
 import urllib.request
 from typing import Any, Final
 
-import httpx
-
 from ...errors import ConfigurationError
 from ...transport.environment import proxy_for
 from .examination import Endpoint, Examination
@@ -36,10 +34,8 @@ async def check_proxy(examination: Examination) -> Finding:
     gateway = examination.subject.options.gateway_url or "wss://<the gateway>"
     try:
         proxy = proxy_for(origin)
-        # Without it a SOCKS proxy would fail the worker with an error about an import.
-        httpx.AsyncClient()
-    except (ConfigurationError, ImportError, ValueError) as error:
-        return failed(str(error), _remedy_for_kind(error))
+    except ConfigurationError as error:
+        return failed(str(error), "Set HTTPS_PROXY to an http:// proxy")
     details = (f"API: {why(origin)}", f"gateway: {why(gateway)}")
     data = {"api": shown(proxy) if proxy else None, "reasons": list(details)}
     if proxy is None:
@@ -54,12 +50,6 @@ async def check_proxy(examination: Examination) -> Finding:
     except OSError as error:
         return failed(f"{shown(proxy)}: {error}", "Check HTTPS_PROXY and what serves it", **data)
     return Finding(f"{shown(proxy)} lets connections to {endpoint} through", (), details, data)
-
-
-def _remedy_for_kind(error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return 'Install what the API client needs for it: pip install "httpx[socks]"'
-    return "Set HTTPS_PROXY to an http:// proxy, or NO_PROXY to the hosts that need none"
 
 
 def shown(proxy: str) -> str:

@@ -71,10 +71,9 @@ def _own_app() -> tuple[inngest.Inngest, list[inngest.Function[None]]]:
     try:
         client = inngest.Inngest(app_id=APP_ID)
     except Exception as error:
-        # The SDK raises whatever it finds wrong with a URL.
+        # Whatever the SDK and its HTTP client find wrong with variables; a worker ends here too.
         raise ConfigurationError(
-            f"the inngest client cannot be made from the environment: {error}. Check "
-            "INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
+            f"the inngest client cannot be made in this environment: {error}\n{_remedy(error)}"
         ) from error
 
     @client.create_function(
@@ -84,6 +83,16 @@ def _own_app() -> tuple[inngest.Inngest, list[inngest.Function[None]]]:
         """Is registered with the handshake, and never called: the doctor takes no work."""
 
     return client, [never]
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return 'Install what a SOCKS proxy needs: pip install "httpx[socks]"'
+    if isinstance(error, OSError):
+        return "SSL_CERT_FILE has to name a readable PEM file, SSL_CERT_DIR a directory of them"
+    if "proxy" in str(error).lower():
+        return "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http:// proxies, or unset them"
+    return "Check INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
 
 
 def _options_of_environment() -> ConnectOptions:
