@@ -14,7 +14,7 @@ from ...options import (
     MAX_CONCURRENCY_VARIABLE,
     SHUTDOWN_TIMEOUT_VARIABLE,
 )
-from .examination import Examination
+from .examination import Endpoint, Examination
 from .findings import Finding, Problem
 from .proxies import PROXY_VARIABLES, shown
 from .subject import Subject, from_environment
@@ -55,7 +55,7 @@ class Setting:
 
 async def check_settings(examination: Examination) -> Finding:
     settings = resolved_settings(examination.subject, examination.variables)
-    problems = contradictions(examination)
+    problems = [*_no_address(examination.subject), *contradictions(examination)]
     named = [one for one in settings if one.source != "default"]
     mode = "production" if examination.subject.client.is_production else "development"
     return Finding(
@@ -191,6 +191,16 @@ def contradictions(examination: Examination) -> list[Problem]:
                 )
             )
     return found
+
+
+def _no_address(subject: Subject) -> Iterable[Problem]:
+    try:
+        Endpoint.of(subject.client.api_origin)
+    except ValueError as error:
+        yield Problem(
+            f"the API's address {subject.client.api_origin!r} is unusable: {error}",
+            "Correct INNGEST_API_BASE_URL, INNGEST_BASE_URL or INNGEST_DEV",
+        )
 
 
 def _empty(variables: Mapping[str, str], known: frozenset[str]) -> Iterable[Problem]:
