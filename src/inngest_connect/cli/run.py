@@ -57,9 +57,12 @@ def run(options: RunOptions) -> int:
         gc.collect()
         gc.freeze()
         _introduce(target)
-        with _status_server(worker, options.http), _shown(view, worker):
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                return runner.run(_serve(worker, options.with_traceback))
+        with (
+            _status_server(worker, options.http),
+            _shown(view, worker),
+            asyncio.Runner(loop_factory=loop_factory) as runner,
+        ):
+            return runner.run(_serve(worker, options.with_traceback))
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)
     except KeyboardInterrupt:
