@@ -21,11 +21,13 @@ from typing import Any
 from .apps import Apps, load_apps
 from .core import events as ev
 from .core.observations import ErrorOccurred, Observation, StateChanged
+from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
 from .execution.loop_executor import LOOP_GONE, LoopExecutor
+from .execution.sdk_adapter import ClientSettings
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -65,6 +67,7 @@ class WebSocketWorkerConnection:
             self._keys = ()
         self._env = shared.env
         self._api_origin = shared.api_origin
+        self._client = shared
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         secrets = [secret for key in self._keys for secret in key.secrets()]
         self._redactor = Redactor(secrets)
@@ -323,6 +326,11 @@ class WebSocketWorkerConnection:
         """App id to the ids of its functions, sorted."""
         apps = self._core.identity.apps
         return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
+
+    @property
+    def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
+        """As what this worker would connect, signing keys included; for tools that examine it."""
+        return self._client, self._core.identity, self._options
 
     @property
     def state(self) -> ConnectionState:

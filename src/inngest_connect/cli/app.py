@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import run_command
+from . import doctor_command, run_command
 from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def root(
 
 
 app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
+app.command()(doctor_command.doctor)
 
 
 @app.command()
