@@ -21,10 +21,14 @@ CRASHED: Final = 3
 
 _CODES: Final[tuple[tuple[type[ConnectError], int, str], ...]] = (
     (WorkAbandoned, ABANDONED, "A longer --shutdown-timeout gives work more time to finish."),
-    (AuthenticationError, WRONG_USAGE, "Check INNGEST_SIGNING_KEY, INNGEST_ENV and INNGEST_DEV."),
+    (
+        AuthenticationError,
+        WRONG_USAGE,
+        "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more.",
+    ),
     (UnsupportedSDKError, WRONG_USAGE, "Install a version of inngest that works."),
     (ConfigurationError, WRONG_USAGE, "See inngest-connect run --help; --traceback shows where."),
-    (StartupTimeout, CRASHED, "Check that the API and its gateways can be reached from here."),
+    (StartupTimeout, CRASHED, "Find out why with inngest-connect doctor."),
     (WorkerCrashed, CRASHED, "Please report this, with what --traceback shows."),
     (ConnectError, CRASHED, "--traceback shows where it comes from."),
 )

@@ -41,7 +41,7 @@ class _Recent(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.lines.append(self.format(record).replace("\n", " "))
+            self.lines.append(" ".join(self.format(record).split()))
         except Exception:  # noqa: BLE001 - as every handler of the standard library
             self.handleError(record)
 
@@ -54,6 +54,7 @@ class LiveView:
         self._console = console or Console()
         self._finished: deque[tuple[float, float]] = deque(maxlen=_MOST_SAMPLES)
         """When a request was completed, and how long it took with its wait; monotonic seconds."""
+        self._began = time.monotonic()
 
     @contextlib.contextmanager
     def showing(self, worker: WebSocketWorkerConnection) -> Iterator[None]:
@@ -86,13 +87,18 @@ class LiveView:
         finished = [sample for sample in tuple(self._finished) if sample[0] > now - _WINDOW]
         took = sorted(seconds for _, seconds in finished)
         line = Text()
-        line.append(f"{_rate(finished, now):.1f}/s", style="bold")
+        line.append(f"{self._rate(finished, now):.1f}/s", style="bold")
         line.append(f"   p50 {_percentile(took, 0.5)}   p99 {_percentile(took, 0.99)}")
         line.append(f"   running {state.running}   queued {state.queued}")
         line.append(f"   unacknowledged replies {state.unacknowledged_replies}")
         if state.heartbeat_round_trip is not None:
             line.append(f"   heartbeat {state.heartbeat_round_trip * 1000:.0f} ms")
         return line
+
+    def _rate(self, finished: list[tuple[float, float]], now: float) -> float:
+        """A second, over the time that the samples cover."""
+        begun = finished[0][0] if len(finished) == _MOST_SAMPLES else self._began
+        return len(finished) / min(max(now - begun, 1.0), _WINDOW)
 
     def _recent_events(self) -> Iterator[RenderableType]:
         for line in tuple(self.handler.lines):
@@ -150,14 +156,6 @@ def _row(request: InFlightRequest) -> tuple[Text | str, ...]:
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
-
-
-def _rate(finished: list[tuple[float, float]], now: float) -> float:
-    """A second, over the time that the samples cover."""
-    if not finished:
-        return 0.0
-    covered = now - finished[0][0] if len(finished) == _MOST_SAMPLES else _WINDOW
-    return len(finished) / max(covered, 1.0)
 
 
 def _percentile(ordered: list[float], fraction: float) -> str:

@@ -14,8 +14,8 @@ import structlog
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_CHATTY: Final = ("httpx", "httpcore")
-"""They tell of each HTTP request, and at DEBUG of each header: neither is of this worker's life."""
+_CHATTY: Final = ("httpx", "httpcore", "uvicorn", "watchfiles")
+"""They tell of each HTTP request and of the status server, which are not of this worker's life."""
 
 _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
     structlog.contextvars.merge_contextvars,

@@ -56,10 +56,13 @@ def run(options: RunOptions) -> int:
         # need not look at it again and again. docs/performance.md has what that saves.
         gc.collect()
         gc.freeze()
-        with _status_server(worker, options.http), _shown(view, worker):
-            _introduce(target)
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                return runner.run(_serve(worker, options.with_traceback))
+        _introduce(target)
+        with (
+            _status_server(worker, options.http),
+            _shown(view, worker),
+            asyncio.Runner(loop_factory=loop_factory) as runner,
+        ):
+            return runner.run(_serve(worker, options.with_traceback))
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)
     except KeyboardInterrupt:

@@ -1,14 +1,14 @@
-"""The options of ``inngest-connect run``, and what the command line and the environment say.
+"""The options of ``inngest-connect run``.
 
-Options that ``connect()`` has too are passed on only when they were given as options: a variable
-must not beat what the code says, and ``connect()`` reads the variables itself.
+Those that ``connect()`` has too are shown with their variables but not read from them here: a
+variable must not beat what the code says, and ``connect()`` reads it itself.
 """
 
 import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -16,15 +16,6 @@ from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
 
 _WORKER, _OPERATION, _DEVELOPMENT = "Worker", "Operation", "Development"
 _PREFIX: Final = "INNGEST_CONNECT_"
-_CONNECT_OPTIONS: Final = {
-    "max_concurrency": "max_worker_concurrency",
-    "instance_id": "instance_id",
-    "gateway_url": "gateway_url",
-    "shutdown_timeout": "shutdown_timeout",
-}
-"""Parameter of this command to option of ``connect()``."""
-
-
 HELP: Final = (
     "Run a worker until it is told to stop.\n\n"
     "[bold]Examples[/bold]\n\n"
@@ -56,6 +47,10 @@ _environment_before: dict[str, str] = dict(os.environ)
 """Without what ``--env-file`` adds: a restarted child reads the file anew."""
 
 
+def _variable(name: str) -> str:
+    return f"\\[env var: {_PREFIX}{name}]"
+
+
 def _load_env_file(path: Path | None) -> Path | None:
     """Called before all other options are looked at, so that the file can set them too."""
     if path is not None:
@@ -66,7 +61,6 @@ def _load_env_file(path: Path | None) -> Path | None:
 
 
 def run(
-    context: typer.Context,
     target: Annotated[
         str,
         typer.Argument(
@@ -80,10 +74,9 @@ def run(
     max_concurrency: Annotated[
         int | None,
         typer.Option(
-            min=1,
             metavar="N",
-            envvar=f"{_PREFIX}MAX_WORKER_CONCURRENCY",
-            help="Functions that run at once; the rest is queued.",
+            help="Functions that run at once; the rest is queued. "
+            + _variable("MAX_WORKER_CONCURRENCY"),
             show_default="no limit",
             rich_help_panel=_WORKER,
         ),
@@ -92,8 +85,8 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            envvar=f"{_PREFIX}INSTANCE_ID",
-            help="Identifies this process across reconnects; unique per process.",
+            help="Identifies this process across reconnects; unique per process. "
+            + _variable("INSTANCE_ID"),
             show_default="hostname and a suffix",
             rich_help_panel=_WORKER,
         ),
@@ -102,8 +95,7 @@ def run(
         str | None,
         typer.Option(
             metavar="URL",
-            envvar=f"{_PREFIX}GATEWAY_URL",
-            help="Dial this instead of the gateway that the API names.",
+            help="Dial this instead of the gateway that the API names. " + _variable("GATEWAY_URL"),
             show_default="as the API says",
             rich_help_panel=_WORKER,
         ),
@@ -111,10 +103,9 @@ def run(
     shutdown_timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
             metavar="SEC",
-            envvar=f"{_PREFIX}SHUTDOWN_TIMEOUT",
-            help="Seconds that work in flight gets to finish after SIGTERM or Ctrl-C.",
+            help="Seconds that work in flight gets to finish after SIGTERM or Ctrl-C. "
+            + _variable("SHUTDOWN_TIMEOUT"),
             show_default="no limit",
             rich_help_panel=_WORKER,
         ),
@@ -210,9 +201,15 @@ def run(
     from .run import RunOptions
     from .run import run as run_worker
 
+    given = {
+        "max_worker_concurrency": max_concurrency,
+        "instance_id": instance_id,
+        "gateway_url": gateway_url,
+        "shutdown_timeout": shutdown_timeout,
+    }
     options = RunOptions(
         target=target,
-        changes=_given(context),
+        changes={name: value for name, value in given.items() if value is not None},
         http=http,
         log_level=log_level.value,
         log_format=log_format.value,
@@ -221,15 +218,6 @@ def run(
         traceback=traceback,
     )
     raise typer.Exit(run_worker(options))
-
-
-def _given(context: typer.Context) -> dict[str, Any]:
-    """The options of ``connect()`` that stand on the command line itself."""
-    return {
-        option: context.params[parameter]
-        for parameter, option in _CONNECT_OPTIONS.items()
-        if getattr(context.get_parameter_source(parameter), "name", "") == "COMMANDLINE"
-    }
 
 
 def _supervise() -> int:
