@@ -362,17 +362,14 @@ class WebSocketWorkerConnection:
     def _observe(self, observation: Observation) -> None:
         self._logger.observe(observation)
         for observer in self._observers:
-            self._tell(observer, observation)
+            try:
+                observer(observation)
+            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
+                self._listener_failed(observation.name, error)
         if isinstance(observation, StateChanged):
             self._wake_waiters(observation.state)
         if self._to_listeners is not None and self._listeners.wants(observation.name):
             self._to_listeners.put(observation)
-
-    def _tell(self, observer: Callable[[Observation], None], observation: Observation) -> None:
-        try:
-            observer(observation)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-            self._listener_failed(observation.name, error)
 
     def _wake_waiters(self, state: ConnectionState) -> None:
         for wanted, reached in tuple(self._waiters):
