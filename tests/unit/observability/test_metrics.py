@@ -2,10 +2,12 @@
 
 import dataclasses
 import gc
+import inspect
 import weakref
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import Meter
 
 from inngest_connect.core import observations as seen
 from inngest_connect.core.retry import ScheduleRetry
@@ -111,10 +113,6 @@ def test_durations_have_buckets_in_seconds(collector: Collector) -> None:
 
 
 def _has_advice() -> bool:
-    import inspect
-
-    from opentelemetry.metrics import Meter
-
     parameters = inspect.signature(Meter.create_histogram).parameters
     return "explicit_bucket_boundaries_advisory" in parameters
 
