@@ -201,7 +201,8 @@ def test_the_thread_pool_is_as_large_as_the_sdk_makes_it(
     else:
         monkeypatch.setenv("INNGEST_THREAD_POOL_MAX_WORKERS", variable)
     client = inngest.Inngest(app_id="app", is_production=False)
-    theirs = comm_lib.CommHandler(
+    theirs = sdk_adapter._make(
+        comm_lib.CommHandler,
         client=client,
         enable_unauthed_sync=None,
         framework=server_lib.Framework.CONNECT,
