@@ -173,12 +173,12 @@ class WebSocketWorkerConnection:
             error = crash
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
-        self._metrics.close()
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
         self._wake_waiters(ConnectionState.CLOSED)
+        self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
