@@ -193,12 +193,12 @@ class WebSocketWorkerConnection:
             error = crash
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
-        self._metrics.close()
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
         self._wake_waiters(ConnectionState.CLOSED)
+        self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
@@ -407,17 +407,14 @@ class WebSocketWorkerConnection:
     def _observe(self, observation: Observation) -> None:
         self._logger.observe(observation)
         for observer in self._observers:
-            self._tell(observer, observation)
+            try:
+                observer(observation)
+            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
+                self._listener_failed(observation.name, error)
         if isinstance(observation, StateChanged):
             self._wake_waiters(observation.state)
         if self._to_listeners is not None and self._listeners.wants(observation.name):
             self._to_listeners.put(observation)
-
-    def _tell(self, observer: Callable[[Observation], None], observation: Observation) -> None:
-        try:
-            observer(observation)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-            self._listener_failed(observation.name, error)
 
     def _wake_waiters(self, state: ConnectionState) -> None:
         for wanted, reached in tuple(self._waiters):

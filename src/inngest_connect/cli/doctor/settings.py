@@ -41,7 +41,9 @@ _OPTION_VARIABLES: Final = {
 _OWN_VARIABLES: Final = frozenset({*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE})
 _NETWORK_VARIABLES: Final = (*PROXY_VARIABLES, "NO_PROXY", "no_proxy")
 _CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_UNLISTED_OPTIONS: Final = frozenset({"shutdown_signals", "retry", "timing"})
+_UNLISTED_OPTIONS: Final = frozenset(
+    {"shutdown_signals", "retry", "timing", "meter_provider", "tracer_provider"}
+)
 _UNLISTED_WHEN_UNSET: Final = frozenset({"rewrite_gateway_endpoint"})
 
 
