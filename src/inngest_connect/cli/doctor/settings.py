@@ -38,7 +38,9 @@ _OPTION_VARIABLES: Final = {
     "isolation": ISOLATE_VARIABLE,
     "shutdown_timeout": SHUTDOWN_TIMEOUT_VARIABLE,
 }
-_OWN_VARIABLES: Final = frozenset({*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE})
+OWN_VARIABLES: Final = frozenset(
+    {*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE, "INNGEST_CONNECT_APP_VERSION"}
+)
 _NETWORK_VARIABLES: Final = (*PROXY_VARIABLES, "NO_PROXY", "no_proxy")
 _CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _UNLISTED_OPTIONS: Final = frozenset(
@@ -157,7 +159,7 @@ def _api_variable(client: Any, variables: Mapping[str, str]) -> str | None:
 def contradictions(examination: Examination) -> list[Problem]:
     """What is likely to be meant otherwise; none of it stops a worker."""
     variables, client = examination.variables, examination.subject.client
-    known = _SDK_VARIABLES | _OWN_VARIABLES | examination.known_variables
+    known = _SDK_VARIABLES | OWN_VARIABLES | examination.known_variables
     found = [*_empty(variables, known), *_unknown(variables, known)]
     if client.signing_key and not client.is_production:
         found.append(
