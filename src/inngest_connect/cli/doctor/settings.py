@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...execution.sdk_adapter import ClientSettings
 from ...identity import ALLOW_PURE_PYTHON_VARIABLE
 from ...options import (
     GATEWAY_URL_VARIABLE,
@@ -60,11 +61,9 @@ class Setting:
 async def check_settings(examination: Examination) -> Finding:
     settings = resolved_settings(examination.subject, examination.variables)
     problems = [*_no_address(examination.subject), *contradictions(examination)]
-    named = [one for one in settings if one.source != "default"]
-    mode = "production" if examination.subject.client.is_production else "development"
+    client = examination.subject.client
     return Finding(
-        f"{mode} mode, API {examination.subject.client.api_origin}; "
-        f"{len(named)} of {len(settings)} settings are not defaults",
+        f"{_mode(client)} mode, API {client.api_origin}",
         tuple(problems),
         tuple(f"{one.name} = {one.value}  ({one.source})" for one in settings),
         {"settings": [dataclasses.asdict(one) for one in settings]},
@@ -75,10 +74,8 @@ def resolved_settings(subject: Subject, variables: Mapping[str, str]) -> list[Se
     """Secrets by their last four characters."""
     baseline = subject if subject.target is None else from_environment()
     mine, plain = subject.client, baseline.client
-    mode = "production" if mine.is_production else "development"
-    usual = "production" if plain.is_production else "development"
     found = [
-        _setting("mode", mode, usual, _mode_variable(variables)),
+        _setting("mode", _mode(mine), _mode(plain), _first_set(("INNGEST_DEV",), variables)),
         _setting("api_origin", mine.api_origin, plain.api_origin, _api_variable(plain, variables)),
         _setting("env", mine.env, plain.env, _first_set(_ENV_VARIABLES, variables)),
     ]
@@ -139,11 +136,11 @@ def _first_set(names: Iterable[str], variables: Mapping[str, str]) -> str | None
     return next((name for name in names if variables.get(name, "").strip()), None)
 
 
-def _mode_variable(variables: Mapping[str, str]) -> str | None:
-    return _first_set(("INNGEST_DEV",), variables)
+def _mode(client: ClientSettings) -> str:
+    return "production" if client.is_production else "development"
 
 
-def _api_variable(client: Any, variables: Mapping[str, str]) -> str | None:
+def _api_variable(client: ClientSettings, variables: Mapping[str, str]) -> str | None:
     """The SDK ignores a value that is no URL, so the value is compared too."""
     origin = client.api_origin.rstrip("/")
     for name in _API_VARIABLES:
