@@ -49,7 +49,10 @@ class HandOver(Generic[Item]):
             return
         self._woken = True
         try:
-            self._loop.call_soon_threadsafe(self._drain)
+            if asyncio._get_running_loop() is self._loop:
+                self._loop.call_soon(self._drain)
+            else:
+                self._loop.call_soon_threadsafe(self._drain)
         except RuntimeError:
             # The loop is closed. What was put is lost with the program that owned it.
             if self._on_gone is not None:
