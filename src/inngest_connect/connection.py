@@ -31,7 +31,9 @@ from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
+from .observability.metrics import Metrics
 from .observability.redaction import Redactor
+from .observability.tracing import Tracing
 from .options import ConnectOptions
 from .orchestrator import Orchestrator
 from .protocol import connect_pb2 as pb
@@ -85,6 +87,9 @@ class WebSocketWorkerConnection:
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
+        self._tracing = Tracing(options.tracer_provider)
+        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
+        self.add_observer(self._metrics.observe)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -174,6 +179,7 @@ class WebSocketWorkerConnection:
         else:
             self._closed.set_exception(error)
         self._wake_waiters(ConnectionState.CLOSED)
+        self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
@@ -361,17 +367,14 @@ class WebSocketWorkerConnection:
     def _observe(self, observation: Observation) -> None:
         self._logger.observe(observation)
         for observer in self._observers:
-            self._tell(observer, observation)
+            try:
+                observer(observation)
+            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
+                self._listener_failed(observation.name, error)
         if isinstance(observation, StateChanged):
             self._wake_waiters(observation.state)
         if self._to_listeners is not None and self._listeners.wants(observation.name):
             self._to_listeners.put(observation)
-
-    def _tell(self, observer: Callable[[Observation], None], observation: Observation) -> None:
-        try:
-            observer(observation)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-            self._listener_failed(observation.name, error)
 
     def _wake_waiters(self, state: ConnectionState) -> None:
         for wanted, reached in tuple(self._waiters):
@@ -385,7 +388,7 @@ class WebSocketWorkerConnection:
     # --- called on the caller's loop -------------------------------------------------------
 
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
-        return self._sdk_apps[request.app_name].run(request)
+        return self._tracing.around(request, self._sdk_apps[request.app_name].run(request))
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)

@@ -4,8 +4,10 @@ They change between patch releases, so signatures are checked rather than versio
 when the worker is made; a contract test runs on the oldest and the newest release that we allow.
 """
 
+import contextvars
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -83,6 +85,7 @@ class SdkApp:
             functions=list(functions),
             streaming=const.Streaming.DISABLE,
         )
+        _carry_context_to_threads(self._handler)
         _check_request()
         self._is_async = {each.get_id(): each.is_handler_async for each in functions}
         for each in functions:
@@ -114,6 +117,21 @@ class SdkApp:
             request_version=response.request_version or 0,
             sdk_version=response.sdk_version or f"inngest-{SDK_LANGUAGE}:v{SDK_VERSION}",
         )
+
+
+class _ContextPool(ThreadPoolExecutor):
+    """Threads see the context variables of whoever submits, as ``asyncio.to_thread`` has it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+
+
+def _carry_context_to_threads(handler: Any) -> None:
+    """The span of a request reaches sync functions too; as many threads as the SDK wanted."""
+    pool = getattr(handler, "_thread_pool", None)
+    if isinstance(pool, ThreadPoolExecutor):  # there is none when the user asked for 0 threads
+        handler._thread_pool = _ContextPool(pool._max_workers)
+        pool.shutdown(wait=False)
 
 
 def _check_ids(functions: Sequence[inngest.Function[Any]]) -> None:
