@@ -68,7 +68,8 @@ class WebSocketWorkerConnection:
         self._api_origin = shared.api_origin
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         secrets = [secret for key in self._keys for secret in key.secrets()]
-        self._logger = ConnectLogger(logger, Redactor(secrets))
+        self._redactor = Redactor(secrets)
+        self._logger = ConnectLogger(logger, self._redactor)
         self._listeners = EventListeners(on, self._listener_failed)
         self._core = WorkerCore(
             worker_identity(sdk_apps, options, shared.env),
@@ -337,6 +338,10 @@ class WebSocketWorkerConnection:
     ) -> Health:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
+        return self._redactor.fields(fields)
 
     def add_observer(self, observer: Callable[[Observation], None]) -> Callable[[], None]:
         """Call ``observer`` with every event, on the thread of the connection, as it happens.
