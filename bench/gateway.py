@@ -136,13 +136,19 @@ class BenchGateway:
             )
             connection.send(encode(K.WORKER_REQUEST_EXTEND_LEASE_ACK, ack.SerializeToString()))
         elif kind == K.WORKER_CONNECT:
-            self._introduced(connection)
+            self._introduced(connection, pb.WorkerConnectRequestData.FromString(message.payload))
+        elif kind == K.WORKER_READY:
+            self._ready(connection)
 
-    def _introduced(self, connection: Connection) -> None:
+    def _introduced(self, connection: Connection, worker: pb.WorkerConnectRequestData) -> None:
         ready = pb.GatewayConnectionReadyData(
             heartbeat_interval="10s", extend_lease_interval=self._extend, status_interval="0s"
         )
         connection.send(encode(K.GATEWAY_CONNECTION_READY, ready.SerializeToString()))
+        if not worker.worker_manual_readiness_ack:
+            self._ready(connection)
+
+    def _ready(self, connection: Connection) -> None:
         self.ready.append(connection)
         self._changed.set()
 
