@@ -1,9 +1,9 @@
 """``record``: a dataclass that type checkers hold to be frozen, and that is cheap to make.
 
-Cheap twice (docs/performance.md). A frozen dataclass sets each field through ``object.__setattr__``,
-which makes an instance three to four times as expensive, and a request makes a dozen. And what a
-dataclass generates, it compiles when the module is imported: the methods below are written once
-for all records instead.
+Cheap twice (docs/performance.md). A frozen dataclass sets each field through
+``object.__setattr__``, which makes an instance three to four times as expensive, and a request
+makes a dozen. And what a dataclass generates, it compiles when the module is imported: the methods
+below are written once for all records instead.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def _values(self: Any) -> tuple[Any, ...]:
 def _eq(self: Any, other: object) -> bool:
     if type(other) is not type(self):
         return NotImplemented
-    return _values(self) == _values(other)
+    return bool(_values(self) == _values(other))
 
 
 def _hash(self: Any) -> int:
