@@ -39,8 +39,10 @@ _OPTION_VARIABLES: Final = {
     "isolation": ISOLATE_VARIABLE,
     "shutdown_timeout": SHUTDOWN_TIMEOUT_VARIABLE,
 }
+_VERSION_VARIABLE: Final = "INNGEST_CONNECT_APP_VERSION"
+"""Set empty, it has a meaning of its own."""
 OWN_VARIABLES: Final = frozenset(
-    {*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE, "INNGEST_CONNECT_APP_VERSION"}
+    {*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE, _VERSION_VARIABLE}
 )
 _NETWORK_VARIABLES: Final = (*PROXY_VARIABLES, "NO_PROXY", "no_proxy")
 _CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -206,7 +208,7 @@ def _no_address(subject: Subject) -> Iterable[Problem]:
 
 def _empty(variables: Mapping[str, str], known: frozenset[str]) -> Iterable[Problem]:
     for name, value in sorted(variables.items()):
-        if name in known and not value.strip():
+        if name in known and name != _VERSION_VARIABLE and not value.strip():
             yield _warning(f"{name} is set, but empty", f"Give it a value, or unset {name}")
 
 

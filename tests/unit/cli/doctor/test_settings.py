@@ -97,6 +97,7 @@ def test_a_variable_that_nobody_reads_is_told_with_the_one_that_was_meant(
 
 def test_variables_of_others_and_of_the_commands_are_left_alone() -> None:
     variables = {"INNGEST_CONNECT_LIVE": "1", "INNGEST_SOMETHING": "1", "PATH": ""}
+    variables["INNGEST_CONNECT_APP_VERSION"] = ""
 
     assert warnings(subject(), variables, {"INNGEST_CONNECT_LIVE"}) == ""
 
