@@ -67,12 +67,7 @@ class WebSocketWorkerConnection:
         secrets = [secret for key in self._keys for secret in key.secrets()]
         self._logger = ConnectLogger(logger, Redactor(secrets))
         self._listeners = EventListeners(on, self._listener_failed)
-        self._core = WorkerCore(
-            worker_identity(sdk_apps, options, shared.env),
-            options.core_settings(signing_keys=len(self._keys), api_origin=shared.api_origin),
-            options.retry,
-            random.random,
-        )
+        self._core = self._make_core()
         self._orchestrator: Orchestrator | None = None
         self._to_listeners: HandOver[Observation] | None = None
         self._observers: tuple[Callable[[Observation], None], ...] = ()
@@ -84,6 +79,27 @@ class WebSocketWorkerConnection:
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
+
+    def _make_core(self) -> WorkerCore:
+        options, apps = self._options, tuple(self._sdk_apps.values())
+        return WorkerCore(
+            worker_identity(apps, options, self._env),
+            options.core_settings(signing_keys=len(self._keys), api_origin=self._api_origin),
+            options.retry,
+            random.random,
+        )
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change options of ``connect()`` before the start; for tools that run others' workers.
+
+        In place, so that listeners and whoever holds this connection stay with it. Takes the
+        options that ``ConnectOptions`` has. Raises LocalMistake once started, and ConfigurationError
+        for a wrong value.
+        """
+        if self._started:
+            raise LocalMistake("the connection was started; reconfigure() it before that")
+        self._options = self._options.changed(**changes)
+        self._core = self._make_core()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -219,7 +235,7 @@ class WebSocketWorkerConnection:
             asyncio.run(self.start())
         finally:
             if self._core.shutdown.abandoned:
-                _exit_soon()
+                exit_soon()
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
@@ -284,6 +300,17 @@ class WebSocketWorkerConnection:
                 "wait_for_state(ConnectionState.ACTIVE) first"
             )
         return connection_id
+
+    @property
+    def api_origin(self) -> str:
+        """Where this worker asks for a gateway."""
+        return self._api_origin
+
+    @property
+    def functions(self) -> dict[str, tuple[str, ...]]:
+        """App id to the ids of its functions, sorted."""
+        apps = self._core.identity.apps
+        return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
 
     @property
     def state(self) -> ConnectionState:
@@ -395,8 +422,11 @@ def _lag(watch: LoopWatch | None) -> float:
     return watch.lag() if watch is not None else 0.0
 
 
-def _exit_soon() -> None:
-    """The interpreter joins the SDK's pool threads at exit, however long their functions take."""
+def exit_soon() -> None:
+    """End the process with code 1 after two seconds, for when work was abandoned.
+
+    The interpreter joins the SDK's pool threads at exit, however long their functions take.
+    """
     timer = threading.Timer(_EXIT_GRACE, os._exit, args=(1,))
     timer.daemon = True
     timer.start()

@@ -11,7 +11,7 @@ import socket
 import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
 from .core.retry import RetryStrategy, ScheduleRetry
@@ -23,6 +23,8 @@ Isolation = Literal["thread", "none"]
 MAX_CONCURRENCY_VARIABLE: Final = "INNGEST_CONNECT_MAX_WORKER_CONCURRENCY"
 GATEWAY_URL_VARIABLE: Final = "INNGEST_CONNECT_GATEWAY_URL"
 ISOLATE_VARIABLE: Final = "INNGEST_CONNECT_ISOLATE_EXECUTION"
+INSTANCE_ID_VARIABLE: Final = "INNGEST_CONNECT_INSTANCE_ID"
+SHUTDOWN_TIMEOUT_VARIABLE: Final = "INNGEST_CONNECT_SHUTDOWN_TIMEOUT"
 
 DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -83,6 +85,11 @@ class ConnectOptions:
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     timing: Timing = field(default_factory=Timing)
 
+    def changed(self, **changes: Any) -> "ConnectOptions":
+        """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
+        current = {each.name: getattr(self, each.name) for each in fields(self)}
+        return resolve_options(**{**current, **changes}, environment={})
+
     def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
         """What the pure core needs of this."""
         timing = self.timing
@@ -129,14 +136,14 @@ def resolve_options(
     """Raises ConfigurationError for the first wrong value."""
     variables = os.environ if environment is None else environment
     return ConnectOptions(
-        instance_id=_instance_id(instance_id),
+        instance_id=_instance_id(instance_id, variables),
         rewrite_gateway_endpoint=_rewrite(rewrite_gateway_endpoint),
         shutdown_signals=_signals(shutdown_signals),
         max_worker_concurrency=_concurrency(max_worker_concurrency, variables),
         gateway_url=_gateway_url(gateway_url, variables),
         isolation=_isolation(isolation, variables),
         startup_timeout=_seconds("startup_timeout", startup_timeout),
-        shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
+        shutdown_timeout=_shutdown_timeout(shutdown_timeout, variables),
         on_lease_lost=_choice("on_lease_lost", on_lease_lost, get_args(OnLeaseLost)),
         retry=_retry(retry),
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
@@ -145,7 +152,9 @@ def resolve_options(
     )
 
 
-def _instance_id(value: str | None) -> str:
+def _instance_id(value: str | None, variables: Mapping[str, str]) -> str:
+    if value is None:
+        value = variables.get(INSTANCE_ID_VARIABLE, "").strip() or None
     if value is None:
         return f"{socket.gethostname()}-{_PROCESS_SUFFIX}"
     if not isinstance(value, str) or not value.strip():
@@ -220,6 +229,18 @@ def _isolation(value: Isolation | None, variables: Mapping[str, str]) -> Isolati
     if text in ("0", "false"):
         return "none"
     raise ConfigurationError(f"{ISOLATE_VARIABLE} is {text!r}; use 1, true, 0 or false")
+
+
+def _shutdown_timeout(value: float | None, variables: Mapping[str, str]) -> float | None:
+    text = variables.get(SHUTDOWN_TIMEOUT_VARIABLE, "").strip()
+    if value is not None or not text:
+        return _seconds("shutdown_timeout", value)
+    try:
+        return _seconds(SHUTDOWN_TIMEOUT_VARIABLE, float(text))
+    except ValueError:
+        raise ConfigurationError(
+            f"{SHUTDOWN_TIMEOUT_VARIABLE} is {text!r}; set seconds from 0, or nothing for no limit"
+        ) from None
 
 
 def _seconds(name: str, value: float | None) -> float | None:

@@ -1,15 +1,12 @@
-"""The commands and their options. What a command does is in a module of its own."""
+"""The commands and their options. What a command does is in a module of its own.
 
-import importlib.metadata
+Those modules are imported by the commands that need them, and only then: a probe that runs every
+few seconds must not pay for the test kit of the demo.
+"""
+
 from typing import Annotated
 
 import typer
-
-from .chaos import run as run_chaos
-from .demo import DemoOptions, run_demo
-from .gateway import GatewayOptions, run_gateway
-from .simulate import replay
-from .simulate import simulate as run_simulation
 
 app = typer.Typer(
     name="inngest-connect",
@@ -22,6 +19,8 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
+        import importlib.metadata
+
         typer.echo(f"inngest-connect {importlib.metadata.version('inngest-connect')}")
         raise typer.Exit
 
@@ -52,6 +51,8 @@ def demo(
     gracefully with work in flight, and ends with one line of JSON. The exit code is 1 when a reply
     was lost or a request ran twice, 130 after Ctrl-C.
     """
+    from .demo import DemoOptions, run_demo
+
     raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, quiet=json)))
 
 
@@ -73,6 +74,8 @@ def gateway(
     Runs functions when an event is sent to it or when they are invoked over HTTP, and prints the
     result of each run. The exit code is 1 when an acknowledged request was lost.
     """
+    from .gateway import GatewayOptions, run_gateway
+
     options = GatewayOptions(
         port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
     )
@@ -93,9 +96,11 @@ def simulate(
     Each seed is one schedule of requests and faults, played in virtual time with all invariants
     checked after every step. The exit code is 1 when one is violated.
     """
+    from . import simulate as simulation
+
     if seed is not None:
-        raise typer.Exit(replay(seed))
-    raise typer.Exit(run_simulation(first, seeds, jobs))
+        raise typer.Exit(simulation.replay(seed))
+    raise typer.Exit(simulation.simulate(first, seeds, jobs))
 
 
 @app.command()
@@ -109,4 +114,6 @@ def chaos(
     fails, and processes are stopped and continued. The last line is the ledger as JSON; the exit
     code is 1 when an acknowledged request was lost or executed twice by one worker.
     """
-    raise typer.Exit(run_chaos(seconds, seed))
+    from .chaos import run
+
+    raise typer.Exit(run(seconds, seed))

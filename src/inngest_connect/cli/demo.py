@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..connect import connect
+from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..testing import EmbeddedGateway
 from .demo_functions import LEASE_SECONDS, DemoFunction, Intended, demo_functions
