@@ -9,6 +9,7 @@ from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
 from .events import Callback
+from .execution.executor import ExecutorFactory
 from .options import DEFAULT_MAX_MESSAGE_BYTES, Isolation, Timing, resolve_options
 
 
@@ -30,6 +31,7 @@ def connect(
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     timing: Timing | None = None,
     logger: Any = None,
+    executor: ExecutorFactory | None = None,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.
 
@@ -62,6 +64,8 @@ def connect(
         timing: Time limits of the protocol, in seconds.
         logger: A ``logging.Logger`` or structlog logger; False for silence. Default: the logger
             "inngest_connect".
+        executor: Where functions run: ``process_executor(...)`` for child processes. Default: on
+            the event loop of ``start()``, sync functions in threads.
 
     Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
     """
@@ -79,5 +83,6 @@ def connect(
         max_buffer_bytes=max_buffer_bytes,
         max_message_bytes=max_message_bytes,
         timing=timing,
+        executor=executor,
     )
     return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, get_args
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
+from .execution.executor import ExecutorFactory
 
 Isolation = Literal["thread", "none"]
 
@@ -84,6 +85,7 @@ class ConnectOptions:
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     timing: Timing = field(default_factory=Timing)
+    executor: ExecutorFactory | None = None
 
     def changed(self, **changes: Any) -> "ConnectOptions":
         """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
@@ -131,6 +133,7 @@ def resolve_options(
     max_buffer_bytes: int,
     max_message_bytes: int,
     timing: Timing | None,
+    executor: ExecutorFactory | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
@@ -149,6 +152,7 @@ def resolve_options(
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
         max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
         timing=timing if timing is not None else Timing(),
+        executor=_executor(executor),
     )
 
 
@@ -271,5 +275,13 @@ def _retry(value: RetryStrategy | None) -> RetryStrategy:
     if not callable(getattr(value, "delay", None)):
         raise ConfigurationError(
             f"retry is {value!r}; pass an object with delay(failures, random) -> seconds"
+        )
+    return value
+
+
+def _executor(value: ExecutorFactory | None) -> ExecutorFactory | None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(
+            f"executor is {value!r}; pass process_executor(...), or leave it out"
         )
     return value
