@@ -1,8 +1,9 @@
 """The measured worker process: ``worker.py PEER ORIGIN [CONNECTIONS]``. Ends when stdin does.
 
-Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()`` on
-an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
-``official``. ``handler`` calls the SDK's function handler alone, without any network: for each line
+Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()``
+on an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
+``official``, and ``bare``: the least that can answer a gateway, without leases, buffer or
+reconnects. ``handler`` calls the SDK's function handler alone, without any network: for each line
 ``SLUG CALLS IN_FLIGHT BYTES`` on stdin it prints the processor time of one call, the floor below
 which no worker can get.
 """
@@ -86,6 +87,48 @@ async def run_official(origin: str) -> None:
     await run_until_stdin_ends([connect([make_app(origin)], shutdown_signals=[])])
 
 
+async def run_bare(origin: str) -> None:
+    """The least that can call a function for a gateway: no leases, no buffer, no reconnect."""
+    import httpx
+    import picows
+
+    from inngest_connect.core import messages
+    from inngest_connect.execution.sdk_adapter import SdkApp
+    from inngest_connect.protocol import SUBPROTOCOL
+    from inngest_connect.protocol import connect_pb2 as pb
+
+    app = SdkApp(*make_app(origin))
+    tasks: set[asyncio.Task[None]] = set()
+
+    class Listener(picows.WSListener):
+        def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+            message = pb.ConnectMessage.FromString(frame.get_payload_as_bytes())
+            if message.kind == pb.GatewayMessageType.GATEWAY_HELLO:
+                kind = pb.GatewayMessageType.WORKER_CONNECT
+                transport.send(picows.WSMsgType.BINARY, messages.envelope(kind))
+            elif message.kind == pb.GatewayMessageType.GATEWAY_EXECUTOR_REQUEST:
+                request = pb.GatewayExecutorRequestData.FromString(message.payload)
+                transport.send(picows.WSMsgType.BINARY, messages.request_ack(request))
+                task = asyncio.create_task(run(transport, request))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+    async def run(transport: picows.WSTransport, request: Any) -> None:
+        payload = messages.reply_payload(request, await app.run(request))
+        transport.send(picows.WSMsgType.BINARY, messages.reply(payload))
+
+    async with httpx.AsyncClient() as http:
+        answer = (await http.post(f"{origin}/v0/connect/start")).content
+    await picows.ws_connect(
+        Listener,
+        pb.StartResponse.FromString(answer).gateway_endpoint,
+        extra_headers={"Sec-WebSocket-Protocol": SUBPROTOCOL},
+        max_frame_size=64 * 1024 * 1024,
+    )
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    os._exit(0)
+
+
 async def run_until_stdin_ends(workers: list[Any]) -> None:
     tasks = [asyncio.create_task(worker.start()) for worker in workers]
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -124,6 +167,8 @@ def main() -> None:
         asyncio.run(run_handler())
     elif peer == "ours":
         run_ours(rest[0])
+    elif peer == "bare":
+        asyncio.run(run_bare(rest[0]))
     elif peer == "official":
         asyncio.run(run_official(rest[0]))
     else:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
@@ -85,6 +88,8 @@ class ConnectOptions:
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     timing: Timing = field(default_factory=Timing)
+    meter_provider: MeterProvider | None = None
+    tracer_provider: TracerProvider | None = None
     executor: ExecutorFactory | None = None
 
     def changed(self, **changes: Any) -> "ConnectOptions":
@@ -133,6 +138,8 @@ def resolve_options(
     max_buffer_bytes: int,
     max_message_bytes: int,
     timing: Timing | None,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
     executor: ExecutorFactory | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
@@ -152,6 +159,8 @@ def resolve_options(
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
         max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
         timing=timing if timing is not None else Timing(),
+        meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
+        tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
         executor=_executor(executor),
     )
 
@@ -265,6 +274,15 @@ def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise ConfigurationError(
             f"{name} is {value!r}; pass one of {', '.join(map(repr, choices))}"
+        )
+    return value
+
+
+def _provider(name: str, value: Any, method: str) -> Any:
+    if value is not None and not callable(getattr(value, method, None)):
+        raise ConfigurationError(
+            f"{name} is {value!r}; pass an OpenTelemetry provider, which has {method}(), "
+            "or leave it out for the global one"
         )
     return value
 
