@@ -8,6 +8,7 @@ copy; nothing here writes to them.
 
 import asyncio
 import concurrent.futures
+import gc
 import os
 import random
 import signal
@@ -26,8 +27,9 @@ from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
-from .execution.loop_executor import LOOP_GONE, LoopExecutor
-from .execution.sdk_adapter import ClientSettings
+from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.loop_executor import LoopExecutor
+from .execution.sdk_adapter import ClientSettings, SdkApp
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -126,9 +128,8 @@ class WebSocketWorkerConnection:
         self._started = True
         loop = asyncio.get_running_loop()
         self._to_listeners = HandOver(loop, self._listeners.emit)
-        executor = LoopExecutor(
-            loop, self._run_request, self._can_cancel, self._post, self._caller_loop_gone
-        )
+        make_executor = self._options.executor or LoopExecutor
+        executor = make_executor(self._executor_ports(loop))
         watch = self._caller_watch = LoopWatch(loop)
         watch.start()
         with self._signal_handlers():
@@ -141,7 +142,18 @@ class WebSocketWorkerConnection:
                 watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
 
-    async def _run_on_thread(self, executor: LoopExecutor) -> None:
+    def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
+        return ExecutorPorts(
+            loop=loop,
+            run_request=self._run_request,
+            can_cancel=self._can_cancel,
+            report=self._post,
+            on_loop_gone=self._caller_loop_gone,
+            observe=self._observe,
+            functions={app.name: app.function_slugs for app in self._core.identity.apps},
+        )
+
+    async def _run_on_thread(self, executor: Executor) -> None:
         thread = IoThread("inngest-connect-io", self._end)
         self._orchestrator = self._make_orchestrator(executor, thread.loop)
         thread.start(self._orchestrator.run())
@@ -156,7 +168,7 @@ class WebSocketWorkerConnection:
             thread.join()
         self._closed.result()
 
-    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: LoopExecutor) -> None:
+    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._orchestrator = self._make_orchestrator(executor, loop)
         running = loop.create_task(self._orchestrator.run())
         self._repeat_close_requests()
@@ -174,7 +186,7 @@ class WebSocketWorkerConnection:
             self._end(error)
 
     def _make_orchestrator(
-        self, executor: LoopExecutor, loop: asyncio.AbstractEventLoop
+        self, executor: Executor, loop: asyncio.AbstractEventLoop
     ) -> Orchestrator:
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
@@ -193,12 +205,12 @@ class WebSocketWorkerConnection:
             error = crash
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
-        self._metrics.close()
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
         self._wake_waiters(ConnectionState.CLOSED)
+        self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
@@ -240,7 +252,11 @@ class WebSocketWorkerConnection:
 
         When work was abandoned, by a second signal or ``shutdown_timeout``, a function in a thread
         cannot keep the process alive: it exits with code 1 at the latest two seconds later.
+
+        What has been imported by now is taken out of the garbage collector's sight (``gc.freeze``):
+        scanning it stops everything, the connection included, for some 50 ms at a time.
         """
+        gc.freeze()
         try:
             asyncio.run(self.start())
         finally:
@@ -320,6 +336,11 @@ class WebSocketWorkerConnection:
     def api_origin(self) -> str:
         """Where this worker asks for a gateway."""
         return self._api_origin
+
+    @property
+    def sdk_apps(self) -> dict[str, SdkApp]:
+        """The apps by id, ready to run requests; for executors."""
+        return dict(self._sdk_apps)
 
     @property
     def functions(self) -> dict[str, tuple[str, ...]]:
@@ -407,17 +428,14 @@ class WebSocketWorkerConnection:
     def _observe(self, observation: Observation) -> None:
         self._logger.observe(observation)
         for observer in self._observers:
-            self._tell(observer, observation)
+            try:
+                observer(observation)
+            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
+                self._listener_failed(observation.name, error)
         if isinstance(observation, StateChanged):
             self._wake_waiters(observation.state)
         if self._to_listeners is not None and self._listeners.wants(observation.name):
             self._to_listeners.put(observation)
-
-    def _tell(self, observer: Callable[[Observation], None], observation: Observation) -> None:
-        try:
-            observer(observation)
-        except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-            self._listener_failed(observation.name, error)
 
     def _wake_waiters(self, state: ConnectionState) -> None:
         for wanted, reached in tuple(self._waiters):

@@ -25,6 +25,8 @@ SDK_VERSION: Final = str(const.VERSION)
 FRAMEWORK: Final = str(server_lib.Framework.CONNECT.value)
 WORKING_VERSIONS: Final = "0.5.12 to 0.5.19"
 
+_FUNCTION_ID: Final = str(server_lib.QueryParamKey.FUNCTION_ID.value)
+_STEP_ID: Final = str(server_lib.QueryParamKey.STEP_ID.value)
 _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_COMPLETED}
 
 
@@ -162,10 +164,9 @@ def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommReques
         is_connect=True,
         public_path=None,
         query_params={
-            server_lib.QueryParamKey.FUNCTION_ID.value: request.function_slug,
+            _FUNCTION_ID: request.function_slug,
             # An absent step id means "no step in particular", which the SDK spells "step".
-            server_lib.QueryParamKey.STEP_ID.value: request.step_id
-            or server_lib.UNSPECIFIED_STEP_ID,
+            _STEP_ID: request.step_id or server_lib.UNSPECIFIED_STEP_ID,
         },
         raw_request=request,
         request_url="",

@@ -5,7 +5,6 @@ are recorded as they happen; and what happens without being counted elsewhere is
 plain integers. Without an OpenTelemetry SDK a request costs well under a microsecond.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -57,6 +56,15 @@ _FROM_THE_START: Final = (
 )
 
 
+class _Tally:
+    """A count that is at hand where it is counted: looking a series up costs ten times as much."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Metrics:
     """``observe`` on the thread of the connection, ``close`` once and from anywhere."""
 
@@ -65,12 +73,12 @@ class Metrics:
     ) -> None:
         """``meter_provider`` None is the global one, even if it is configured later."""
         self._state = state
-        self._counted: defaultdict[Series, int] = defaultdict(int)
-        for series in _FROM_THE_START:
-            self._counted[series] = 0
+        self._tallies: dict[Series, _Tally] = {series: _Tally() for series in _FROM_THE_START}
+        self._by_socket = self._tallies[_SOCKET]
+        self._by_flush = self._tallies[_FLUSH]
         self._functions: dict[str, dict[str, str]] = {}
         """Labels by slug, of functions that were started: nobody else may become a label."""
-        self._completions: dict[tuple[str, str], tuple[Series, dict[str, str]]] = {}
+        self._completions: dict[tuple[str, str], tuple[_Tally, dict[str, str]]] = {}
         self._blamed: tuple[str | None, str] = ("", "")
         self._instruments: Instruments = instruments_of(meter_provider)
         histograms = self._instruments.histograms
@@ -114,19 +122,23 @@ class Metrics:
         if known is None:
             if completed.function_slug not in self._functions:
                 # It was refused and never ran: its slug is remote text.
-                self._counted[_completed(OTHER, completed.status)] += 1
+                self._tally(_completed(OTHER, completed.status)).count += 1
                 return
             known = self._remember(completed.function_slug, completed.status)
-        self._counted[known[0]] += 1
+        known[0].count += 1
         self._execution(completed.seconds, known[1])
 
-    def _remember(self, function: str, status: str) -> tuple[Series, dict[str, str]]:
+    def _remember(self, function: str, status: str) -> "tuple[_Tally, dict[str, str]]":
         series = _completed(function, status)
-        known = self._completions[function, status] = series, dict(series[1])
+        known = self._completions[function, status] = self._tally(series), dict(series[1])
         return known
 
+    def _tally(self, series: Series) -> "_Tally":
+        return self._tallies.setdefault(series, _Tally())
+
     def _reply_acknowledged(self, acknowledged: seen.ReplyAcknowledged) -> None:
-        self._counted[_SOCKET if acknowledged.via == "socket" else _FLUSH] += 1
+        tally = self._by_socket if acknowledged.via == "socket" else self._by_flush
+        tally.count += 1
 
     def _heartbeat_answered(self, answered: seen.HeartbeatAnswered) -> None:
         self._heartbeat(answered.round_trip, _NO_LABELS)
@@ -141,29 +153,29 @@ class Metrics:
             return
         blamed, kind = self._blamed
         ours = kind if blamed == ended.connection_id else None
-        self._counted[_lost(ours or table.loss_reason(ended.code, ended.reason))] += 1
+        self._tally(_lost(ours or table.loss_reason(ended.code, ended.reason))).count += 1
 
     def _lease_lost(self, _: seen.LeaseLost) -> None:
-        self._counted[_LEASES_LOST] += 1
+        self._tally(_LEASES_LOST).count += 1
 
     def _error_occurred(self, error: seen.ErrorOccurred) -> None:
         kind = error.kind
-        self._counted[table.ERRORS, (("kind", kind),)] += 1
+        self._tally((table.ERRORS, (("kind", kind),))).count += 1
         if kind in (table.SILENT, table.VIOLATION):
             # Our own decision to drop the connection; its end follows and looks like any other.
             self._blamed = error.connection_id, kind
         elif kind in _LOST_REPLIES:
-            self._counted[_reply_lost(_LOST_REPLIES[kind])] += 1
+            self._tally(_reply_lost(_LOST_REPLIES[kind])).count += 1
         elif kind == "request_refused":
-            self._counted[_REFUSED] += 1
+            self._tally(_REFUSED).count += 1
 
     # --- when somebody collects ------------------------------------------------------------
 
     def values(self) -> Values:
         """Everything that can be read later. May be called from any thread."""
         values = readings(self._state())
-        for (name, labels), count in dict(self._counted).items():
-            values.setdefault(name, {})[labels] = count
+        for (name, labels), tally in self._tallies.copy().items():
+            values.setdefault(name, {})[labels] = tally.count
         return values
 
 

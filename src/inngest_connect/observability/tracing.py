@@ -36,28 +36,31 @@ class Tracing:
 
         Raises ConfigurationError when the environment names a global one that cannot be loaded.
         """
-        if tracer_provider is None:
-            global_tracer_provider()
-        self._given = tracer_provider
-        self._provider: trace.TracerProvider | None = None
-        self._tracer: trace.Tracer | None = None
+        provider = tracer_provider or global_tracer_provider()
+        tracer = provider.get_tracer(_SCOPE)
+        self._unconfigured = provider if isinstance(tracer, trace.ProxyTracer) else None
+        self._tracer = _usable(tracer)
 
     def around(self, request: pb.GatewayExecutorRequestData, running: Running) -> Running:
         """``running`` within a span; ``running`` itself when nobody collects spans."""
-        # Asked anew for each request, because the global provider may be set at any time.
-        provider = self._given or trace.get_tracer_provider()
-        if provider is not self._provider:
-            self._provider = provider
-            self._tracer = _usable_tracer(provider)
         tracer = self._tracer
-        return running if tracer is None else _traced(tracer, request, running)
+        if tracer is None:
+            if self._unconfigured is None:
+                return running
+            # Asked for each request, because the program may configure one at any time. Until then
+            # the answer stands in for a real tracer, and get_tracer_provider() costs thrice this.
+            found = self._unconfigured.get_tracer(_SCOPE)
+            if isinstance(found, trace.ProxyTracer):
+                return running
+            self._unconfigured = None
+            tracer = self._tracer = _usable(found)
+            if tracer is None:
+                return running
+        return _traced(tracer, request, running)
 
 
-def _usable_tracer(provider: trace.TracerProvider) -> trace.Tracer | None:
-    if isinstance(provider, trace.ProxyTracerProvider):  # stands in until one is configured
-        return None
-    tracer = provider.get_tracer(_SCOPE)
-    return None if isinstance(tracer, trace.NoOpTracer) else tracer
+def _usable(tracer: trace.Tracer) -> trace.Tracer | None:
+    return None if isinstance(tracer, trace.ProxyTracer | trace.NoOpTracer) else tracer
 
 
 async def _traced(

@@ -116,9 +116,9 @@ def describe(table: Table = TRANSITIONS) -> str:
 def _box(state: ConnectionState, current: ConnectionState, table: Table) -> str:
     x, y = _PLACES[state]
     words = state.value.split("_")
-    first = y - 7.5 * (len(words) - 1) + 4.5
+    first = y - 8 * (len(words) - 1) + 4
     text = "".join(
-        f'<tspan x="{x:g}" y="{first + 15 * line:g}">{word}{"_" if line < len(words) - 1 else ""}'
+        f'<tspan x="{x:g}" y="{first + 16 * line:g}">{word}{"_" if line < len(words) - 1 else ""}'
         "</tspan>"
         for line, word in enumerate(words)
     )

@@ -79,12 +79,13 @@ class StatusServer:
         self._site = Site(self._worker, *self._limits)
         self._server = _Server(_Config(self._site.application(self._allowed_hosts)))
         serving: _Future = concurrent.futures.Future()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=_run, args=(self._server, listening, serving), daemon=True,
             name="inngest-connect-status",
         )  # fmt: skip
-        self._thread.start()
+        thread.start()
         serving.result()
+        self._thread = thread
         return address.url
 
     def stop(self) -> None:

@@ -34,17 +34,32 @@ class HandOver(Generic[Item]):
     def put(self, item: Item) -> None:
         """Never raises; when the other loop is closed, ``on_gone`` is called instead."""
         self._items.append(item)
-        if self._woken:
+        self.wake()
+
+    def add(self, item: Item) -> None:
+        """Like ``put``, but the other loop need not hear of it before ``wake`` is called.
+
+        Waking gives the interpreter lock away, and it can take milliseconds to get it back.
+        """
+        self._items.append(item)
+
+    def wake(self) -> None:
+        """Have what waits received, if anything does."""
+        if self._woken or not self._items:
             return
         self._woken = True
         try:
-            self._loop.call_soon_threadsafe(self._drain)
+            if asyncio._get_running_loop() is self._loop:
+                self._loop.call_soon(self.drain)
+            else:
+                self._loop.call_soon_threadsafe(self.drain)
         except RuntimeError:
             # The loop is closed. What was put is lost with the program that owned it.
             if self._on_gone is not None:
                 self._on_gone()
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Receive what waits; on ``loop`` only."""
         # Reset first: an item put from now on wakes the loop again rather than being overlooked.
         self._woken = False
         items = self._items

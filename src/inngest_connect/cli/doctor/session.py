@@ -12,7 +12,9 @@ class Session:
 
     def __init__(self, max_message_bytes: int) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._manager = WebSocketManager(1, max_message_bytes, self._events.put_nowait)
+        self._manager = WebSocketManager(
+            1, max_message_bytes, self._events.put_nowait, lambda: None
+        )
         self._running: asyncio.Task[None] | None = None
         self.closed: SocketClosed | None = None
 
