@@ -27,8 +27,9 @@ from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
-from .execution.loop_executor import LOOP_GONE, LoopExecutor
-from .execution.sdk_adapter import ClientSettings
+from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.loop_executor import LoopExecutor
+from .execution.sdk_adapter import ClientSettings, SdkApp
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -127,9 +128,8 @@ class WebSocketWorkerConnection:
         self._started = True
         loop = asyncio.get_running_loop()
         self._to_listeners = HandOver(loop, self._listeners.emit)
-        executor = LoopExecutor(
-            loop, self._run_request, self._can_cancel, self._post, self._caller_loop_gone
-        )
+        make_executor = self._options.executor or LoopExecutor
+        executor = make_executor(self._executor_ports(loop))
         watch = self._caller_watch = LoopWatch(loop)
         watch.start()
         with self._signal_handlers():
@@ -142,7 +142,18 @@ class WebSocketWorkerConnection:
                 watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
 
-    async def _run_on_thread(self, executor: LoopExecutor) -> None:
+    def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
+        return ExecutorPorts(
+            loop=loop,
+            run_request=self._run_request,
+            can_cancel=self._can_cancel,
+            report=self._post,
+            on_loop_gone=self._caller_loop_gone,
+            observe=self._observe,
+            functions={app.name: app.function_slugs for app in self._core.identity.apps},
+        )
+
+    async def _run_on_thread(self, executor: Executor) -> None:
         thread = IoThread("inngest-connect-io", self._end)
         self._orchestrator = self._make_orchestrator(executor, thread.loop)
         thread.start(self._orchestrator.run())
@@ -157,7 +168,7 @@ class WebSocketWorkerConnection:
             thread.join()
         self._closed.result()
 
-    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: LoopExecutor) -> None:
+    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._orchestrator = self._make_orchestrator(executor, loop)
         running = loop.create_task(self._orchestrator.run())
         self._repeat_close_requests()
@@ -175,7 +186,7 @@ class WebSocketWorkerConnection:
             self._end(error)
 
     def _make_orchestrator(
-        self, executor: LoopExecutor, loop: asyncio.AbstractEventLoop
+        self, executor: Executor, loop: asyncio.AbstractEventLoop
     ) -> Orchestrator:
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
@@ -325,6 +336,11 @@ class WebSocketWorkerConnection:
     def api_origin(self) -> str:
         """Where this worker asks for a gateway."""
         return self._api_origin
+
+    @property
+    def sdk_apps(self) -> dict[str, SdkApp]:
+        """The apps by id, ready to run requests; for executors."""
+        return dict(self._sdk_apps)
 
     @property
     def functions(self) -> dict[str, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from opentelemetry.trace import TracerProvider
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
+from .execution.executor import ExecutorFactory
 
 Isolation = Literal["thread", "none"]
 
@@ -89,6 +90,7 @@ class ConnectOptions:
     timing: Timing = field(default_factory=Timing)
     meter_provider: MeterProvider | None = None
     tracer_provider: TracerProvider | None = None
+    executor: ExecutorFactory | None = None
 
     def changed(self, **changes: Any) -> "ConnectOptions":
         """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
@@ -138,6 +140,7 @@ def resolve_options(
     timing: Timing | None,
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
+    executor: ExecutorFactory | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
@@ -158,6 +161,7 @@ def resolve_options(
         timing=timing if timing is not None else Timing(),
         meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
         tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
+        executor=_executor(executor),
     )
 
 
@@ -289,5 +293,13 @@ def _retry(value: RetryStrategy | None) -> RetryStrategy:
     if not callable(getattr(value, "delay", None)):
         raise ConfigurationError(
             f"retry is {value!r}; pass an object with delay(failures, random) -> seconds"
+        )
+    return value
+
+
+def _executor(value: ExecutorFactory | None) -> ExecutorFactory | None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(
+            f"executor is {value!r}; pass process_executor(...), or leave it out"
         )
     return value

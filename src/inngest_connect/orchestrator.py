@@ -64,7 +64,9 @@ class Orchestrator:
         """Run until the worker is CLOSED. Raises what ``start()`` has to raise."""
         self._api = self._make_api()
         self._watch.start()
+        error = None
         try:
+            await self._start_executor()
             async with asyncio.TaskGroup() as self._group:
                 self.handle(ev.Started())
                 error = await self._done
@@ -75,8 +77,21 @@ class Orchestrator:
         finally:
             self._end()
             await self._api.aclose()
+            await self._executor.stop()
         if error is not None:
             raise error
+
+    async def _start_executor(self) -> None:
+        """Returns early when the worker is closed meanwhile."""
+        starting = self._loop.create_task(self._executor.start())
+        either: set[asyncio.Future[Any]] = {starting, self._done}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            starting.cancel()
+            await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.result()
 
     def _end(self) -> None:
         self._watch.stop()

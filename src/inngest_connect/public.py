@@ -37,6 +37,7 @@ from .events import (
     WebSocketFailed,
     WebSocketOpened,
 )
+from .execution.process_executor import process_executor
 from .options import Timing
 from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
 
@@ -82,4 +83,5 @@ __all__ = [
     "WorkAbandoned",
     "WorkerCrashed",
     "connect",
+    "process_executor",
 ]

@@ -19,12 +19,13 @@ ABANDONED: Final = 1
 WRONG_USAGE: Final = 2
 CRASHED: Final = 3
 
+_CHECK_KEYS: Final = "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more."
 _CODES: Final[tuple[tuple[type[ConnectError], int, str], ...]] = (
     (WorkAbandoned, ABANDONED, "A longer --shutdown-timeout gives work more time to finish."),
     (
         AuthenticationError,
         WRONG_USAGE,
-        "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more.",
+        _CHECK_KEYS,
     ),
     (UnsupportedSDKError, WRONG_USAGE, "Install a version of inngest that works."),
     (ConfigurationError, WRONG_USAGE, "See inngest-connect run --help; --traceback shows where."),

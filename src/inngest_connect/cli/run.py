@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..connection import WebSocketWorkerConnection, exit_soon
 from ..errors import ConfigurationError, ConnectError, WorkAbandoned, WorkerCrashed
+from ..execution.process_executor import process_executor
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from .failures import tell
 from .live import LiveView
@@ -30,6 +31,8 @@ class RunOptions:
 
     target: str
     changes: Mapping[str, Any]
+    processes: int
+    """Children that run the functions; 1 for none, they run in this process."""
     http: str | None
     log_level: LogLevel
     log_format: LogFormat
@@ -52,11 +55,13 @@ def run(options: RunOptions) -> int:
         target = load_target(options.target)
         worker = target.worker
         worker.reconfigure(shutdown_signals=DEFAULT_SHUTDOWN_SIGNALS, **options.changes)
+        if options.processes != 1:
+            worker.reconfigure(executor=process_executor(target.name, options.processes))
         # What was imported stays until the end, and this process is ours alone: the collector
         # need not look at it again and again. docs/performance.md has what that saves.
         gc.collect()
         gc.freeze()
-        _introduce(target)
+        _introduce(target, options.processes)
         with (
             _status_server(worker, options.http),
             _shown(view, worker),
@@ -85,7 +90,7 @@ async def _serve(worker: WebSocketWorkerConnection, with_traceback: bool) -> int
     return 0
 
 
-def _introduce(target: Target) -> None:
+def _introduce(target: Target, processes: int) -> None:
     worker = target.worker
     state = worker.get_debug_state()
     apps = [f"{name}@{version or 'unversioned'}" for name, version in state.app_versions.items()]
@@ -95,6 +100,7 @@ def _introduce(target: Target) -> None:
             "target": target.name,
             "apps": " ".join(apps),
             "functions": sum(len(ids) for ids in worker.functions.values()),
+            **({"processes": processes} if processes > 1 else {}),
             "instance_id": state.instance_id,
             "api_origin": worker.api_origin,
         },

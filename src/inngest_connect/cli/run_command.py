@@ -71,6 +71,16 @@ def run(
             show_default=False,
         ),
     ],
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            envvar=f"{_PREFIX}PROCESSES",
+            help="Run functions in so many child processes, behind one connection; 1 runs them "
+            "in this one.",
+            rich_help_panel=_WORKER,
+        ),
+    ] = 1,
     max_concurrency: Annotated[
         int | None,
         typer.Option(
@@ -210,6 +220,7 @@ def run(
     options = RunOptions(
         target=target,
         changes={name: value for name, value in given.items() if value is not None},
+        processes=processes,
         http=http,
         log_level=log_level.value,
         log_format=log_format.value,

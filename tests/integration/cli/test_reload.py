@@ -37,8 +37,8 @@ def test_new_code_answers_after_a_change_and_no_work_is_lost(tmp_path: Path) -> 
         (tmp_path / "release").touch()
         output = running.result(30).output
         between = read_until(process, "] connected")
-        count = thread.call(workers).result(10)
         answer = invoke(thread)
+        count = thread.call(workers).result(10)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
 

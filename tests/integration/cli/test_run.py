@@ -166,6 +166,23 @@ def test_json_logs_have_one_object_a_line_whoever_wrote_them(
     assert "request_completed" in by_event
 
 
+def test_child_processes_run_the_functions_behind_one_connection(
+    thread: GatewayThread, tmp_path: Path
+) -> None:
+    text = MODULE.replace('os.environ.get("ANSWER", "first answer")', "str(os.getpid())")
+    write_module(tmp_path, text)
+    with run_process(tmp_path, thread.api_origin, "worker", "--processes=2") as process:
+        told = read_until(process, "] connected")
+        output = invoke(thread, "fn")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+    assert "processes=2" in told[0]
+    assert str(output).isdigit()
+    assert int(str(output)) != process.pid
+    assert process.returncode == 0
+
+
 def test_a_wrong_target_is_two_lines_and_exit_code_2(tmp_path: Path) -> None:
     write_module(tmp_path)
 
@@ -192,9 +209,10 @@ def test_a_traceback_is_shown_when_it_is_asked_for(tmp_path: Path) -> None:
     [
         (["--env-file", "no.env"], {}, "no.env"),
         (["--http", "x:y"], {}, "'x:y'"),
+        (["--processes", "0"], {}, "processes is 0"),
         ([], {"INNGEST_CONNECT_SHUTDOWN_TIMEOUT": "soon"}, "'soon'"),
     ],
-    ids=["file", "address", "variable"],
+    ids=["file", "address", "processes", "variable"],
 )
 def test_wrong_settings_are_exit_code_2_and_name_the_value(
     tmp_path: Path, arguments: list[str], variables: dict[str, str], named: str
@@ -227,7 +245,8 @@ def test_help_teaches_every_option_with_its_variable(tmp_path: Path) -> None:
     shown = run_to_its_end(tmp_path, "--help", COLUMNS="80").stdout
 
     for option, variable in {
-        "--max-concurrency": "MAX_WORKER_CONCURRENCY", "--instance-id": "INSTANCE_ID",
+        "--processes": "PROCESSES", "--max-concurrency": "MAX_WORKER_CONCURRENCY",
+        "--instance-id": "INSTANCE_ID",
         "--gateway-url": "GATEWAY_URL", "--shutdown-timeout": "SHUTDOWN_TIMEOUT",
         "--http": "HTTP", "--log-level": "LOG_LEVEL", "--log-format": "LOG_FORMAT",
         "--env-file": "ENV_FILE", "--reload": "RELOAD", "--live": "LIVE",
