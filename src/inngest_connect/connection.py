@@ -21,6 +21,8 @@ from typing import Any
 from .apps import Apps, load_apps
 from .core import events as ev
 from .core.observations import ErrorOccurred, Observation, StateChanged
+from .core.remote_text import clean
+from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
@@ -58,17 +60,20 @@ class WebSocketWorkerConnection:
         shared, sdk_apps = load_apps(apps)
         self._options = options
         self._keys = _signing_keys(shared.signing_key, shared.signing_key_fallback)
+        self._redactor = Redactor(secret for key in self._keys for secret in key.secrets())
         if not shared.is_production:
             # The official SDK sends no key in development mode, and so do we.
             self._keys = ()
         self._env = shared.env
         self._api_origin = shared.api_origin
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
-        secrets = [secret for key in self._keys for secret in key.secrets()]
-        self._logger = ConnectLogger(logger, Redactor(secrets))
+        identity = worker_identity(sdk_apps, options, shared.env)
+        self._logger = ConnectLogger(
+            logger, self._redactor, {"instance_id": identity.instance_id}, _versions(identity)
+        )
         self._listeners = EventListeners(on, self._listener_failed)
         self._core = WorkerCore(
-            worker_identity(sdk_apps, options, shared.env),
+            identity,
             options.core_settings(signing_keys=len(self._keys), api_origin=shared.api_origin),
             options.retry,
             random.random,
@@ -153,7 +158,7 @@ class WebSocketWorkerConnection:
     ) -> Orchestrator:
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
-            return ApiClient(self._api_origin, self._env, self._keys, timeout)
+            return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
         self._io_watch = LoopWatch(loop)
         return Orchestrator(
@@ -166,6 +171,9 @@ class WebSocketWorkerConnection:
             crash = WorkerCrashed("the worker's I/O loop ended unexpectedly")
             crash.__cause__ = error
             error = crash
+        if isinstance(error, WorkerCrashed):
+            self._logger.error("worker_crashed", error=error)
+        self._logger.close()
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
         if error is None or isinstance(error, asyncio.CancelledError):
@@ -354,6 +362,7 @@ class WebSocketWorkerConnection:
     # --- called on the I/O loop ------------------------------------------------------------
 
     def _observe(self, observation: Observation) -> None:
+        observation = self._redactor.observation(observation)
         self._logger.observe(observation)
         for observer in self._observers:
             self._tell(observer, observation)
@@ -387,8 +396,14 @@ class WebSocketWorkerConnection:
 
     def _listener_failed(self, name: str, error: Exception) -> None:
         self._logger.observe(
-            ErrorOccurred("listener_failed", f"a listener for {name!r} raised {error!r}")
+            ErrorOccurred("listener_failed", clean(f"a listener for {name!r} raised {error!r}"))
         )
+
+
+def _versions(identity: WorkerIdentity) -> dict[str, Any]:
+    """For the log, if any app has a version."""
+    versions = {app.name: app.version for app in identity.apps if app.version}
+    return {"app_versions": versions} if versions else {}
 
 
 def _lag(watch: LoopWatch | None) -> float:
