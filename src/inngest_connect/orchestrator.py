@@ -47,7 +47,7 @@ class Orchestrator:
         self._observe = observe
         self._loop = loop
         self._watch = watch
-        self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._arm_timer)
+        self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._settle)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -88,9 +88,21 @@ class Orchestrator:
             socket.abort()
 
     def handle(self, event: ev.Event) -> None:
-        """Give the core an event, carry out what it answers, and set the timer."""
+        """Give the core an event, carry out what it answers, and settle."""
         self._handle(event)
-        self._arm_timer()
+        self._settle()
+
+    def _settle(self) -> None:
+        """What need not be done for each of the events that came together, but once after them."""
+        if self._done.done():
+            return
+        try:
+            for socket in tuple(self._sockets.values()):
+                socket.flush()
+            self._executor.flush()
+            self._arm_timer()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._crash(error)
 
     def _handle(self, event: ev.Event) -> None:
         if self._done.done():
@@ -209,7 +221,8 @@ class Orchestrator:
     async def _open(self, command: do.OpenSocket) -> None:
         assert self._api is not None
         generation = command.generation
-        manager = WebSocketManager(generation, self._options.max_message_bytes, self._socket_event)
+        limit = self._options.max_message_bytes
+        manager = WebSocketManager(generation, limit, self._socket_event, self._settle)
         self._sockets[generation] = manager
         try:
             proxy = proxy_for(command.url)
@@ -224,6 +237,9 @@ class Orchestrator:
         )
 
     def _socket_event(self, event: ev.Event) -> None:
+        if isinstance(event, ev.MessageReceived):
+            self._handle(event)  # its batch is settled together
+            return
         if isinstance(event, ev.SocketClosed):
             self._sockets.pop(event.generation, None)
             self._attempts.pop(event.generation, None)
@@ -241,13 +257,7 @@ class Orchestrator:
 
     def _arm_timer(self) -> None:
         """One timer for every deadline of the worker."""
-        if self._done.done():
-            return
-        try:
-            deadline = self._core.next_deadline()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._crash(error)
-            return
+        deadline = self._core.next_deadline()
         if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
             return  # a timer that fires early costs less than moving it with every message
         if self._timer is not None:

@@ -478,7 +478,7 @@ async def test_nothing_is_written_on_a_socket_that_cannot_take_it() -> None:
     """Row: the request's acknowledgement cannot be sent."""
     async with MockWebSocketServer(greet=True) as gateway:
         events: asyncio.Queue[object] = asyncio.Queue()
-        manager = WebSocketManager(1, 10_000, events.put_nowait)
+        manager = WebSocketManager(1, 10_000, events.put_nowait, lambda: None)
         before = manager.send(b"x")
         task = asyncio.create_task(manager.run(gateway.url, timeout=5.0))
         assert isinstance(await events.get(), SocketOpened)

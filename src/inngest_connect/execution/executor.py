@@ -18,7 +18,11 @@ class Executor(Protocol):
     """Runs requests. The methods are called on the I/O loop and return at once."""
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
-        """Run it; exactly one ExecutionFinished is reported for each request."""
+        """Run it, after the next ``flush``; exactly one ExecutionFinished is reported for each."""
+        ...
+
+    def flush(self) -> None:
+        """All that came together was submitted."""
         ...
 
     def cancel(self, request_id: str) -> None:

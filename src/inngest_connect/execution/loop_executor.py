@@ -53,7 +53,10 @@ class LoopExecutor:
         self._work: HandOver[Work] = HandOver(loop, self._take, on_loop_gone, self._start_some)
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
-        self._work.put(request)
+        self._work.add(request)
+
+    def flush(self) -> None:
+        self._work.wake()
 
     def cancel(self, request_id: str) -> None:
         self._work.put(request_id)

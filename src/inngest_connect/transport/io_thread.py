@@ -34,7 +34,18 @@ class HandOver(Generic[Item]):
     def put(self, item: Item) -> None:
         """Never raises; when the other loop is closed, ``on_gone`` is called instead."""
         self._items.append(item)
-        if self._woken:
+        self.wake()
+
+    def add(self, item: Item) -> None:
+        """Like ``put``, but the other loop need not hear of it before ``wake`` is called.
+
+        Waking gives the interpreter lock away, and it can take milliseconds to get it back.
+        """
+        self._items.append(item)
+
+    def wake(self) -> None:
+        """Have what waits received, if anything does."""
+        if self._woken or not self._items:
             return
         self._woken = True
         try:

@@ -8,6 +8,7 @@ offered, redirects are not followed: the session token travels in the first mess
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -36,18 +37,27 @@ _SILENT: Final = silent_logger("picows")
 
 
 class WebSocketManager(picows.WSListener):
-    """``report`` is called on the event loop that ``run`` runs on; sizes are bytes."""
+    """``report`` is called on the event loop that ``run`` runs on; sizes are bytes.
+
+    ``batch_ended`` is called after the last of the messages that arrived together.
+    """
 
     def __init__(
-        self, generation: int, max_message_bytes: int, report: Callable[[Event], None]
+        self,
+        generation: int,
+        max_message_bytes: int,
+        report: Callable[[Event], None],
+        batch_ended: Callable[[], None],
     ) -> None:
         self._generation = generation
         self._max_message_bytes = max_message_bytes
         self._report = report
+        self._batch_ended = batch_ended
         self._transport: picows.WSTransport | None = None
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._fragments_text = False
+        self._unsent: list[bytes] = []
         self._close: tuple[int, str] | None = None
         self._closing = False
         self._ended = False
@@ -88,17 +98,30 @@ class WebSocketManager(picows.WSListener):
                 await transport.wait_disconnected()
 
     def send(self, data: bytes) -> bool:
-        """Write one binary message. Returns False when the socket can take no more."""
+        """Write one binary message at the next ``flush``. Returns False when that cannot be."""
         transport = self._transport
         if transport is None or self._ended or transport.is_close_frame_sent:
             return False
         if transport.is_disconnected:
             return False
-        transport.send(picows.WSMsgType.BINARY, data)
+        self._unsent.append(data)
         return True
+
+    def flush(self) -> None:
+        """Write what was sent, as few packets: each costs more than everything else about it."""
+        unsent, transport = self._unsent, self._transport
+        if not unsent or transport is None:
+            return
+        self._unsent = []
+        corked = len(unsent) > 1 and _cork(transport, True)
+        for data in unsent:
+            transport.send(picows.WSMsgType.BINARY, data)
+        if corked:
+            _cork(transport, False)
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake; its end is reported as SocketClosed."""
+        self.flush()
         transport = self._transport
         if transport is not None and not self._ended:
             self._closing = True
@@ -130,6 +153,11 @@ class WebSocketManager(picows.WSListener):
             self._end(CLOSE_ABNORMAL, "", text)
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        self._frame(transport, frame)
+        if frame.last_in_buffer:
+            self._batch_ended()
+
+    def _frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         # After a violation of RFC 6455 picows has sent its close frame and goes on parsing what is
         # left in its buffer; that is no message of the peer's.
         if self._ended or (transport.is_close_frame_sent and not self._closing):
@@ -190,6 +218,19 @@ class WebSocketManager(picows.WSListener):
         if not self._ended:
             self._ended = True
             self._report(SocketClosed(self._generation, code, reason, error))
+
+
+def _cork(transport: picows.WSTransport, corked: bool) -> bool:
+    """Whether the kernel was told to hold packets back, or to let them go. Linux only."""
+    option = getattr(socket, "TCP_CORK", None)
+    if option is None or transport.is_disconnected:
+        return False
+    connection = transport.underlying_transport.get_extra_info("socket")
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, option, corked)
+    except OSError:
+        return False
+    return True
 
 
 def _describe(error: Exception) -> str:
