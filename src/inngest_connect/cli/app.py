@@ -39,7 +39,7 @@ def root(
 
 
 app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
-app.command()(doctor_command.doctor)
+app.command(help=doctor_command.HELP)(doctor_command.doctor)
 
 
 @app.command()

@@ -1,15 +1,26 @@
 """The options of ``inngest-connect doctor``."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+HELP: Final = (
+    "Find out why a worker does not connect from here.\n\n"
+    "Does, stage by stage, what a worker does to connect, and has a remedy for each failure: "
+    "configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket, "
+    "handshake, heartbeats, close.\n\n"
+    "It takes no work, and touches no running worker: its instance id is its own. While it runs it "
+    "counts as one connection of your plan.\n\n"
+    "[bold]Exit codes[/bold]: 0 nothing failed, 10 plus the number of the first check that failed "
+    "(11 configuration to 22 close), 2 wrong usage, 130 interrupted."
+)
 
 
 def doctor(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODULE[:ATTRIBUTE]]",
+            metavar="MODULE[:ATTRIBUTE]",
             help="A worker, as for run: its apps and options are used. Without it, the variables "
             "of this environment and an app of the doctor's own.",
             show_default=False,
@@ -35,18 +46,6 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON document, and nothing else.")
     ] = False,
 ) -> None:
-    """Find out why a worker does not connect from here.
-
-    Does, stage by stage, what a worker does to connect, and has a remedy for each failure:
-    configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket,
-    handshake, heartbeats, close.
-
-    It takes no work, and touches no running worker: its instance id is its own. While it runs it
-    counts as one connection of your plan.
-
-    Exit codes: 0 nothing failed, 10 plus the number of the first check that failed (11
-    configuration to 22 close), 2 wrong usage, 130 interrupted.
-    """
     from .doctor.run import DoctorOptions, run_doctor
 
     options = DoctorOptions(target=target, timeout=timeout, handshake=handshake, json=json)

@@ -165,7 +165,7 @@ class ChildPool:
             return
         starting = sum(1 for child in self._children if not child.ready)
         missing = self._settings.processes - len(self.serving) - starting
-        if not missing and not starting and any(child.expiring for child in self.serving):
+        if missing == 0 and any(child.expiring for child in self.serving):
             missing = 1
         for _ in range(missing):
             settings = self._settings

@@ -13,13 +13,14 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from ..core.events import ExecutionFinished
 from ..core.messages import ExecutionResult
 from ..errors import ConnectError
 from ..observability.redaction import Redactor
+from ..observability.tracing import Tracing
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
 from .executor import ExecutorPorts
@@ -95,10 +96,10 @@ class _Child(asyncio.Protocol):
         sys.path[:] = configuration.path
         try:
             apps = load_target(configuration.target)
+            self._executor = LoopExecutor(_ports(self._loop, apps, self._report))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
             self._fail(error)
             return
-        self._executor = LoopExecutor(_ports(self._loop, apps, self._report))
         # What was imported stays until the end: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -138,8 +139,10 @@ def _ports(
     apps: dict[str, SdkApp],
     report: Callable[[ExecutionFinished], None],
 ) -> ExecutorPorts:
-    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
-        return await apps[request.app_name].run(request)
+    tracing = Tracing()
+
+    def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
+        return tracing.around(request, apps[request.app_name].run(request))
 
     return ExecutorPorts(
         loop=loop,

@@ -50,8 +50,7 @@ def process_executor(
     if max_executions is not None:
         _check_whole("max_executions", max_executions)
     if max_memory_bytes is not None:
-        _check_whole("max_memory_bytes", max_memory_bytes)
-        _check_proc(Path("/proc/self/statm"))
+        check_memory_limit(max_memory_bytes)
     _check_whole("max_in_flight", max_in_flight)
     if not isinstance(stop_timeout, int | float) or not 0 < stop_timeout < float("inf"):
         raise ConfigurationError(f"stop_timeout is {stop_timeout!r}; pass seconds above 0")
@@ -71,11 +70,13 @@ def _check_whole(name: str, value: int) -> None:
         raise ConfigurationError(f"{name} is {value!r}; pass a whole number from 1")
 
 
-def _check_proc(statm: Path) -> None:
+def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> None:
+    """Raises ConfigurationError, also where memory cannot be read."""
+    _check_whole("max_memory_bytes", value)
     if not statm.exists():
         raise ConfigurationError(
-            "max_memory_bytes needs /proc, to read the memory of a process from, and this system "
-            "has none; use max_executions"
+            f"max_memory_bytes is {value}, but this system has no /proc to read the memory of a "
+            "process from; use max_executions"
         )
 
 

@@ -170,7 +170,6 @@ async def test_a_server_that_speaks_no_tls(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("SSL_CERT_FILE", "/nowhere/ca.pem", "a readable PEM file"),
         ("HTTPS_PROXY", "ftp://127.0.0.1:21", "http:// proxies"),
-        ("INNGEST_API_BASE_URL", "http://[::1", "INNGEST_API_BASE_URL"),
     ],
 )
 def test_a_variable_with_which_no_client_can_be_made(

@@ -113,7 +113,8 @@ async def reach(endpoint: Endpoint, timeout: float) -> Finding:
         return Finding(f"port {endpoint.port} of {', '.join(map(str, attempts))}", data=data)
     text = f"port {endpoint.port} of {'; '.join(map(str, bad))}"
     problem = Problem(text, _remedy(bad, endpoint), fatal=len(bad) == len(attempts))
-    return Finding(text, (problem,), tuple(map(str, attempts)), data)
+    good = tuple(str(one) for one in attempts if one.error is None)
+    return Finding(text, (problem,), good, data)
 
 
 async def _try_to_connect(address: str, port: int, timeout: float) -> _Attempt:

@@ -57,9 +57,12 @@ def print_introduction(console: Console, subject: str, handshake: bool) -> None:
 def print_result(console: Console, result: Result, censor: Censor) -> None:
     """One line, and below it what it found, its problems and their remedies."""
     finding, style = result.finding, _STYLES[result.mark]
-    line = Text(f"{result.mark.value:<4} ", style)
-    line.append(f"{result.number:>2}  {result.name:<16}  ", "" if style != "dim" else style)
-    line.append(censor.text(finding.summary), "" if style != "dim" else style)
+    line = Text()
+    line.append(f"{result.mark.value:<4} ", style)
+    line.append(
+        f"{result.number:>2}  {result.name:<16}  {censor.text(finding.summary)}",
+        style if result.mark is Mark.SKIP else "",
+    )
     if result.mark is not Mark.SKIP:
         line.append(f"  [{_duration(result.seconds)}]", "dim")
     console.print(line, soft_wrap=True)

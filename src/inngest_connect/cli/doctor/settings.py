@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...execution.sdk_adapter import ClientSettings
 from ...identity import ALLOW_PURE_PYTHON_VARIABLE
 from ...options import (
     GATEWAY_URL_VARIABLE,
@@ -14,7 +15,7 @@ from ...options import (
     MAX_CONCURRENCY_VARIABLE,
     SHUTDOWN_TIMEOUT_VARIABLE,
 )
-from .examination import Examination
+from .examination import Endpoint, Examination
 from .findings import Finding, Problem
 from .proxies import PROXY_VARIABLES, shown
 from .subject import Subject, from_environment
@@ -38,10 +39,16 @@ _OPTION_VARIABLES: Final = {
     "isolation": ISOLATE_VARIABLE,
     "shutdown_timeout": SHUTDOWN_TIMEOUT_VARIABLE,
 }
-_OWN_VARIABLES: Final = frozenset({*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE})
+_VERSION_VARIABLE: Final = "INNGEST_CONNECT_APP_VERSION"
+"""Set empty, it has a meaning of its own."""
+OWN_VARIABLES: Final = frozenset(
+    {*_OPTION_VARIABLES.values(), ALLOW_PURE_PYTHON_VARIABLE, _VERSION_VARIABLE}
+)
 _NETWORK_VARIABLES: Final = (*PROXY_VARIABLES, "NO_PROXY", "no_proxy")
 _CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_UNLISTED_OPTIONS: Final = frozenset({"shutdown_signals", "retry", "timing"})
+_UNLISTED_OPTIONS: Final = frozenset(
+    {"shutdown_signals", "retry", "timing", "meter_provider", "tracer_provider"}
+)
 _UNLISTED_WHEN_UNSET: Final = frozenset({"rewrite_gateway_endpoint"})
 
 
@@ -55,12 +62,10 @@ class Setting:
 
 async def check_settings(examination: Examination) -> Finding:
     settings = resolved_settings(examination.subject, examination.variables)
-    problems = contradictions(examination)
-    named = [one for one in settings if one.source != "default"]
-    mode = "production" if examination.subject.client.is_production else "development"
+    problems = [*_no_address(examination.subject), *contradictions(examination)]
+    client = examination.subject.client
     return Finding(
-        f"{mode} mode, API {examination.subject.client.api_origin}; "
-        f"{len(named)} of {len(settings)} settings are not defaults",
+        f"{_mode(client)} mode, API {client.api_origin}",
         tuple(problems),
         tuple(f"{one.name} = {one.value}  ({one.source})" for one in settings),
         {"settings": [dataclasses.asdict(one) for one in settings]},
@@ -71,10 +76,8 @@ def resolved_settings(subject: Subject, variables: Mapping[str, str]) -> list[Se
     """Secrets by their last four characters."""
     baseline = subject if subject.target is None else from_environment()
     mine, plain = subject.client, baseline.client
-    mode = "production" if mine.is_production else "development"
-    usual = "production" if plain.is_production else "development"
     found = [
-        _setting("mode", mode, usual, _mode_variable(variables)),
+        _setting("mode", _mode(mine), _mode(plain), _first_set(("INNGEST_DEV",), variables)),
         _setting("api_origin", mine.api_origin, plain.api_origin, _api_variable(plain, variables)),
         _setting("env", mine.env, plain.env, _first_set(_ENV_VARIABLES, variables)),
     ]
@@ -135,11 +138,11 @@ def _first_set(names: Iterable[str], variables: Mapping[str, str]) -> str | None
     return next((name for name in names if variables.get(name, "").strip()), None)
 
 
-def _mode_variable(variables: Mapping[str, str]) -> str | None:
-    return _first_set(("INNGEST_DEV",), variables)
+def _mode(client: ClientSettings) -> str:
+    return "production" if client.is_production else "development"
 
 
-def _api_variable(client: Any, variables: Mapping[str, str]) -> str | None:
+def _api_variable(client: ClientSettings, variables: Mapping[str, str]) -> str | None:
     """The SDK ignores a value that is no URL, so the value is compared too."""
     origin = client.api_origin.rstrip("/")
     for name in _API_VARIABLES:
@@ -155,7 +158,7 @@ def _api_variable(client: Any, variables: Mapping[str, str]) -> str | None:
 def contradictions(examination: Examination) -> list[Problem]:
     """What is likely to be meant otherwise; none of it stops a worker."""
     variables, client = examination.variables, examination.subject.client
-    known = _SDK_VARIABLES | _OWN_VARIABLES | examination.known_variables
+    known = _SDK_VARIABLES | OWN_VARIABLES | examination.known_variables
     found = [*_empty(variables, known), *_unknown(variables, known)]
     if client.signing_key and not client.is_production:
         found.append(
@@ -193,9 +196,19 @@ def contradictions(examination: Examination) -> list[Problem]:
     return found
 
 
+def _no_address(subject: Subject) -> Iterable[Problem]:
+    try:
+        Endpoint.of(subject.client.api_origin)
+    except ValueError as error:
+        yield Problem(
+            f"the API's address {subject.client.api_origin!r} is unusable: {error}",
+            "Correct INNGEST_API_BASE_URL, INNGEST_BASE_URL or INNGEST_DEV",
+        )
+
+
 def _empty(variables: Mapping[str, str], known: frozenset[str]) -> Iterable[Problem]:
     for name, value in sorted(variables.items()):
-        if name in known and not value.strip():
+        if name in known and name != _VERSION_VARIABLE and not value.strip():
             yield _warning(f"{name} is set, but empty", f"Give it a value, or unset {name}")
 
 
