@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 from ..connection import WebSocketWorkerConnection, exit_soon
 from ..errors import ConfigurationError, ConnectError, WorkAbandoned, WorkerCrashed
 from ..execution.process_executor import process_executor
+from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from .failures import tell
 from .live import LiveView
@@ -22,7 +22,7 @@ from .target import Target, load_target
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C before there is a worker, as shells have it (128 + SIGINT)."""
 
-_log = logging.getLogger("inngest_connect.run")
+_log = package_logger("run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

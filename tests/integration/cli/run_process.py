@@ -74,7 +74,7 @@ def run_to_its_end(
     return subprocess.run(
         command(*arguments),
         cwd=directory,
-        env=environment("http://127.0.0.1:1", **variables),
+        env={**environment("http://127.0.0.1:1"), **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -137,7 +137,7 @@ async def test_the_picture_has_state_requests_figures_and_recent_events() -> Non
                 await asyncio.gather(*waiting)
     picture = capture.get()
 
-    assert picture.startswith("● ACTIVE   app   me")
+    assert picture.startswith("● ACTIVE   app")
     assert f"connection {worker_connection}" in picture
     assert "p50 -" not in picture
     assert "running 12   queued 0" in picture
