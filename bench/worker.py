@@ -1,8 +1,10 @@
 """The measured worker process: ``worker.py PEER ORIGIN [CONNECTIONS]``. Ends when stdin does.
 
-Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()`` on
-an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
-``official``. ``handler`` calls the SDK's function handler alone, without any network: for each line
+Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()``
+on an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
+``limited`` (ours, one function at a time), ``official``, and ``bare``: the least that can answer a
+gateway, without leases, buffer or reconnects. ``sdk`` has the functions and nothing else.
+``handler`` calls the SDK's function handler alone, without any network: for each line
 ``SLUG CALLS IN_FLIGHT BYTES`` on stdin it prints the processor time of one call, the floor below
 which no worker can get.
 """
@@ -49,10 +51,10 @@ def make_app(origin: str) -> tuple[inngest.Inngest, list[inngest.Function[Any]]]
     return client, [async_function, sync_function, steps, wait]
 
 
-def run_ours(origin: str) -> None:
+def run_ours(origin: str, limit: int | None) -> None:
     from inngest_connect import connect
 
-    worker = connect([make_app(origin)], shutdown_timeout=0.0)
+    worker = connect([make_app(origin)], shutdown_timeout=0.0, max_worker_concurrency=limit)
 
     def stop_with_stdin() -> None:
         sys.stdin.read()
@@ -86,12 +88,61 @@ async def run_official(origin: str) -> None:
     await run_until_stdin_ends([connect([make_app(origin)], shutdown_signals=[])])
 
 
+async def run_bare(origin: str) -> None:
+    """The least that can call a function for a gateway: no leases, no buffer, no reconnect."""
+    import httpx
+    import picows
+
+    from inngest_connect.core import messages
+    from inngest_connect.execution.sdk_adapter import SdkApp
+    from inngest_connect.protocol import SUBPROTOCOL
+    from inngest_connect.protocol import connect_pb2 as pb
+
+    app = SdkApp(*make_app(origin))
+    tasks: set[asyncio.Task[None]] = set()
+
+    class Listener(picows.WSListener):
+        def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+            message = pb.ConnectMessage.FromString(frame.get_payload_as_bytes())
+            if message.kind == pb.GatewayMessageType.GATEWAY_HELLO:
+                kind = pb.GatewayMessageType.WORKER_CONNECT
+                transport.send(picows.WSMsgType.BINARY, messages.envelope(kind))
+            elif message.kind == pb.GatewayMessageType.GATEWAY_EXECUTOR_REQUEST:
+                request = pb.GatewayExecutorRequestData.FromString(message.payload)
+                transport.send(picows.WSMsgType.BINARY, messages.request_ack(request))
+                task = asyncio.create_task(run(transport, request))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+    async def run(transport: picows.WSTransport, request: Any) -> None:
+        payload = messages.reply_payload(request, await app.run(request))
+        transport.send(picows.WSMsgType.BINARY, messages.reply(payload))
+
+    async with httpx.AsyncClient() as http:
+        answer = (await http.post(f"{origin}/v0/connect/start")).content
+    await picows.ws_connect(
+        Listener,
+        pb.StartResponse.FromString(answer).gateway_endpoint,
+        extra_headers={"Sec-WebSocket-Protocol": SUBPROTOCOL},
+        max_frame_size=64 * 1024 * 1024,
+    )
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    os._exit(0)
+
+
 async def run_until_stdin_ends(workers: list[Any]) -> None:
     tasks = [asyncio.create_task(worker.start()) for worker in workers]
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for task in tasks:
         task.cancel()
     os._exit(0)  # the official worker's threads need not be waited for
+
+
+def run_sdk() -> None:
+    app = make_app("http://127.0.0.1:1")
+    sys.stdout.write(f"{len(app[1])} functions\n")
+    sys.stdout.flush()
+    sys.stdin.read()
 
 
 async def run_handler() -> None:
@@ -123,7 +174,13 @@ def main() -> None:
     if peer == "handler":
         asyncio.run(run_handler())
     elif peer == "ours":
-        run_ours(rest[0])
+        run_ours(rest[0], None)
+    elif peer == "limited":
+        run_ours(rest[0], 1)
+    elif peer == "sdk":
+        run_sdk()
+    elif peer == "bare":
+        asyncio.run(run_bare(rest[0]))
     elif peer == "official":
         asyncio.run(run_official(rest[0]))
     else:

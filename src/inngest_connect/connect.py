@@ -4,6 +4,9 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
 from .apps import Apps
 from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
@@ -30,6 +33,8 @@ def connect(
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     timing: Timing | None = None,
     logger: Any = None,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.
 
@@ -62,6 +67,8 @@ def connect(
         timing: Time limits of the protocol, in seconds.
         logger: A ``logging.Logger`` or structlog logger; False for silence. Default: the logger
             "inngest_connect".
+        meter_provider: Where metrics go, an OpenTelemetry provider. Default: the global one.
+        tracer_provider: Where the spans of executions go. Default: the global one.
 
     Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
     """
@@ -79,5 +86,7 @@ def connect(
         max_buffer_bytes=max_buffer_bytes,
         max_message_bytes=max_message_bytes,
         timing=timing,
+        meter_provider=meter_provider,
+        tracer_provider=tracer_provider,
     )
     return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)

@@ -14,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
@@ -82,6 +85,8 @@ class ConnectOptions:
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     timing: Timing = field(default_factory=Timing)
+    meter_provider: MeterProvider | None = None
+    tracer_provider: TracerProvider | None = None
 
     def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
         """What the pure core needs of this."""
@@ -124,6 +129,8 @@ def resolve_options(
     max_buffer_bytes: int,
     max_message_bytes: int,
     timing: Timing | None,
+    meter_provider: MeterProvider | None = None,
+    tracer_provider: TracerProvider | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
@@ -142,6 +149,8 @@ def resolve_options(
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
         max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
         timing=timing if timing is not None else Timing(),
+        meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
+        tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
     )
 
 
@@ -240,6 +249,15 @@ def _choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise ConfigurationError(
             f"{name} is {value!r}; pass one of {', '.join(map(repr, choices))}"
+        )
+    return value
+
+
+def _provider(name: str, value: Any, method: str) -> Any:
+    if value is not None and not callable(getattr(value, method, None)):
+        raise ConfigurationError(
+            f"{name} is {value!r}; pass an OpenTelemetry provider, which has {method}(), "
+            "or leave it out for the global one"
         )
     return value
 

@@ -5,6 +5,8 @@ import socket
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 
 from inngest_connect.core.retry import FixedRetry, ScheduleRetry
 from inngest_connect.errors import ConfigurationError
@@ -157,3 +159,15 @@ def test_the_pure_python_protobuf_is_refused_unless_accepted(
         check_protobuf_implementation("python")
     monkeypatch.setenv("INNGEST_CONNECT_ALLOW_PURE_PYTHON_PROTOBUF", "1")
     check_protobuf_implementation("python")
+
+
+def test_telemetry_providers_are_kept_and_anything_else_is_refused() -> None:
+    meters, tracers = NoOpMeterProvider(), NoOpTracerProvider()
+
+    options = resolve(meter_provider=meters, tracer_provider=tracers)
+
+    assert (options.meter_provider, options.tracer_provider) == (meters, tracers)
+    with pytest.raises(ConfigurationError, match=r"meter_provider is 5.*get_meter\(\)"):
+        resolve(meter_provider=5)
+    with pytest.raises(ConfigurationError, match=r"tracer_provider is 'x'.*get_tracer\(\)"):
+        resolve(tracer_provider="x")

@@ -110,9 +110,11 @@ class Connections:
 
     def get(self, number: int) -> Generation | None:
         """The living generation with this number."""
-        for generation in (self.current, self.attempt):
-            if generation is not None and generation.number == number:
-                return generation
+        current, attempt = self.current, self.attempt
+        if current is not None and current.number == number:
+            return current
+        if attempt is not None and attempt.number == number:
+            return attempt
         return self.closing.get(number)
 
     def living(self) -> list[Generation]:

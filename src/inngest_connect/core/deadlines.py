@@ -5,6 +5,7 @@ when it surfaces, so 10,000 leases cost what is due and not what exists.
 """
 
 import heapq
+import math
 
 
 def earliest(*times: float | None) -> float | None:
@@ -17,9 +18,14 @@ def earliest(*times: float | None) -> float | None:
 
 
 class Deadlines:
-    """Times are monotonic seconds."""
+    """Times are monotonic seconds.
+
+    Nothing is due before ``first``, which is asked after every event of the worker; it may be
+    earlier than what ``earliest`` finds.
+    """
 
     def __init__(self) -> None:
+        self.first = math.inf
         self._at: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
 
@@ -32,6 +38,8 @@ class Deadlines:
     def set(self, key: str, at: float) -> None:
         """Set or move the deadline of ``key``."""
         self._at[key] = at
+        if at < self.first:
+            self.first = at
         heapq.heappush(self._heap, (at, key))
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
             self._heap = [(when, name) for name, when in self._at.items()]
@@ -40,17 +48,15 @@ class Deadlines:
     def discard(self, key: str) -> None:
         self._at.pop(key, None)
 
-    def may_be_due(self, now: float) -> bool:
-        """False when certainly nothing is due: a question cheap enough for every event."""
-        return bool(self._heap) and self._heap[0][0] <= now
-
     def earliest(self) -> float | None:
         heap = self._heap
         while heap:
             at, key = heap[0]
             if self._at.get(key) == at:
+                self.first = at
                 return at
             heapq.heappop(heap)
+        self.first = math.inf
         return None
 
     def pop_due(self, now: float) -> str | None:

@@ -42,7 +42,7 @@ class ReplyDelivery:
         self._keys = keys
         self._random = random
         self._retry = ScheduleRetry(FLUSH_SCHEDULE)
-        self._deadlines = Deadlines()
+        self.deadlines = Deadlines()
         self._flushing = 0
 
     def add(
@@ -52,7 +52,7 @@ class ReplyDelivery:
         deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
         evicted = self.buffer.add(request_id, payload)
         for lost_id in evicted:
-            self._deadlines.discard(lost_id)
+            self.deadlines.discard(lost_id)
             self.lost += 1
             text = (
                 "the buffer of unacknowledged replies is full, so the oldest reply was given "
@@ -62,7 +62,7 @@ class ReplyDelivery:
             out.append(self.error("reply_evicted", text, lost_id))
         reply = self.buffer.get(request_id)
         if reply is not None:
-            self._deadlines.set(request_id, deliver_at)
+            self.deadlines.set(request_id, deliver_at)
             if carrier is not None:
                 self._write(reply, carrier, out)
         return evicted
@@ -87,13 +87,13 @@ class ReplyDelivery:
             if reply.sent_over != carrier:
                 self._write(reply, carrier, out)
                 if not reply.flushing:
-                    self._deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
+                    self.deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
 
     def hurry(self, now: float) -> None:
         """Flush everything that waits, now: the worker is about to end."""
         for reply in self.buffer:
             if not reply.flushing:
-                self._deadlines.set(reply.request_id, now)
+                self.deadlines.set(reply.request_id, now)
 
     def waiting_on(self, generation: int) -> bool:
         """Whether an acknowledgement over this socket is still outstanding."""
@@ -102,14 +102,12 @@ class ReplyDelivery:
     def next_deadline(self) -> float | None:
         if self._flushing >= self._settings.flushes_at_once:
             return None
-        return self._deadlines.earliest()
+        return self.deadlines.earliest()
 
     def tick(self, now: float, out: list[Command]) -> None:
         """Flush what has waited long enough."""
-        if not self._deadlines.may_be_due(now):
-            return
         while self._flushing < self._settings.flushes_at_once:
-            request_id = self._deadlines.pop_due(now)
+            request_id = self.deadlines.pop_due(now)
             if request_id is None:
                 return
             reply = self.buffer.get(request_id)
@@ -153,7 +151,7 @@ class ReplyDelivery:
         else:
             delay = self._retry.delay(reply.flush_failures - 1, self._random)
         delay = max(delay, retry_after or 0.0)
-        self._deadlines.set(request_id, now + delay)
+        self.deadlines.set(request_id, now + delay)
         cause = f"HTTP {status}" if status is not None else "no answer"
         text = (
             f"a reply could not be flushed ({cause}: {clean(message)}); "
@@ -177,7 +175,7 @@ class ReplyDelivery:
         return reply
 
     def _delivered(self, request_id: str, via: str, out: list[Command]) -> bool:
-        self._deadlines.discard(request_id)
+        self.deadlines.discard(request_id)
         if self.buffer.delivered(request_id) is None:
             return False
         out.append(ReplyAcknowledged(request_id, via))

@@ -23,14 +23,11 @@ class HeartbeatMonitor:
         self.last_sent_at: float | None = None
         self.last_answered_at: float | None = None
         self.last_received_at = now
+        """When anything arrived from the gateway; set by the message handler."""
         self.round_trip: float | None = None
         self.unanswered = 0
         self._next_at: float | None = now
         self._patience = SILENT_INTERVALS * interval
-
-    def received(self, now: float) -> None:
-        """Anything arrived from the gateway."""
-        self.last_received_at = now
 
     def answered(self, now: float) -> float | None:
         """A GATEWAY_HEARTBEAT arrived. Returns the round trip, None when none was asked for."""

@@ -33,7 +33,7 @@ class LeaseTable:
     def __init__(self, interval: float) -> None:
         self.interval = interval
         self._leases: dict[str, Lease] = {}
-        self._deadlines = Deadlines()
+        self.deadlines = Deadlines()
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -49,7 +49,7 @@ class LeaseTable:
 
     def next_extension(self, request_id: str) -> float | None:
         """When this lease is extended next."""
-        return self._deadlines.get(request_id)
+        return self.deadlines.get(request_id)
 
     def grant(self, request_id: str, lease_id: str, now: float) -> None:
         """Start to keep a lease; for a known request, adopt the id if it is newer."""
@@ -58,11 +58,11 @@ class LeaseTable:
             lease.lease_id = max(lease.lease_id, lease_id)
             return
         self._leases[request_id] = Lease(request_id, lease_id, now)
-        self._deadlines.set(request_id, now + self.interval)
+        self.deadlines.set(request_id, now + self.interval)
 
     def release(self, request_id: str) -> bool:
         """Forget a lease. Returns whether it was there."""
-        self._deadlines.discard(request_id)
+        self.deadlines.discard(request_id)
         return self._leases.pop(request_id, None) is not None
 
     def extended(self, request_id: str, lease_id: str, now: float) -> bool:
@@ -74,36 +74,34 @@ class LeaseTable:
         lease.outstanding = False
         lease.extended_at = now
         lease.extensions += 1
-        self._deadlines.set(request_id, now + self.interval)
+        self.deadlines.set(request_id, now + self.interval)
         return True
 
     def set_interval(self, interval: float, now: float) -> None:
         """A new connection asked for another interval: no lease may wait longer than that."""
         self.interval = interval
         for request_id in self._leases:
-            at = self._deadlines.get(request_id)
+            at = self.deadlines.get(request_id)
             if at is None or at > now + interval:
-                self._deadlines.set(request_id, now + interval)
+                self.deadlines.set(request_id, now + interval)
 
     def connection_changed(self, now: float) -> None:
         """Answers that were outstanding are lost with their socket: extend those again now."""
         for lease in self._leases.values():
             if lease.outstanding:
                 lease.outstanding = False
-                self._deadlines.set(lease.request_id, now)
+                self.deadlines.set(lease.request_id, now)
 
     def next_deadline(self) -> float | None:
         """When the next extension is due, or None without leases."""
-        return self._deadlines.earliest()
+        return self.deadlines.earliest()
 
     def take_due(self, now: float, limit: int) -> list[Lease]:
         """Up to ``limit`` leases to extend now; each counts as sent."""
-        if not self._deadlines.may_be_due(now):
-            return []
         due: list[Lease] = []
-        while len(due) < limit and (request_id := self._deadlines.pop_due(now)) is not None:
+        while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]
             lease.outstanding = True
-            self._deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
+            self.deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
             due.append(lease)
         return due

@@ -22,7 +22,7 @@ from . import messages
 from .commands import Command, Send
 from .durations import parse_duration
 from .heartbeat import HeartbeatMonitor
-from .phases import Phase, accepts
+from .phases import Phase
 from .record import record
 from .remote_text import clean
 from .settings import CoreSettings, WorkerIdentity
@@ -171,16 +171,15 @@ class MessageHandler:
             return None
         self.last_message_at = now
         if self.heartbeat is not None:
-            self.heartbeat.received(now)
-        message = pb.ConnectMessage()
+            self.heartbeat.last_received_at = now
         try:
-            message.ParseFromString(data)
+            message = pb.ConnectMessage.FromString(data)
         except DecodeError:
             return Malformed("undecodable_message")
         kind = message.kind
-        if kind not in _KINDS:
-            return Malformed("unknown_kind")
-        if not accepts(self.phase, kind):
+        if kind not in self.phase.accepted:
+            if kind not in _KINDS:
+                return Malformed("unknown_kind")
             name = pb.GatewayMessageType.Name(kind)
             return Violation(f"{name} is not allowed in phase {self.phase.value}")
         try:
@@ -192,7 +191,10 @@ class MessageHandler:
         self, kind: int, payload: bytes, now: float, out: list[Command]
     ) -> Inbound | None:
         if kind == _GATEWAY_EXECUTOR_REQUEST:
-            return _request(payload)
+            request = pb.GatewayExecutorRequestData.FromString(payload)
+            return (
+                RequestArrived(request) if request.request_id else Malformed("request_without_id")
+            )
         if kind == _WORKER_REPLY_ACK:
             return ReplyAcked(pb.WorkerReplyAckData.FromString(payload).request_id)
         if kind == _WORKER_REQUEST_EXTEND_LEASE_ACK:
@@ -276,13 +278,6 @@ class MessageHandler:
         self.phase = Phase.DRAINING
         if self.heartbeat is not None:
             self.heartbeat.stop()
-
-
-def _request(payload: bytes) -> RequestArrived | Malformed:
-    request = pb.GatewayExecutorRequestData.FromString(payload)
-    if not request.request_id:
-        return Malformed("request_without_id")
-    return RequestArrived(request)
 
 
 def _interval(text: str, default: float, name: str, complaints: list[str]) -> float:

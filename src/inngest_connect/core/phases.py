@@ -15,7 +15,9 @@ _K = pb.GatewayMessageType
 
 
 class Phase(enum.Enum):
-    """Life of one generation."""
+    """Life of one generation. ``accepted`` is its entry in ``ACCEPTS``, asked for each message."""
+
+    accepted: frozenset[int]
 
     HANDSHAKING = "HANDSHAKING"
     """From the API call until GATEWAY_CONNECTION_READY."""
@@ -48,6 +50,8 @@ ACCEPTS: Final[dict[Phase, frozenset[int]]] = {
     Phase.CLOSING: _SERVED | {_K.GATEWAY_EXECUTOR_REQUEST},
     Phase.RETIRED: frozenset(),
 }
+for _phase, _kinds in ACCEPTS.items():
+    _phase.accepted = _kinds
 
 _DELIVERS: Final = frozenset({_K.WORKER_REPLY, _K.WORKER_REQUEST_EXTEND_LEASE, _K.WORKER_PAUSE})
 
@@ -59,11 +63,6 @@ WRITES: Final[dict[Phase, frozenset[int]]] = {
     Phase.CLOSING: frozenset(),
     Phase.RETIRED: frozenset(),
 }
-
-
-def accepts(phase: Phase, kind: int) -> bool:
-    """Whether a message of ``kind`` may arrive in ``phase``."""
-    return kind in ACCEPTS[phase]
 
 
 def writes(phase: Phase, kind: int) -> bool:

@@ -12,17 +12,12 @@ from .observations import ErrorOccurred, StateChanged
 
 
 class Report:
-    """``commands`` is what has been decided since the last ``take``."""
+    """``commands`` is what has been decided in answer to the present event."""
 
     def __init__(self) -> None:
         self.machine = ConnectionStateMachine()
         self.counters: Counter[str] = Counter()
         self.commands: list[Command] = []
-
-    def take(self) -> list[Command]:
-        """Hand over what was decided."""
-        commands, self.commands = self.commands, []
-        return commands
 
     def transition(self, event: ConnectionEvent, now: float) -> None:
         """Apply ``event``. A refusal is our own mistake; it is told and changes nothing."""

@@ -53,7 +53,8 @@ class InFlight:
 
 
 _STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.items()}
-_UNFINISHED: Final = frozenset({Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING})
+# A tuple is searched by identity; hashing a member of an enum costs several times as much.
+_UNFINISHED: Final = (Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING)
 
 
 class RequestTable:
@@ -73,7 +74,8 @@ class RequestTable:
         delivery.about = self.about
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._requests: dict[str, InFlight] = {}
-        self._queue: deque[InFlight] = deque()
+        self.queue: deque[InFlight] = deque()
+        """Acknowledged and leased, but not started yet, or not for want of room."""
         self.carrier: int | None = None
         """The generation to write replies and extensions on; the worker core keeps it."""
         self.running = 0
@@ -89,7 +91,7 @@ class RequestTable:
     @property
     def queued(self) -> int:
         """Acknowledged and leased, but not started for want of room."""
-        return len(self._queue)
+        return len(self.queue)
 
     def about(self, request_id: str) -> tuple[str | None, str | None]:
         """Run id and function slug of a request that is not yet forgotten."""
@@ -152,7 +154,7 @@ class RequestTable:
             self._refuse(entry, entry.refusal, now, out)
             return
         entry.progress = Progress.QUEUED
-        self._queue.append(entry)
+        self.queue.append(entry)
 
     def acknowledgement_failed(self, request_id: str, out: list[Command]) -> None:
         """Abandon it: the server gives it to another worker; an answer would burn a retry."""
@@ -173,13 +175,13 @@ class RequestTable:
 
     def start_ready(self, now: float, out: list[Command]) -> None:
         """Start queued requests, first in first out, as far as both limits allow."""
-        if not self._queue:
+        if not self.queue:
             return
         limit = self._settings.max_worker_concurrency
-        while self._queue and (limit is None or self.running < limit):
+        while self.queue and (limit is None or self.running < limit):
             if self._delivery.buffer.above_high_water():
                 return
-            entry = self._queue.popleft()
+            entry = self.queue.popleft()
             entry.progress = Progress.RUNNING
             entry.started_at = now
             self.running += 1
@@ -282,7 +284,7 @@ class RequestTable:
         out.append(LeaseLost(request_id, request.run_id, request.function_slug))
         self.unfinished -= 1
         if entry.progress is Progress.QUEUED:
-            self._queue.remove(entry)
+            self.queue.remove(entry)
             del self._requests[request_id]
             return
         entry.progress = Progress.LOST
@@ -298,7 +300,7 @@ class RequestTable:
     def abandon(self, out: list[Command]) -> list[str]:
         """Cancel what runs and drop what does not; returns the ids of both."""
         abandoned = self.unfinished_ids()
-        self._queue.clear()
+        self.queue.clear()
         for request_id in abandoned:
             if self._requests[request_id].progress is Progress.RUNNING:
                 self._leases.release(request_id)

@@ -113,10 +113,12 @@ class WorkerCore:
 
     def handle(self, event: ev.Event, now: float) -> list[Command]:
         """Take one event and return what to do about it, in order."""
+        report = self._report
         if not self.finished:
             self._handlers[type(event)](event, now)
             self._settle(now)
-        return self._report.take()
+        commands, report.commands = report.commands, []
+        return commands
 
     def next_deadline(self) -> float | None:
         """When to call again with a Tick, None if nothing waits for time."""
@@ -169,9 +171,9 @@ class WorkerCore:
         match inbound:
             case RequestArrived():
                 self._request_arrived(inbound, generation, now)
-            case ReplyAcked(request_id):
-                if self.delivery.acknowledged(request_id, report.commands):
-                    self.requests.delivered(request_id)
+            case ReplyAcked():
+                if self.delivery.acknowledged(inbound.request_id, report.commands):
+                    self.requests.delivered(inbound.request_id)
             case LeaseAnswered(request_id, new_lease_id):
                 report.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now, report.commands)
@@ -198,7 +200,7 @@ class WorkerCore:
     def _request_arrived(self, inbound: RequestArrived, generation: Generation, now: float) -> None:
         counters = self._report.counters
         # Not ours: the gateway has given it to another worker by now (PROTOCOL section 4).
-        if generation.phase is not Phase.ACTIVE or self.shutdown.requested:
+        if generation.handler.phase is not Phase.ACTIVE or self.shutdown.requested:
             counters["requests_ignored"] += 1
             return
         request = inbound.request
@@ -309,13 +311,16 @@ class WorkerCore:
                 self.connections.close(generation, CLOSE_NORMAL, "", now, self._report.commands)
 
     def _settle(self, now: float) -> None:
+        # Asked after every event: each question is one attribute or one comparison.
         commands = self._report.commands
         if self.connections.closing:
             self._close_what_is_acknowledged(now)
-        if not self.shutdown.aborting:
+        if self.requests.queue and not self.shutdown.aborting:
             self.requests.start_ready(now, commands)
-        self.requests.extend_due(now, commands)
-        self.delivery.tick(now, commands)
+        if self.leases.deadlines.first <= now:
+            self.requests.extend_due(now, commands)
+        if self.delivery.deadlines.first <= now:
+            self.delivery.tick(now, commands)
         if self.shutdown.requested and self.shutdown.settle(now):
             error = self.shutdown.outcome()
             self._report.transition(E.SHUTDOWN_COMPLETED, now)

@@ -56,7 +56,9 @@ class LoopExecutor:
         self._work.add(request)
 
     def flush(self) -> None:
-        self._work.wake()
+        # A turn that is planned takes what it finds, and a wake-up gives the interpreter lock away.
+        if not self._turn_planned:
+            self._work.wake()
 
     def cancel(self, request_id: str) -> None:
         self._work.put(request_id)
@@ -111,8 +113,9 @@ class LoopExecutor:
             self._loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
+        # In this order: what is submitted after the first line wakes this loop by itself.
         self._turn_planned = False
-        self._start_some()
+        self._work.drain()
 
     def _start(self, request: pb.GatewayExecutorRequestData) -> None:
         task = self._loop.create_task(self._run(request), context=self._context.copy())

@@ -4,8 +4,10 @@ They change between patch releases, so signatures are checked rather than versio
 when the worker is made; a contract test runs on the oldest and the newest release that we allow.
 """
 
+import contextvars
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +25,8 @@ SDK_VERSION: Final = str(const.VERSION)
 FRAMEWORK: Final = str(server_lib.Framework.CONNECT.value)
 WORKING_VERSIONS: Final = "0.5.12 to 0.5.19"
 
+_FUNCTION_ID: Final = str(server_lib.QueryParamKey.FUNCTION_ID.value)
+_STEP_ID: Final = str(server_lib.QueryParamKey.STEP_ID.value)
 _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_COMPLETED}
 
 
@@ -81,6 +85,7 @@ class SdkApp:
             functions=list(functions),
             streaming=const.Streaming.DISABLE,
         )
+        _carry_context_to_threads(self._handler)
         _check_request()
         self._is_async = {each.get_id(): each.is_handler_async for each in functions}
         for each in functions:
@@ -114,6 +119,21 @@ class SdkApp:
         )
 
 
+class _ContextPool(ThreadPoolExecutor):
+    """Threads see the context variables of whoever submits, as ``asyncio.to_thread`` has it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+
+
+def _carry_context_to_threads(handler: Any) -> None:
+    """The span of a request reaches sync functions too; as many threads as the SDK wanted."""
+    pool = getattr(handler, "_thread_pool", None)
+    if isinstance(pool, ThreadPoolExecutor):  # there is none when the user asked for 0 threads
+        handler._thread_pool = _ContextPool(pool._max_workers)
+        pool.shutdown(wait=False)
+
+
 def _check_ids(functions: Sequence[inngest.Function[Any]]) -> None:
     seen = set()
     for function in functions:
@@ -144,10 +164,9 @@ def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommReques
         is_connect=True,
         public_path=None,
         query_params={
-            server_lib.QueryParamKey.FUNCTION_ID.value: request.function_slug,
+            _FUNCTION_ID: request.function_slug,
             # An absent step id means "no step in particular", which the SDK spells "step".
-            server_lib.QueryParamKey.STEP_ID.value: request.step_id
-            or server_lib.UNSPECIFIED_STEP_ID,
+            _STEP_ID: request.step_id or server_lib.UNSPECIFIED_STEP_ID,
         },
         raw_request=request,
         request_url="",

@@ -49,13 +49,17 @@ class HandOver(Generic[Item]):
             return
         self._woken = True
         try:
-            self._loop.call_soon_threadsafe(self._drain)
+            if asyncio._get_running_loop() is self._loop:
+                self._loop.call_soon(self.drain)
+            else:
+                self._loop.call_soon_threadsafe(self.drain)
         except RuntimeError:
             # The loop is closed. What was put is lost with the program that owned it.
             if self._on_gone is not None:
                 self._on_gone()
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Receive what waits; on ``loop`` only."""
         # Reset first: an item put from now on wakes the loop again rather than being overlooked.
         self._woken = False
         items = self._items

@@ -134,7 +134,7 @@ async def test_neither_a_secret_nor_a_payload_gets_out(log: Told) -> None:
     assert [secret for secret in secrets if secret in shown] == []
     happened = (
         "authentication_failed", "request_received", "draining", "malformed_message",
-        "code=1008 reason=***", "flush_failed", "listener_failed", "reply_undelivered", "worker_crashed",
-        "Send upgrade request",
+        "code=1008 reason=***", "flush_failed", "listener_failed", "reply_undelivered",
+        "worker_crashed", "Send upgrade request",
     )  # fmt: skip
     assert [each for each in happened if each not in shown] == []

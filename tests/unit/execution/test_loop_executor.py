@@ -37,6 +37,7 @@ class Runner:
         self.executor.submit(
             pb.GatewayExecutorRequestData(request_id=request_id, function_slug=function_slug)
         )
+        self.executor.flush()
 
     async def report(self) -> ExecutionFinished:
         return await asyncio.wait_for(self.reports.get(), 10)
@@ -231,5 +232,27 @@ def test_a_closed_loop_is_told() -> None:
     before = executor.gone()
     loop.close()
     executor.submit(pb.GatewayExecutorRequestData(request_id="r"))
+    executor.flush()
 
     assert (before, executor.gone(), gone) == (None, LOOP_GONE, ["gone"])
+
+
+async def test_nothing_starts_before_the_batch_was_handed_over() -> None:
+    started: list[str] = []
+
+    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.append(request.request_id)
+        return DONE
+
+    runner = Runner(run)
+    for request_id in ("a", "b"):
+        runner.executor.submit(pb.GatewayExecutorRequestData(request_id=request_id))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert started == []
+
+    runner.executor.flush()
+    await runner.report()
+    await runner.report()
+
+    assert started == ["a", "b"]

@@ -1,12 +1,15 @@
 """The contract with the SDK's internals; runs on the oldest and the newest release we allow."""
 
+import contextvars
 import inspect
 import json
+import threading
 from typing import Any
 from unittest import mock
 
 import inngest
 import pytest
+from inngest._internal import comm_lib, server_lib
 
 from inngest_connect.errors import ConfigurationError, UnsupportedSDKError
 from inngest_connect.execution import sdk_adapter
@@ -162,3 +165,53 @@ async def test_a_body_that_the_sdk_cannot_encode_is_raised(monkeypatch: Any) -> 
 
     with pytest.raises(ValueError, match="no JSON"):
         await app.run(request({}))
+
+
+CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
+
+
+async def test_sync_functions_and_their_steps_see_the_context_of_the_caller() -> None:
+    client = inngest.Inngest(app_id="app", is_production=False)
+    found: list[tuple[str, bool]] = []
+
+    @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+    def fn(ctx: inngest.ContextSync) -> None:
+        def look() -> None:
+            found.append((CALLER.get(), threading.current_thread() is threading.main_thread()))
+
+        look()
+        ctx.step.run("one", look)
+        CALLER.set("changed in the thread")
+
+    app = SdkApp(client, [fn])
+    for name in ("first", "second"):
+        CALLER.set(name)
+        await app.run(request({}))
+
+    assert found == [("first", False), ("first", False), ("second", False), ("second", False)]
+    assert CALLER.get() == "second"
+
+
+@pytest.mark.parametrize("variable", [None, "3", "0"])
+def test_the_thread_pool_is_as_large_as_the_sdk_makes_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("INNGEST_THREAD_POOL_MAX_WORKERS", raising=False)
+    else:
+        monkeypatch.setenv("INNGEST_THREAD_POOL_MAX_WORKERS", variable)
+    client = inngest.Inngest(app_id="app", is_production=False)
+    theirs = sdk_adapter._make(
+        comm_lib.CommHandler,
+        client=client,
+        enable_unauthed_sync=None,
+        framework=server_lib.Framework.CONNECT,
+        functions=[],
+        streaming=None,
+    )._thread_pool
+    ours = make_app()._handler._thread_pool
+
+    assert (theirs is None) == (ours is None) == (variable == "0")
+    if theirs is not None:
+        assert ours._max_workers == theirs._max_workers
+        assert type(ours) is not type(theirs)

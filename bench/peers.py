@@ -1,0 +1,90 @@
+"""The workers that are compared, and what is known of each version."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .gateway import BenchGateway
+from .process import JAVASCRIPT, WorkerProcess, worker_process
+
+TITLES = {
+    "ours": "inngest-connect, run()",
+    "embedded": "inngest-connect, start()",
+    "official": "official Python SDK",
+    "javascript": "official JavaScript SDK",
+    "bare": "bare loop",
+}
+
+
+@dataclass(slots=True)
+class Peer:
+    """A worker process with a gateway of its own; idle while others are measured."""
+
+    name: str
+    gateway: BenchGateway
+    worker: WorkerProcess
+
+
+@contextlib.asynccontextmanager
+async def running(names: list[str]) -> AsyncIterator[list[Peer]]:
+    """Start all of them, so that windows can alternate between them within seconds."""
+    async with contextlib.AsyncExitStack() as stack:
+        peers = []
+        for name in names:
+            gateway = await stack.enter_async_context(BenchGateway())
+            worker = await stack.enter_async_context(worker_process(name, gateway.http.origin))
+            await gateway.wait_for_worker()
+            peers.append(Peer(name, gateway, worker))
+        yield peers
+
+
+def javascript_is_there() -> bool:
+    """Node 22 or newer, and the SDK installed in ``bench/javascript``."""
+    version = node_version()
+    if version is None or not (JAVASCRIPT / "node_modules" / "inngest").is_dir():
+        return False
+    return int(version.partition(".")[0]) >= 22
+
+
+def node_version() -> str | None:
+    node = shutil.which("node")
+    if node is None:
+        return None
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    return answer.stdout.strip().lstrip("v")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on and with."""
+    versions = {
+        name: importlib.metadata.version(name)
+        for name in ("inngest-connect", "inngest", "picows", "protobuf", "websockets")
+    }
+    if javascript_is_there():
+        package = JAVASCRIPT / "node_modules" / "inngest" / "package.json"
+        versions["inngest (JavaScript)"] = json.loads(package.read_text())["version"]
+        versions["node"] = node_version() or ""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor()

@@ -1,0 +1,31 @@
+"""The global OpenTelemetry providers, which an environment variable may name."""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from opentelemetry import metrics, trace
+
+from ..errors import ConfigurationError
+
+Provider = TypeVar("Provider")
+
+
+def global_meter_provider() -> metrics.MeterProvider:
+    """Raises ConfigurationError when OTEL_PYTHON_METER_PROVIDER cannot be loaded."""
+    return _load(metrics.get_meter_provider, "OTEL_PYTHON_METER_PROVIDER")
+
+
+def global_tracer_provider() -> trace.TracerProvider:
+    """Raises ConfigurationError when OTEL_PYTHON_TRACER_PROVIDER cannot be loaded."""
+    return _load(trace.get_tracer_provider, "OTEL_PYTHON_TRACER_PROVIDER")
+
+
+def _load(get: Callable[[], Provider], variable: str) -> Provider:
+    try:
+        return get()
+    except Exception as error:
+        raise ConfigurationError(
+            f"{variable} is {os.environ.get(variable)!r}, which OpenTelemetry cannot load "
+            f"({type(error).__name__}): install the package that has it, or unset the variable"
+        ) from error

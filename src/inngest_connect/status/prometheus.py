@@ -1,0 +1,77 @@
+"""The metrics of one worker as Prometheus text, through OpenTelemetry's own exporter.
+
+Provider and registry are private: neither the program's global meter provider nor the registry that
+``prometheus_client`` keeps for the process gains or loses anything.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from ..observability.metric_table import HISTOGRAMS
+from ..observability.metrics import Metrics
+
+if TYPE_CHECKING:
+    from ..connection import WebSocketWorkerConnection
+
+
+class PrometheusMetrics:
+    """Counts from its construction on, so make it before the worker is started."""
+
+    def __init__(self, worker: "WebSocketWorkerConnection") -> None:
+        self._registry = CollectorRegistry()
+        self._provider = MeterProvider(
+            [_reader(self._registry)],
+            Resource.get_empty(),
+            shutdown_on_exit=False,
+            views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
+        )
+        self._metrics = Metrics(worker.get_debug_state, self._provider)
+        self._remove_observer = worker.add_observer(self._metrics.observe)
+        self._closed = False
+
+    def render(self) -> tuple[bytes, str]:
+        """The text and its content type. May be called from any thread."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def close(self) -> None:
+        """Observe the worker no longer. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._remove_observer()
+            self._metrics.close()
+            self._provider.shutdown()
+
+
+def _view(instrument: str, buckets: Sequence[float]) -> View:
+    """Said here because older APIs cannot say with an instrument which buckets suit it."""
+    return View(instrument_name=instrument, aggregation=ExplicitBucketHistogramAggregation(buckets))
+
+
+def _reader(registry: CollectorRegistry) -> PrometheusMetricReader:
+    known = inspect.signature(PrometheusMetricReader).parameters
+    if "registry" not in known:
+        return _OlderReader(registry)
+    options: dict[str, Any] = {"scope_info_enabled": False}
+    options = {name: value for name, value in options.items() if name in known}
+    return PrometheusMetricReader(disable_target_info=True, registry=registry, **options)
+
+
+class _OlderReader(PrometheusMetricReader):
+    """Older exporters know the process's registry only: leave it at once, before any worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(disable_target_info=True)
+        self._private_registry = registry
+        REGISTRY.unregister(self._collector)
+        registry.register(self._collector)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self._private_registry.unregister(self._collector)

@@ -1,0 +1,86 @@
+"""The status page in a real browser: it shows what is, keeps up, and says when it cannot."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inngest_connect import ConnectionState
+from inngest_connect.status import StatusServer
+from inngest_connect.testing import ConnectionTestHarness
+from tests.integration.demo_apps import make_app
+from tests.integration.status.browser import CHROMIUM, Browser
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome on the PATH"),
+]
+
+STATE = 'document.getElementById("state").textContent'
+LIT = '[...document.querySelectorAll("#diagram .state.now")].map(s => s.dataset.state).join()'
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+def text(selector: str) -> str:
+    return f"document.querySelector({selector!r}).innerText"
+
+
+async def test_the_page_follows_a_worker_and_says_when_it_is_cut_off() -> None:
+    async with ConnectionTestHarness() as harness, Browser() as browser:
+        app = make_app(harness.api_origin, app_version="v7")
+        worker = await harness.start_worker([app.pair])
+        server = StatusServer(worker, "0")
+        await browser.open(server.start())
+
+        first = [await browser.evaluate(each) for each in (STATE, LIT, text("#versions"))]
+        running = asyncio.create_task(harness.gateway.invoke("app-wait", {"data": {"x": "canary"}}))
+        await browser.until(f'{text("#requests")}.includes("app-wait")')
+        row = await browser.evaluate(text("#requests tbody tr"))
+        app.seen.release.set()
+        await running
+        await harness.gateway.invoke("app-hopeless")
+        await browser.until(
+            'document.querySelector(".bar-done") && document.querySelector(".bar-fail")'
+        )
+        await browser.until('document.querySelector("[class^=dot-], .line-p50") !== null')
+        looks = await how_it_looks(browser)
+        complaints = browser.complaints()
+
+        await harness.simulate_network_partition()
+        await browser.until(f'["RECONNECTING", "CONNECTING"].includes({LIT})')
+        await browser.until(f'{text("#errors")}.includes("the connection was lost")')
+        await harness.heal_network_partition()
+        await browser.until(f'{LIT} === "ACTIVE"')
+        await asyncio.to_thread(server.stop)
+        await browser.until('document.getElementById("lost").offsetHeight > 0')
+        mark = await browser.evaluate(text("#lost"))
+        page = await browser.evaluate("document.documentElement.outerHTML")
+
+    assert first[:2] == ["ACTIVE", "ACTIVE"]
+    assert "v7" in first[2]
+    assert "RUNNING" in row
+    assert complaints == []
+    assert looks["overflow at 360"] == 0
+    assert looks["light"] != looks["dark"]
+    assert "Disconnected" in mark
+    assert "canary" not in page
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def how_it_looks(browser: Browser) -> dict[str, Any]:
+    """Measured, since nobody looks at a picture in a test."""
+    await browser.page(
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    overflow = await browser.evaluate("document.documentElement.scrollWidth - 360")
+    await browser.page("Emulation.clearDeviceMetricsOverride")
+    looks: dict[str, Any] = {"overflow at 360": overflow}
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await browser.page("Emulation.setEmulatedMedia", features=features)
+        looks[scheme] = await browser.evaluate(BACKGROUND)
+    return looks
