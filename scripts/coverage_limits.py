@@ -16,7 +16,7 @@ CRITICAL_PATH = (
     "inngest_connect/core/",
     "inngest_connect/execution/",
     "inngest_connect/state_machine.py",
-    "inngest_connect/connect.py",
+    "inngest_connect/connecting.py",
     "inngest_connect/events.py",
     "inngest_connect/options.py",
 )

@@ -5,86 +5,26 @@ from inngest_connect import connect
 asyncio.run(connect([(client, functions)]).start())
 """
 
-from .apps import ConnectApp
-from .connect import connect
-from .connection import WebSocketWorkerConnection
-from .core.retry import FixedRetry, RetryStrategy, ScheduleRetry
-from .debug_state import DebugState, InFlightRequest
-from .errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
-    InvalidTransition,
-    LocalMistake,
-    NotConnectedError,
-    PeerFault,
-    StartupTimeout,
-    UnsupportedSDKError,
-    WorkAbandoned,
-    WorkerCrashed,
-)
-from .events import (
-    EVENT_NAMES,
-    Connected,
-    Disconnected,
-    Draining,
-    ErrorOccurred,
-    HeartbeatAnswered,
-    LeaseLost,
-    Observation,
-    Reconnecting,
-    ReplyAcknowledged,
-    RequestCompleted,
-    RequestReceived,
-    RequestStarted,
-    StateChanged,
-    WebSocketClosed,
-    WebSocketFailed,
-    WebSocketOpened,
-)
-from .options import Timing
-from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "EVENT_NAMES",
-    "AuthenticationError",
-    "ConfigurationError",
-    "ConnectApp",
-    "ConnectError",
-    "Connected",
-    "ConnectionEvent",
-    "ConnectionState",
-    "ConnectionStateMachine",
-    "DebugState",
-    "Disconnected",
-    "Draining",
-    "ErrorOccurred",
-    "FixedRetry",
-    "HeartbeatAnswered",
-    "InFlightRequest",
-    "InvalidTransition",
-    "LeaseLost",
-    "LocalMistake",
-    "NotConnectedError",
-    "Observation",
-    "PeerFault",
-    "Reconnecting",
-    "ReplyAcknowledged",
-    "RequestCompleted",
-    "RequestReceived",
-    "RequestStarted",
-    "RetryStrategy",
-    "ScheduleRetry",
-    "StartupTimeout",
-    "StateChange",
-    "StateChanged",
-    "Timing",
-    "UnsupportedSDKError",
-    "WebSocketClosed",
-    "WebSocketFailed",
-    "WebSocketOpened",
-    "WebSocketWorkerConnection",
-    "WorkAbandoned",
-    "WorkerCrashed",
-    "connect",
-]
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
+    from .public import __all__ as __all__
+else:
+
+    def __getattr__(name: str) -> Any:
+        # A probe such as ``inngest-connect ready`` runs every few seconds and needs none of this;
+        # importing the SDK and its company takes half a second of a processor.
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)
+        public = importlib.import_module(".public", __name__)
+        names = globals()
+        names.update({each: getattr(public, each) for each in public.__all__})
+        names["__all__"] = public.__all__
+        if name not in names:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return names[name]
+
+    def __dir__() -> list[str]:
+        return __getattr__("__all__")

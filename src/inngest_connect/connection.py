@@ -28,7 +28,9 @@ from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
-from .execution.loop_executor import LOOP_GONE, LoopExecutor
+from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.loop_executor import LoopExecutor
+from .execution.sdk_adapter import ClientSettings, SdkApp
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -69,18 +71,11 @@ class WebSocketWorkerConnection:
             self._keys = ()
         self._env = shared.env
         self._api_origin = shared.api_origin
+        self._client = shared
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
-        identity = worker_identity(sdk_apps, options, shared.env)
-        self._logger = ConnectLogger(
-            logger, self._redactor, {"instance_id": identity.instance_id}, _versions(identity)
-        )
+        self._log_target = logger
         self._listeners = EventListeners(on, self._listener_failed)
-        self._core = WorkerCore(
-            identity,
-            options.core_settings(signing_keys=len(self._keys), api_origin=shared.api_origin),
-            options.retry,
-            random.random,
-        )
+        self._configure()
         self._orchestrator: Orchestrator | None = None
         self._to_listeners: HandOver[Observation] | None = None
         self._observers: tuple[Callable[[Observation], None], ...] = ()
@@ -95,6 +90,35 @@ class WebSocketWorkerConnection:
         self._tracing = Tracing(options.tracer_provider)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
         self.add_observer(self._metrics.observe)
+
+    def _configure(self) -> None:
+        """Make what depends on the options."""
+        options = self._options
+        identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
+        self._logger = ConnectLogger(
+            self._log_target,
+            self._redactor,
+            {"instance_id": identity.instance_id},
+            _versions(identity),
+        )
+        self._core = WorkerCore(
+            identity,
+            options.core_settings(signing_keys=len(self._keys), api_origin=self._api_origin),
+            options.retry,
+            random.random,
+        )
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change options of ``connect()`` before the start; for tools that run others' workers.
+
+        In place, so that listeners and whoever holds this connection stay with it. Takes the
+        options that ``ConnectOptions`` has. Raises LocalMistake once started, ConfigurationError
+        for a wrong value.
+        """
+        if self._started:
+            raise LocalMistake("the connection was started; reconfigure() it before that")
+        self._options = self._options.changed(**changes)
+        self._configure()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -112,9 +136,8 @@ class WebSocketWorkerConnection:
         self._started = True
         loop = asyncio.get_running_loop()
         self._to_listeners = HandOver(loop, self._listeners.emit)
-        executor = LoopExecutor(
-            loop, self._run_request, self._can_cancel, self._post, self._caller_loop_gone
-        )
+        make_executor = self._options.executor or LoopExecutor
+        executor = make_executor(self._executor_ports(loop))
         watch = self._caller_watch = LoopWatch(loop)
         watch.start()
         with self._signal_handlers():
@@ -127,7 +150,18 @@ class WebSocketWorkerConnection:
                 watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
 
-    async def _run_on_thread(self, executor: LoopExecutor) -> None:
+    def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
+        return ExecutorPorts(
+            loop=loop,
+            run_request=self._run_request,
+            can_cancel=self._can_cancel,
+            report=self._post,
+            on_loop_gone=self._caller_loop_gone,
+            observe=self._observe,
+            functions={app.name: app.function_slugs for app in self._core.identity.apps},
+        )
+
+    async def _run_on_thread(self, executor: Executor) -> None:
         thread = IoThread("inngest-connect-io", self._end)
         self._orchestrator = self._make_orchestrator(executor, thread.loop)
         thread.start(self._orchestrator.run())
@@ -142,7 +176,7 @@ class WebSocketWorkerConnection:
             thread.join()
         self._closed.result()
 
-    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: LoopExecutor) -> None:
+    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._orchestrator = self._make_orchestrator(executor, loop)
         running = loop.create_task(self._orchestrator.run())
         self._repeat_close_requests()
@@ -160,7 +194,7 @@ class WebSocketWorkerConnection:
             self._end(error)
 
     def _make_orchestrator(
-        self, executor: LoopExecutor, loop: asyncio.AbstractEventLoop
+        self, executor: Executor, loop: asyncio.AbstractEventLoop
     ) -> Orchestrator:
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
@@ -238,7 +272,7 @@ class WebSocketWorkerConnection:
             asyncio.run(self.start())
         finally:
             if self._core.shutdown.abandoned:
-                _exit_soon()
+                exit_soon()
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
@@ -303,6 +337,32 @@ class WebSocketWorkerConnection:
                 "wait_for_state(ConnectionState.ACTIVE) first"
             )
         return connection_id
+
+    @property
+    def was_started(self) -> bool:
+        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
+        return self._started
+
+    @property
+    def api_origin(self) -> str:
+        """Where this worker asks for a gateway."""
+        return self._api_origin
+
+    @property
+    def sdk_apps(self) -> dict[str, SdkApp]:
+        """The apps by id, ready to run requests; for executors."""
+        return dict(self._sdk_apps)
+
+    @property
+    def functions(self) -> dict[str, tuple[str, ...]]:
+        """App id to the ids of its functions, sorted."""
+        apps = self._core.identity.apps
+        return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
+
+    @property
+    def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
+        """As what this worker would connect, signing keys included; for tools that examine it."""
+        return self._client, self._core.identity, self._options
 
     @property
     def state(self) -> ConnectionState:
@@ -422,8 +482,11 @@ def _lag(watch: LoopWatch | None) -> float:
     return watch.lag() if watch is not None else 0.0
 
 
-def _exit_soon() -> None:
-    """The interpreter joins the SDK's pool threads at exit, however long their functions take."""
+def exit_soon() -> None:
+    """End the process with code 1 after two seconds, for when work was abandoned.
+
+    The interpreter joins the SDK's pool threads at exit, however long their functions take.
+    """
     timer = threading.Timer(_EXIT_GRACE, os._exit, args=(1,))
     timer.daemon = True
     timer.start()

@@ -11,7 +11,7 @@ import socket
 import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args
 
 from opentelemetry.metrics import MeterProvider
@@ -20,12 +20,15 @@ from opentelemetry.trace import TracerProvider
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
+from .execution.executor import ExecutorFactory
 
 Isolation = Literal["thread", "none"]
 
 MAX_CONCURRENCY_VARIABLE: Final = "INNGEST_CONNECT_MAX_WORKER_CONCURRENCY"
 GATEWAY_URL_VARIABLE: Final = "INNGEST_CONNECT_GATEWAY_URL"
 ISOLATE_VARIABLE: Final = "INNGEST_CONNECT_ISOLATE_EXECUTION"
+INSTANCE_ID_VARIABLE: Final = "INNGEST_CONNECT_INSTANCE_ID"
+SHUTDOWN_TIMEOUT_VARIABLE: Final = "INNGEST_CONNECT_SHUTDOWN_TIMEOUT"
 
 DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -87,6 +90,12 @@ class ConnectOptions:
     timing: Timing = field(default_factory=Timing)
     meter_provider: MeterProvider | None = None
     tracer_provider: TracerProvider | None = None
+    executor: ExecutorFactory | None = None
+
+    def changed(self, **changes: Any) -> "ConnectOptions":
+        """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
+        current = {each.name: getattr(self, each.name) for each in fields(self)}
+        return resolve_options(**{**current, **changes}, environment={})
 
     def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
         """What the pure core needs of this."""
@@ -131,19 +140,20 @@ def resolve_options(
     timing: Timing | None,
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
+    executor: ExecutorFactory | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
     variables = os.environ if environment is None else environment
     return ConnectOptions(
-        instance_id=_instance_id(instance_id),
+        instance_id=_instance_id(instance_id, variables),
         rewrite_gateway_endpoint=_rewrite(rewrite_gateway_endpoint),
         shutdown_signals=_signals(shutdown_signals),
         max_worker_concurrency=_concurrency(max_worker_concurrency, variables),
         gateway_url=_gateway_url(gateway_url, variables),
         isolation=_isolation(isolation, variables),
         startup_timeout=_seconds("startup_timeout", startup_timeout),
-        shutdown_timeout=_seconds("shutdown_timeout", shutdown_timeout),
+        shutdown_timeout=_shutdown_timeout(shutdown_timeout, variables),
         on_lease_lost=_choice("on_lease_lost", on_lease_lost, get_args(OnLeaseLost)),
         retry=_retry(retry),
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
@@ -151,10 +161,13 @@ def resolve_options(
         timing=timing if timing is not None else Timing(),
         meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
         tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
+        executor=_executor(executor),
     )
 
 
-def _instance_id(value: str | None) -> str:
+def _instance_id(value: str | None, variables: Mapping[str, str]) -> str:
+    if value is None:
+        value = variables.get(INSTANCE_ID_VARIABLE, "").strip() or None
     if value is None:
         return f"{socket.gethostname()}-{_PROCESS_SUFFIX}"
     if not isinstance(value, str) or not value.strip():
@@ -231,6 +244,18 @@ def _isolation(value: Isolation | None, variables: Mapping[str, str]) -> Isolati
     raise ConfigurationError(f"{ISOLATE_VARIABLE} is {text!r}; use 1, true, 0 or false")
 
 
+def _shutdown_timeout(value: float | None, variables: Mapping[str, str]) -> float | None:
+    text = variables.get(SHUTDOWN_TIMEOUT_VARIABLE, "").strip()
+    if value is not None or not text:
+        return _seconds("shutdown_timeout", value)
+    try:
+        return _seconds(SHUTDOWN_TIMEOUT_VARIABLE, float(text))
+    except ValueError:
+        raise ConfigurationError(
+            f"{SHUTDOWN_TIMEOUT_VARIABLE} is {text!r}; set seconds from 0, or nothing for no limit"
+        ) from None
+
+
 def _seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
@@ -268,5 +293,13 @@ def _retry(value: RetryStrategy | None) -> RetryStrategy:
     if not callable(getattr(value, "delay", None)):
         raise ConfigurationError(
             f"retry is {value!r}; pass an object with delay(failures, random) -> seconds"
+        )
+    return value
+
+
+def _executor(value: ExecutorFactory | None) -> ExecutorFactory | None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(
+            f"executor is {value!r}; pass process_executor(...), or leave it out"
         )
     return value

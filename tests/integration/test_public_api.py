@@ -359,3 +359,37 @@ def test_importing_the_package_imports_none_of_its_tools() -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_connection_is_reconfigured_in_place_before_it_is_started() -> None:
+    """What was attached to it stays: listeners, observers, and those who hold it."""
+    seen: list[str] = []
+    async with EmbeddedGateway() as gateway:
+        app = make_app(gateway)
+        worker = connect(
+            [app.pair],
+            instance_id="from-code",
+            max_worker_concurrency=3,
+            shutdown_signals=[],
+            on={"connected": lambda event: seen.append(event.connection_id)},
+        )
+        worker.reconfigure(instance_id="from-the-command-line")
+        async with worker:
+            state = worker.get_debug_state()
+            await gateway.invoke(app.functions["echo"])
+            with pytest.raises(LocalMistake, match="before"):
+                worker.reconfigure(instance_id="too-late")
+
+    assert (state.instance_id, state.max_worker_concurrency) == ("from-the-command-line", 3)
+    assert seen == [state.active_connection_id]
+    assert worker.api_origin == gateway.api_origin
+    assert "app-echo" in worker.functions["app"]
+
+
+def test_a_wrong_change_leaves_the_connection_as_it_was() -> None:
+    worker = connect([make_app(OFFLINE).pair], instance_id="mine")
+
+    with pytest.raises(ConfigurationError, match="max_worker_concurrency is 0"):
+        worker.reconfigure(max_worker_concurrency=0)
+
+    assert worker.get_debug_state().instance_id == "mine"

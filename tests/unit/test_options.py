@@ -161,6 +161,41 @@ def test_the_pure_python_protobuf_is_refused_unless_accepted(
     check_protobuf_implementation("python")
 
 
+def test_the_instance_id_comes_from_the_option_then_the_variable() -> None:
+    variable = {"INNGEST_CONNECT_INSTANCE_ID": "pod-7"}
+
+    assert resolve(variable, instance_id="mine").instance_id == "mine"
+    assert resolve(variable).instance_id == "pod-7"
+
+
+def test_the_shutdown_timeout_comes_from_the_option_then_the_variable() -> None:
+    variable = {"INNGEST_CONNECT_SHUTDOWN_TIMEOUT": "25.5"}
+
+    assert resolve(variable, shutdown_timeout=3).shutdown_timeout == 3.0
+    assert resolve(variable).shutdown_timeout == 25.5
+    assert resolve().shutdown_timeout is None
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf"])
+def test_a_wrong_shutdown_timeout_names_its_variable(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="INNGEST_CONNECT_SHUTDOWN_TIMEOUT is"):
+        resolve({"INNGEST_CONNECT_SHUTDOWN_TIMEOUT": text})
+
+
+def test_changed_options_keep_the_rest_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "5")
+    options = resolve(instance_id="mine", retry=FixedRetry(1.0), max_buffer_bytes=4096)
+
+    changed = options.changed(gateway_url="ws://there:1/")
+
+    assert changed.gateway_url == "ws://there:1/"
+    assert changed.changed(gateway_url=None) == options
+    with pytest.raises(ConfigurationError, match="gateway_url is 'x'"):
+        options.changed(gateway_url="x")
+
+
 def test_telemetry_providers_are_kept_and_anything_else_is_refused() -> None:
     meters, tracers = NoOpMeterProvider(), NoOpTracerProvider()
 

@@ -7,6 +7,8 @@ def main() -> None:
     """Entry point. Says which extra is missing instead of showing a traceback."""
     try:
         from .app import app
+
+        app()
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "inngest_connect":
             raise
@@ -15,4 +17,3 @@ def main() -> None:
             'Install it with: pip install "inngest-connect[cli]"\n'
         )
         sys.exit(2)
-    app()

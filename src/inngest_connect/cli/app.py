@@ -1,15 +1,15 @@
-"""The commands and their options. What a command does is in a module of its own."""
+"""The commands and their options. What a command does is in a module of its own.
 
-import importlib.metadata
+Those modules are imported by the commands that need them, and only then: a probe that runs every
+few seconds must not pay for the test kit of the demo.
+"""
+
 from typing import Annotated
 
 import typer
 
-from .chaos import run as run_chaos
-from .demo import DemoOptions, run_demo
-from .gateway import GatewayOptions, run_gateway
-from .simulate import replay
-from .simulate import simulate as run_simulation
+from . import doctor_command, run_command
+from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
 
 app = typer.Typer(
     name="inngest-connect",
@@ -17,11 +17,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 
 
 def _version(value: bool) -> None:
     if value:
+        import importlib.metadata
+
         typer.echo(f"inngest-connect {importlib.metadata.version('inngest-connect')}")
         raise typer.Exit
 
@@ -33,6 +36,39 @@ def root(
     ] = False,
 ) -> None:
     """A worker for Inngest Connect. Start with: inngest-connect demo"""
+
+
+app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
+app.command(help=doctor_command.HELP)(doctor_command.doctor)
+
+
+@app.command()
+def ready(
+    http: Annotated[
+        str,
+        typer.Option(
+            metavar="[HOST:]PORT", envvar=HTTP_VARIABLE, help="The worker's status server."
+        ),
+    ] = DEFAULT_ADDRESS,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 3.0,
+    live_only: Annotated[
+        bool, typer.Option("--live-only", help="Ask whether it is alive (/healthz), no more.")
+    ] = False,
+) -> None:
+    """Ask a worker that runs with --http whether it is ready, for probes without curl.
+
+    Prints one line with the reason. The exit code is 0 when it is, 1 when it is not or does not
+    answer, 2 for wrong usage.
+    """
+    from .ready import ask
+
+    try:
+        yes, reason = ask(http, "/healthz" if live_only else "/readyz", timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--http") from None
+    question = "live" if live_only else "ready"
+    typer.echo(f"{question}: {reason}" if yes else f"not {question}: {reason}")
+    raise typer.Exit(0 if yes else 1)
 
 
 @app.command()
@@ -52,6 +88,8 @@ def demo(
     gracefully with work in flight, and ends with one line of JSON. The exit code is 1 when a reply
     was lost or a request ran twice, 130 after Ctrl-C.
     """
+    from .demo import DemoOptions, run_demo
+
     raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, quiet=json)))
 
 
@@ -73,6 +111,8 @@ def gateway(
     Runs functions when an event is sent to it or when they are invoked over HTTP, and prints the
     result of each run. The exit code is 1 when an acknowledged request was lost.
     """
+    from .gateway import GatewayOptions, run_gateway
+
     options = GatewayOptions(
         port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
     )
@@ -93,9 +133,11 @@ def simulate(
     Each seed is one schedule of requests and faults, played in virtual time with all invariants
     checked after every step. The exit code is 1 when one is violated.
     """
+    from . import simulate as simulation
+
     if seed is not None:
-        raise typer.Exit(replay(seed))
-    raise typer.Exit(run_simulation(first, seeds, jobs))
+        raise typer.Exit(simulation.replay(seed))
+    raise typer.Exit(simulation.simulate(first, seeds, jobs))
 
 
 @app.command()
@@ -109,4 +151,6 @@ def chaos(
     fails, and processes are stopped and continued. The last line is the ledger as JSON; the exit
     code is 1 when an acknowledged request was lost or executed twice by one worker.
     """
-    raise typer.Exit(run_chaos(seconds, seed))
+    from .chaos import run
+
+    raise typer.Exit(run(seconds, seed))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..connect import connect
+from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..observability.package_logger import silent_logger
 from ..testing import EmbeddedGateway

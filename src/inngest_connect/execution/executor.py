@@ -1,11 +1,16 @@
-"""The interface behind which user functions run (Strategy)."""
+"""The interface behind which user functions run (Strategy), and how one is chosen."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from ..core.events import ExecutionFinished
 from ..core.messages import ExecutionResult
+from ..core.observations import Observation
 from ..protocol import connect_pb2 as pb
+
+LOOP_GONE: Final = "the event loop that start() ran on is closed, so no function can run"
 
 RunRequest = Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]
 """Runs one request to its result; given by the SDK adapter."""
@@ -15,7 +20,21 @@ Report = Callable[[ExecutionFinished], None]
 
 
 class Executor(Protocol):
-    """Runs requests. The methods are called on the I/O loop and return at once."""
+    """Runs requests.
+
+    Life: ``start`` on the I/O loop, then any number of requests, ``stop`` on the I/O loop, and at
+    last ``wait_stopped`` on the caller's loop. What is no coroutine is called on the I/O loop and
+    returns at once.
+    """
+
+    @property
+    def running(self) -> int:
+        """Requests that have not ended, waiting and cancelled ones included."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready. Raises ConfigurationError when functions could not run; may be cancelled."""
+        ...
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
         """Run it, after the next ``flush``; exactly one ExecutionFinished is reported for each."""
@@ -32,3 +51,36 @@ class Executor(Protocol):
     def gone(self) -> str | None:
         """Why functions can no longer run, None while they can."""
         ...
+
+    async def stop(self) -> None:
+        """The I/O loop ends: cancel what runs there, and leave nothing behind.
+
+        Raises the ConnectError that made the executor ``gone``, if the caller has to hear of it.
+        """
+        ...
+
+    async def wait_stopped(self, timeout: float) -> None:
+        """Cancel what runs on the caller's loop and give it ``timeout`` seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorPorts:
+    """What an executor is connected to."""
+
+    loop: asyncio.AbstractEventLoop
+    """The caller's."""
+    run_request: RunRequest
+    """For the caller's loop; as is ``can_cancel``."""
+    can_cancel: Callable[[pb.GatewayExecutorRequestData], bool]
+    report: Report
+    on_loop_gone: Callable[[], None]
+    """Called when the caller's loop turns out to be closed."""
+    observe: Callable[[Observation], None]
+    """Tells users what happens to the executor; for the I/O loop."""
+    functions: Mapping[str, frozenset[str]]
+    """App id to the slugs that requests may name."""
+
+
+ExecutorFactory = Callable[[ExecutorPorts], Executor]
+"""Called on the caller's loop, by ``start()``."""

@@ -9,16 +9,13 @@ import contextvars
 import json
 import traceback
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from ..core.events import ExecutionFinished
 from ..core.messages import ExecutionResult
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
-from .executor import Report, RunRequest
-
-LOOP_GONE = "the event loop that start() ran on is closed, so no function can run"
+from .executor import LOOP_GONE, ExecutorPorts
 
 STARTS_PER_TURN: Final = 4
 """Functions started in one turn of the caller's loop. Starting a hundred at once makes them advance
@@ -33,24 +30,22 @@ Work = pb.GatewayExecutorRequestData | str
 class LoopExecutor:
     """Construct it on the caller's loop: functions see the context variables of that moment."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        run: RunRequest,
-        can_cancel: Callable[[pb.GatewayExecutorRequestData], bool],
-        report: Report,
-        on_loop_gone: Callable[[], None],
-    ) -> None:
-        self._loop = loop
-        self._run_request = run
-        self._can_cancel = can_cancel
+    def __init__(self, ports: ExecutorPorts) -> None:
+        self._loop = ports.loop
+        self._run_request = ports.run_request
+        self._can_cancel = ports.can_cancel
+        self._report = ports.report
         self._uncancellable: set[str] = set()
-        self._report = report
         self._context = contextvars.copy_context()
         self._tasks: dict[str, asyncio.Task[ExecutionResult]] = {}
         self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
         self._turn_planned = False
-        self._work: HandOver[Work] = HandOver(loop, self._take, on_loop_gone, self._start_some)
+        self._work: HandOver[Work] = HandOver(
+            ports.loop, self._take, ports.on_loop_gone, self._start_some
+        )
+
+    async def start(self) -> None:
+        """Nothing to get ready: the caller's loop runs."""
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
         self._work.add(request)
@@ -65,6 +60,9 @@ class LoopExecutor:
 
     def gone(self) -> str | None:
         return LOOP_GONE if self._loop.is_closed() else None
+
+    async def stop(self) -> None:
+        """Nothing runs on the I/O loop; ``wait_stopped`` is for the caller's."""
 
     @property
     def running(self) -> int:

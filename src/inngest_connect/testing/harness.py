@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..apps import Apps
-from ..connect import connect
+from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
 from ..errors import NotConnectedError

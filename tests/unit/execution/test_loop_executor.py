@@ -9,29 +9,43 @@ import pytest
 
 from inngest_connect.core.events import ExecutionFinished
 from inngest_connect.core.messages import ExecutionResult
-from inngest_connect.execution.loop_executor import (
-    LOOP_GONE,
-    STARTS_PER_TURN,
-    LoopExecutor,
-)
+from inngest_connect.execution.executor import LOOP_GONE, ExecutorPorts
+from inngest_connect.execution.loop_executor import STARTS_PER_TURN, LoopExecutor
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
 DONE = ExecutionResult(pb.SDKResponseStatus.DONE, b"1")
 
 
+RunRequest = Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]
+
+
+def make_executor(
+    loop: asyncio.AbstractEventLoop,
+    run: RunRequest,
+    report: Callable[[ExecutionFinished], None] = lambda _: None,
+    on_loop_gone: Callable[[], None] = lambda: None,
+) -> LoopExecutor:
+    return LoopExecutor(
+        ExecutorPorts(
+            loop=loop,
+            run_request=run,
+            can_cancel=lambda request: request.function_slug != "sync",
+            report=report,
+            on_loop_gone=on_loop_gone,
+            observe=lambda _: None,
+            functions={},
+        )
+    )
+
+
 class Runner:
     """An executor on the running loop, and what it reported."""
 
-    def __init__(self, run: Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]):
+    def __init__(self, run: RunRequest) -> None:
         self.reports: asyncio.Queue[ExecutionFinished] = asyncio.Queue()
-        self.executor = LoopExecutor(
-            asyncio.get_running_loop(),
-            run,
-            lambda request: request.function_slug != "sync",
-            self.reports.put_nowait,
-            lambda: None,
-        )
+        loop = asyncio.get_running_loop()
+        self.executor = make_executor(loop, run, self.reports.put_nowait)
 
     def submit(self, request_id: str, function_slug: str = "async") -> None:
         self.executor.submit(
@@ -228,7 +242,7 @@ def test_a_closed_loop_is_told() -> None:
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         return DONE
 
-    executor = LoopExecutor(loop, run, lambda _: True, lambda _: None, lambda: gone.append("gone"))
+    executor = make_executor(loop, run, on_loop_gone=lambda: gone.append("gone"))
     before = executor.gone()
     loop.close()
     executor.submit(pb.GatewayExecutorRequestData(request_id="r"))

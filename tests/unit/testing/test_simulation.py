@@ -69,9 +69,11 @@ def test_a_failing_seed_is_explained_by_its_shortest_story() -> None:
     with SEEDED_BUGS["the_old_socket_is_closed_early"]():
         report = run_seeds(0, 50, jobs=1, most_failures=1)
         seed, failure = report.failures[0]
-        text = explain(seed)
+        told = explain(seed)
+        text = told.text
 
     assert "given up although it is sound" in failure
+    assert not told.holds
     assert text.startswith(f"seed {seed}, 1 entries after shrinking")
     assert "drain" in text.splitlines()[1]
     assert text.splitlines()[-1].startswith("VIOLATED InvariantViolated")

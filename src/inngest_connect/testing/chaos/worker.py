@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import inngest
 
-from ...connect import connect
+from ...connecting import connect
 from ...core.retry import ScheduleRetry
 from .functions import APP, make_functions
 

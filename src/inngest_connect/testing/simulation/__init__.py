@@ -6,7 +6,7 @@ runs many of them.
 """
 
 from .invariants import InvariantViolated
-from .runner import Report, explain, failure_of, run_seeds
+from .runner import Explanation, Report, explain, failure_of, run_seeds
 from .schedule import Entry, Schedule, make_schedule
 from .shrink import shrink
 from .timeline import Timeline
@@ -14,6 +14,7 @@ from .world import World
 
 __all__ = [
     "Entry",
+    "Explanation",
     "InvariantViolated",
     "Report",
     "Schedule",

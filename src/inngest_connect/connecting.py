@@ -12,6 +12,7 @@ from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
 from .events import Callback
+from .execution.executor import ExecutorFactory
 from .options import DEFAULT_MAX_MESSAGE_BYTES, Isolation, Timing, resolve_options
 
 
@@ -35,6 +36,7 @@ def connect(
     logger: Any = None,
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
+    executor: ExecutorFactory | None = None,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.
 
@@ -69,6 +71,8 @@ def connect(
             "inngest_connect".
         meter_provider: Where metrics go, an OpenTelemetry provider. Default: the global one.
         tracer_provider: Where the spans of executions go. Default: the global one.
+        executor: Where functions run: ``process_executor(...)`` for child processes. Default: on
+            the event loop of ``start()``, sync functions in threads.
 
     Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
     """
@@ -88,5 +92,6 @@ def connect(
         timing=timing,
         meter_provider=meter_provider,
         tracer_provider=tracer_provider,
+        executor=executor,
     )
     return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)

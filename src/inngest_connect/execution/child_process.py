@@ -1,0 +1,171 @@
+"""A child of the ProcessExecutor: ``python -m inngest_connect.execution.child_process FD``.
+
+It loads the apps by their import path and runs requests with a LoopExecutor on its event loop,
+until the parent closes its half of the socket pair or is gone. Signals are the parent's business:
+a terminal and a service manager send them to all processes of a group.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from ..core.events import ExecutionFinished
+from ..core.messages import ExecutionResult
+from ..errors import ConnectError
+from ..observability.redaction import Redactor
+from ..observability.tracing import Tracing
+from ..protocol import connect_pb2 as pb
+from . import process_wire as wire
+from .executor import ExecutorPorts
+from .loop_executor import LoopExecutor
+from .sdk_adapter import SdkApp
+from .target_apps import load_target
+
+_LONGEST_TEXT: Final = 2000
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def main() -> int:
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    # A program that a function starts must not keep the socket open when this process dies.
+    connection.set_inheritable(False)
+    for number in _SIGNALS:
+        # A handler that does nothing, rather than SIG_IGN: programs that functions start would
+        # inherit that.
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return asyncio.run(_serve(connection))
+
+
+async def _serve(connection: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    child = _Child(loop)
+    await loop.create_unix_connection(lambda: child, sock=connection)
+    await child.stopped.wait()
+    await child.end()
+    return 1 if child.failed else 0
+
+
+class _Child(asyncio.Protocol):
+    """The child's end of the socket pair."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stopped = asyncio.Event()
+        self.failed = False
+        self._closed = asyncio.Event()
+        self._loop = loop
+        self._reader = wire.FrameReader(wire.MAX_REQUEST_BYTES)
+        self._transport: asyncio.Transport
+        self._executor: LoopExecutor | None = None
+        self._grace = 0.0
+        self._unsent: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for kind, body in self._reader.feed(data):
+            if kind == wire.CONFIGURE:
+                self._configure(wire.configuration(body))
+            elif self._executor is not None and kind == wire.RUN:
+                self._executor.submit(pb.GatewayExecutorRequestData.FromString(body))
+            elif self._executor is not None and kind == wire.CANCEL:
+                self._executor.cancel(body.decode())
+        if self._executor is not None:
+            self._executor.flush()
+
+    def eof_received(self) -> bool:
+        self.stopped.set()
+        return True  # what functions return from now on is still wanted
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.stopped.set()
+        self._closed.set()
+
+    def _configure(self, configuration: wire.Configuration) -> None:
+        self._grace = configuration.grace
+        sys.path[:] = configuration.path
+        try:
+            apps = load_target(configuration.target)
+            self._executor = LoopExecutor(_ports(self._loop, apps, self._report))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
+            self._fail(error)
+            return
+        # What was imported stays until the end: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        functions = {name: app.identity.function_slugs for name, app in apps.items()}
+        self._transport.write(wire.ready_frame(functions))
+
+    def _fail(self, error: BaseException) -> None:
+        self._transport.write(wire.frame(wire.FAILED, describe(error).encode()))
+        self.failed = True
+        self.stopped.set()
+
+    def _report(self, finished: ExecutionFinished) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        self._unsent.append(wire.finished_frame(finished))
+
+    def _write(self) -> None:
+        self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    async def end(self) -> None:
+        """Cancel what runs, send what is left, and see to it that this process ends."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # The interpreter would wait for functions in threads, however long they take.
+        latest = threading.Timer(self._grace, os._exit, args=(1,))
+        latest.daemon = True
+        latest.start()
+        if self._executor is not None:
+            await self._executor.wait_stopped(self._grace)
+        await asyncio.sleep(0)  # the last reports are written in the next turn of the loop
+        self._transport.close()
+        await self._closed.wait()
+
+
+def _ports(
+    loop: asyncio.AbstractEventLoop,
+    apps: dict[str, SdkApp],
+    report: Callable[[ExecutionFinished], None],
+) -> ExecutorPorts:
+    tracing = Tracing()
+
+    def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
+        return tracing.around(request, apps[request.app_name].run(request))
+
+    return ExecutorPorts(
+        loop=loop,
+        run_request=run,
+        can_cancel=lambda request: apps[request.app_name].is_async(request.function_slug),
+        report=report,
+        on_loop_gone=lambda: None,
+        observe=lambda _: None,
+        functions={},
+    )
+
+
+def describe(error: BaseException) -> str:
+    """What is wrong with the user's module, and where; without the secrets we can recognise."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, ConnectError):
+        text = str(error)
+    elif not isinstance(error, SyntaxError):
+        frames = traceback.extract_tb(error.__traceback__)
+        where = [each for each in frames if not each.filename.startswith("<")][-1]
+        text = f"{text} ({where.filename}, line {where.lineno})"
+    return Redactor().text(text)[:_LONGEST_TEXT]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""An executor on the running loop, and what it reports."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from inngest_connect.core.events import ExecutionFinished
+from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.core.observations import ErrorOccurred, Observation
+from inngest_connect.execution.executor import ExecutorFactory, ExecutorPorts
+from inngest_connect.execution.sdk_adapter import SdkApp
+from inngest_connect.testing import executor_request
+from tests.integration.execution import process_apps
+
+TARGET = f"{process_apps.__name__}:apps"
+_LIMIT = 20.0
+
+
+class Running:
+    """``call`` gives requests, ``report`` waits for one of theirs."""
+
+    def __init__(
+        self, factory: ExecutorFactory, functions: dict[str, frozenset[str]] | None = None
+    ) -> None:
+        app = SdkApp(process_apps.client, process_apps.functions)
+        self.observed: asyncio.Queue[ErrorOccurred] = asyncio.Queue()
+        self.reports: dict[str, list[ExecutionResult | None]] = {}
+        self._reported = asyncio.Condition()
+        self._notices: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count()
+        self.executor = factory(
+            ExecutorPorts(
+                loop=asyncio.get_running_loop(),
+                run_request=app.run,
+                can_cancel=lambda request: app.is_async(request.function_slug),
+                report=self._report,
+                on_loop_gone=lambda: None,
+                observe=self._observe,
+                functions=(
+                    {process_apps.APP: app.identity.function_slugs}
+                    if functions is None
+                    else functions
+                ),
+            )
+        )
+
+    def _observe(self, observation: Observation) -> None:
+        assert isinstance(observation, ErrorOccurred)
+        self.observed.put_nowait(observation)
+
+    def _report(self, finished: ExecutionFinished) -> None:
+        self.reports.setdefault(finished.request_id, []).append(finished.result)
+        notice = asyncio.ensure_future(self._notify())
+        self._notices.add(notice)
+        notice.add_done_callback(self._notices.discard)
+
+    async def _notify(self) -> None:
+        async with self._reported:
+            self._reported.notify_all()
+
+    def submit(self, function: str, **data: Any) -> str:
+        """Without a flush. Returns the request id."""
+        request_id = f"request-{next(self._numbers)}"
+        slug = f"{process_apps.APP}-{function}"
+        event = {"name": "test", "data": data, "id": "", "ts": 0}
+        self.executor.submit(executor_request(process_apps.APP, slug, event, request_id=request_id))
+        return request_id
+
+    def call(self, function: str, **data: Any) -> str:
+        request_id = self.submit(function, **data)
+        self.executor.flush()
+        return request_id
+
+    async def report(self, request_id: str) -> ExecutionResult | None:
+        """The one report of a request."""
+        async with asyncio.timeout(_LIMIT), self._reported:
+            await self._reported.wait_for(lambda: request_id in self.reports)
+        (result,) = self.reports[request_id]
+        return result
+
+    async def result(self, function: str, **data: Any) -> ExecutionResult:
+        result = await self.report(self.call(function, **data))
+        assert result is not None
+        return result
+
+    async def observation(self) -> ErrorOccurred:
+        return await asyncio.wait_for(self.observed.get(), _LIMIT)
+
+    async def end(self) -> None:
+        await self.executor.stop()
+        await self.executor.wait_stopped(1.0)
+        await asyncio.gather(*self._notices)
+
+
+@contextlib.asynccontextmanager
+async def running(factory: ExecutorFactory, **options: Any) -> AsyncIterator[Running]:
+    """Started, and stopped at the end."""
+    made = Running(factory, **options)
+    try:
+        await made.executor.start()
+        yield made
+    finally:
+        await made.end()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another process."""
+    async with asyncio.timeout(_LIMIT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def dead(pid: int) -> bool:
+    """Whether a process has ended; as a zombie it has, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

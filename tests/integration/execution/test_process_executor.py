@@ -1,0 +1,396 @@
+"""ProcessExecutor: what children do, and how they end. Real processes."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.errors import ConfigurationError
+from inngest_connect.execution import child_handle, child_pool
+from inngest_connect.execution.child_handle import ChildHandle
+from inngest_connect.execution.executor import LOOP_GONE
+from inngest_connect.execution.process_executor import process_executor
+from inngest_connect.protocol import connect_pb2 as pb
+from tests.integration.execution import process_apps
+from tests.integration.execution.running import TARGET, Running, dead, running, until
+
+pytestmark = pytest.mark.integration
+_S = pb.SDKResponseStatus
+MIB = 2**20
+
+
+def error(result: ExecutionResult | None) -> str:
+    """The text of a retryable error for a death."""
+    assert result is not None
+    assert (result.status, result.no_retry) == (_S.ERROR, False)
+    body = json.loads(result.body)
+    assert body["code"] == "child_process_died"
+    return str(body["message"])
+
+
+async def pid_of(run: Running) -> int:
+    return int((await run.result("pid")).body)
+
+
+# --- death ---------------------------------------------------------------------------------
+
+
+async def test_a_death_is_the_error_of_every_request_in_that_process_and_of_no_other(
+    tmp_path: Path,
+) -> None:
+    async with running(process_executor(process_apps.apps, 2)) as run:
+        started, release = tmp_path / "started", tmp_path / "release"
+        # The fewest in flight: one to each child, and then one more to each.
+        neighbour = run.call("waits", started=str(started), release=str(release))
+        other = run.call("waits", started=str(tmp_path / "other"), release=str(release))
+        await until(started.exists)
+        await until((tmp_path / "other").exists)
+        killed = run.call("dies")
+
+        text = error(await run.report(killed))
+        assert text == (
+            "the process that ran this function was killed by SIGKILL, perhaps for want of memory"
+        )
+        assert error(await run.report(neighbour)) == text
+        told = await run.observation()
+        assert (told.kind, "; 2 request(s)" in told.message) == ("child_process_died", True)
+        release.touch()
+        survivor = await run.report(other)
+        assert survivor is not None
+        assert survivor.status == _S.DONE
+
+        # It is replaced at once: the pool is complete again.
+        await until(lambda: len(_serving(run)) == 2)
+        assert error(await run.result("dies", code=3)).endswith("exited with code 3")
+
+
+def _serving(run: Running) -> list[ChildHandle]:
+    serving: list[ChildHandle] = run.executor._pool.serving  # type: ignore[attr-defined]
+    return serving
+
+
+async def test_results_written_before_the_death_count_even_when_a_write_finds_it_dead() -> None:
+    async with running(process_executor(TARGET, 1)) as run:
+        child = await pid_of(run)
+        first = run.call("echo", number=1)
+        last = run.call("dies", code=0, turns=100)
+        while not dead(child):  # this loop must not read, so it is blocked
+            time.sleep(0.001)  # noqa: ASYNC251
+        too_late = run.call("echo", number=2)
+
+        result = await run.report(first)
+        assert result is not None
+        assert json.loads(result.body) == {"number": 1}
+        assert error(await run.report(last)).endswith("exited with code 0")
+        assert error(await run.report(too_late)).endswith("exited with code 0")
+
+
+async def test_a_child_that_breaks_the_protocol_is_killed() -> None:
+    async with running(process_executor(TARGET, 1)) as run:
+        assert "because it sent a frame of kind 255" in error(await run.result("babbles"))
+        assert (await run.result("echo")).status == _S.DONE
+
+
+async def test_a_process_that_a_function_forked_does_not_hide_the_death(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_handle, "_LAST_WORDS", 0.1)
+    async with running(process_executor(TARGET, 1)) as run:
+        assert error(await run.result("forks")).endswith("exited with code 4")
+
+
+async def test_signals_are_not_for_children_but_for_what_functions_start() -> None:
+    """Ctrl-C in a terminal and a service manager's SIGTERM reach every process."""
+    async with running(process_executor(TARGET, 1)) as run:
+        child = await pid_of(run)
+        os.kill(child, signal.SIGINT)
+        os.kill(child, signal.SIGTERM)
+
+        assert await pid_of(run) == child
+        assert int((await run.result("program")).body) == -signal.SIGTERM
+        assert (await run.result("inheritable")).body == b"false"
+
+
+async def test_a_signal_before_a_child_is_ready_is_not_for_it_either() -> None:
+    run = Running(process_executor(TARGET, 1))
+    starting = asyncio.create_task(run.executor.start())
+    await until(lambda: any(_pids(run)))
+    os.kill(_pids(run)[0], signal.SIGTERM)
+    os.kill(_pids(run)[0], signal.SIGINT)
+    try:
+        await starting
+    finally:
+        await run.end()
+
+
+# --- starting ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import nothing_like_this", "ModuleNotFoundError: No module named 'nothing_like_this' ("),
+        ("def f(:", "SyntaxError"),
+        ("apps = 5", "'broken:apps' is of type int"),
+        ("other = 5", "'broken' has no attribute 'apps'"),
+        ("import os; os._exit(9)", "exited with code 9"),
+        ("raise SystemExit('signkey-test-abcdef')", "SystemExit: *** ("),
+    ],
+)
+async def test_apps_that_cannot_be_loaded_fail_the_start_with_what_the_child_found(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match="a child process for 'broken:apps'") as caught:
+        async with running(process_executor("broken:apps", 1)):
+            pass
+
+    assert message in str(caught.value)
+
+
+async def test_a_child_without_the_functions_of_connect_is_refused() -> None:
+    functions = {"app": frozenset({"app-echo", "app-other"}), "shop": frozenset({"shop-sell"})}
+    with pytest.raises(ConfigurationError, match="does not have app-other, which connect"):
+        async with running(process_executor(TARGET, 1), functions=functions):
+            pass
+
+
+async def test_a_limit_that_nothing_can_meet_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="before any work, and max_memory_bytes is 1048"):
+        async with running(process_executor(TARGET, 1, max_memory_bytes=MIB)):
+            pass
+
+
+async def test_a_child_that_is_never_ready_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(3600)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(child_pool, "_READY_TIMEOUT", 0.3)
+    with pytest.raises(ConfigurationError, match="because it was not ready after 0"):
+        async with running(process_executor("slow:apps", 1)):
+            pass
+
+
+async def test_no_process_can_be_started_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(ConfigurationError, match="could not be started: "):
+        async with running(process_executor(TARGET, 1)):
+            pass
+
+
+async def test_a_start_that_is_given_up_leaves_no_process() -> None:
+    run = Running(process_executor(TARGET, 1))
+    starting = asyncio.create_task(run.executor.start())
+    await until(lambda: any(_pids(run)))
+    (child,) = _pids(run)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await run.end()
+
+    assert dead(child)
+
+
+def _children(run: Running) -> set[ChildHandle]:
+    children: set[ChildHandle] = run.executor._pool._children  # type: ignore[attr-defined]
+    return children
+
+
+def _pids(run: Running) -> list[int]:
+    return [each.pid for each in _children(run)]
+
+
+class Changing:
+    """The source of "changing:apps"."""
+
+    def __init__(self, module: Path) -> None:
+        self._module = module
+        self.mend()
+
+    def mend(self) -> None:
+        self._module.write_text(f"from {process_apps.__name__} import apps")
+
+    def breaks(self) -> None:
+        self._module.write_text("raise ValueError('broken deploy')")
+
+
+@pytest.fixture
+def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changing:
+    """A module that is good now, and read anew by every child."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return Changing(tmp_path / "changing.py")
+
+
+async def test_failing_starts_are_spaced_and_work_waits_for_the_next_child(
+    changing: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_pool, "_FIRST_DELAY", 0.05)
+    async with running(process_executor("changing:apps", 1)) as run:
+        changing.breaks()
+        await run.result("dies")
+        await run.observation()
+        waiting = run.call("echo")
+        told = [await run.observation() for _ in range(2)]
+        changing.mend()
+        result = await run.report(waiting)
+
+    assert "failed: ValueError: broken deploy" in told[0].message
+    assert "the next one is started in 0.05 s" in told[0].message
+    assert "the next one is started in 0.1 s" in told[1].message
+    assert result is not None
+    assert result.status == _S.DONE
+
+
+async def test_an_executor_that_cannot_have_children_any_more_is_gone(
+    changing: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_pool, "_FIRST_DELAY", 0.01)
+    monkeypatch.setattr(child_pool, "_MOST_FAILURES", 2)
+    run = Running(process_executor("changing:apps", 1))
+    await run.executor.start()
+    changing.breaks()
+    await run.result("dies")
+    await until(lambda: run.executor.gone() is not None)
+    with pytest.raises(ConfigurationError, match="broken deploy"):
+        await run.end()
+
+
+# --- replacing -----------------------------------------------------------------------------
+
+
+async def test_a_child_is_replaced_after_its_executions_and_loses_nothing(tmp_path: Path) -> None:
+    async with running(process_executor(TARGET, 1, max_executions=4)) as run:
+        first = await pid_of(run)
+        files = {"started": str(tmp_path / "started"), "release": str(tmp_path / "release")}
+        long = run.call("waits", **files)
+        pids = [await pid_of(run)]
+        async with asyncio.timeout(20):
+            while pids[-1] == first:
+                pids.append(await pid_of(run))  # none of them fails meanwhile
+        still_there = not dead(first)
+        (tmp_path / "release").touch()
+        finished = await run.report(long)
+        await until(lambda: dead(first))
+
+    assert len(pids) > 3
+    assert still_there
+    assert finished is not None
+    assert finished.status == _S.DONE
+    assert run.observed.empty()
+
+
+async def test_used_up_children_are_replaced_one_after_the_other() -> None:
+    async with running(process_executor(TARGET, 2, max_executions=1)) as run:
+        first, starting = set(_pids(run)), []
+        async with asyncio.timeout(20):
+            while first & {each.pid for each in _serving(run)}:
+                calls = [run.call("echo") for _ in range(2)]
+                for request_id in calls:
+                    await run.report(request_id)
+                starting.append(sum(1 for each in _children(run) if not each.ready))
+
+    assert max(starting) == 1
+
+
+async def test_memory_is_warned_of_and_then_leads_to_a_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(child_pool, "_MEMORY_INTERVAL", 0.01)
+    async with running(process_executor(TARGET, 1, max_memory_bytes=200 * MIB)) as run:
+        first = await pid_of(run)
+        leaked = 0
+        while run.observed.empty():
+            await run.result("leaks", bytes=4 * MIB)
+            leaked += 4
+            await asyncio.sleep(0.02)
+        warning = await run.observation()
+        while run.observed.empty() and leaked < 400:
+            await run.result("leaks", bytes=4 * MIB)
+            leaked += 4
+            await asyncio.sleep(0.02)
+        replaced = await run.observation()
+        async with asyncio.timeout(20):
+            while await pid_of(run) == first:
+                pass
+
+    assert {warning.kind, replaced.kind} == {"child_process_memory"}
+    assert "above max_memory_bytes, 200 MiB, it is replaced" in warning.message
+    assert "more than max_memory_bytes; it is replaced" in replaced.message
+
+
+# --- dispatch ------------------------------------------------------------------------------
+
+
+async def test_more_than_a_child_may_have_waits_in_the_parent(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    async with running(process_executor(TARGET, 1, max_in_flight=2)) as run:
+        paths = [tmp_path / str(number) for number in range(4)]
+        calls = [run.call("waits", started=str(path), release=str(release)) for path in paths]
+        for path in paths[:2]:
+            await until(path.exists)
+        count = run.executor.running
+        run.executor.cancel(calls[2])
+        cancelled = await run.report(calls[2])
+        release.touch()
+        results = [await run.report(calls[number]) for number in (0, 1, 3)]
+
+    assert (count, cancelled) == (4, None)
+    assert [result.status for result in results if result is not None] == [_S.DONE] * 3
+    assert not paths[2].exists()
+
+
+async def test_a_child_that_does_not_read_blocks_nobody(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    async with running(process_executor(TARGET, 1, max_in_flight=1000)) as run:
+        hog = run.call("hogs", started=str(started), n=3 * 10**7)
+        await until(started.exists)
+        calls = [run.call("echo", text="x" * 100_000) for _ in range(40)]
+        stuck = run.executor._waiting  # type: ignore[attr-defined]
+        await until(lambda: len(stuck) > 0 or hog in run.reports)
+        queued = len(stuck)
+        results = [await run.report(request_id) for request_id in [hog, *calls]]
+
+    assert queued > 0
+    assert all(result is not None and result.status == _S.DONE for result in results)
+
+
+# --- stopping ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "data"),
+    [("waits_in_thread", {}), ("hogs", {"n": 10**12})],
+)
+async def test_nothing_outlives_the_stop(
+    function: str, data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a function in a thread, nor one that keeps the interpreter lock."""
+    monkeypatch.setattr(child_handle, "_TERM_GRACE", 0.1)
+    started = tmp_path / "started"
+    async with running(process_executor(TARGET, 1, stop_timeout=0.1)) as run:
+        child = await pid_of(run)
+        request_id = run.call(function, started=str(started), release="/never", **data)
+        await until(started.exists)
+
+    assert dead(child)
+    assert await run.report(request_id) is None
+
+
+def test_an_executor_is_gone_with_the_loop_of_its_caller() -> None:
+    async def make() -> Running:
+        return Running(process_executor(TARGET, 1))
+
+    loop = asyncio.new_event_loop()
+    run = loop.run_until_complete(make())
+    before = run.executor.gone()
+    loop.close()
+
+    assert (before, run.executor.gone()) == (None, LOOP_GONE)

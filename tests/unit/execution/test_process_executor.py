@@ -1,0 +1,61 @@
+"""The options of process_executor(), and how the end of a process is told."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inngest_connect import ConfigurationError, process_executor
+from inngest_connect.execution.child_handle import describe_exit
+from inngest_connect.execution.process_executor import check_memory_limit
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"processes": 0},
+        {"processes": True},
+        {"processes": "2"},
+        {"max_executions": 0},
+        {"max_executions": 1.5},
+        {"max_memory_bytes": -1},
+        {"max_in_flight": None},
+        {"stop_timeout": 0},
+        {"stop_timeout": float("inf")},
+        {"stop_timeout": "5"},
+    ],
+)
+def test_a_wrong_option_is_named_with_its_value(options: dict[str, Any]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigurationError) as caught:
+        process_executor("shop:apps", **{"processes": 1, **options})
+
+    assert f"{name} is {value!r}; pass " in str(caught.value)
+
+
+def test_a_system_without_what_is_needed_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match="use max_executions"):
+        check_memory_limit(1, tmp_path / "none")
+    monkeypatch.delattr(sys, "abiflags")
+    with pytest.raises(ConfigurationError, match="needs a POSIX system"):
+        process_executor("shop:apps", 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "exited with code 0"),
+        (3, "exited with code 3"),
+        (-11, "was killed by SIGSEGV"),
+        (-9, "was killed by SIGKILL, perhaps for want of memory"),
+        (-63, "was killed by signal 63"),
+        (None, "could not be started"),
+    ],
+)
+def test_the_end_of_a_process_is_told_in_words(code: int | None, text: str) -> None:
+    assert describe_exit(code) == text
