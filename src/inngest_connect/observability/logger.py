@@ -106,8 +106,8 @@ class ConnectLogger:
         """One of the records of a request, with what an earlier one knew of it. DEBUG only."""
         fields = plain_fields(observation)
         request_id = fields["request_id"]
-        known = self._requests.pop(request_id, {})
-        fields = {**known, **fields}
+        for name, value in self._requests.pop(request_id, {}).items():
+            fields.setdefault(name, value)
         self._write(Record("debug", observation.name, fields))
         if isinstance(observation, _ENDED):
             return

@@ -31,7 +31,6 @@ _LOUD_ERRORS: Final = LOST_RESULTS | {"handshake_refused", "sync_failed"}
 _QUIET_ERRORS: Final = frozenset(
     {
         # Each of these is followed by a record that names it: one line per attempt.
-        "authentication_failed",
         "connection_failed",
         "gateway_endpoint_refused",
         "gateway_silent",
