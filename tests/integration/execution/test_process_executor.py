@@ -136,11 +136,7 @@ async def test_a_signal_before_a_child_is_ready_is_not_for_it_either() -> None:
     ("code", "message"),
     [
         ("import nothing_like_this", "ModuleNotFoundError: No module named 'nothing_like_this' ("),
-        ("def f(:", "SyntaxError"),
-        ("apps = 5", "'broken:apps' is of type int"),
-        ("other = 5", "'broken' has no attribute 'apps'"),
         ("import os; os._exit(9)", "exited with code 9"),
-        ("raise SystemExit('signkey-test-abcdef')", "SystemExit: *** ("),
     ],
 )
 async def test_apps_that_cannot_be_loaded_fail_the_start_with_what_the_child_found(
@@ -266,38 +262,29 @@ async def test_an_executor_that_cannot_have_children_any_more_is_gone(
 # --- replacing -----------------------------------------------------------------------------
 
 
-async def test_a_child_is_replaced_after_its_executions_and_loses_nothing(tmp_path: Path) -> None:
-    async with running(process_executor(TARGET, 1, max_executions=4)) as run:
-        first = await pid_of(run)
-        files = {"started": str(tmp_path / "started"), "release": str(tmp_path / "release")}
-        long = run.call("waits", **files)
-        pids = [await pid_of(run)]
-        async with asyncio.timeout(20):
-            while pids[-1] == first:
-                pids.append(await pid_of(run))  # none of them fails meanwhile
-        still_there = not dead(first)
-        (tmp_path / "release").touch()
-        finished = await run.report(long)
-        await until(lambda: dead(first))
-
-    assert len(pids) > 3
-    assert still_there
-    assert finished is not None
-    assert finished.status == _S.DONE
-    assert run.observed.empty()
-
-
-async def test_used_up_children_are_replaced_one_after_the_other() -> None:
-    async with running(process_executor(TARGET, 2, max_executions=1)) as run:
-        first, starting = set(_pids(run)), []
+async def test_used_up_children_are_replaced_one_after_the_other_and_lose_nothing(
+    tmp_path: Path,
+) -> None:
+    started, release = tmp_path / "started", tmp_path / "release"
+    async with running(process_executor(TARGET, 2, max_executions=2)) as run:
+        first = {each.pid for each in _serving(run)}
+        long = run.call("waits", started=str(started), release=str(release))
+        await until(started.exists)
+        starting, results = [], []
         async with asyncio.timeout(20):
             while first & {each.pid for each in _serving(run)}:
                 calls = [run.call("echo") for _ in range(2)]
-                for request_id in calls:
-                    await run.report(request_id)
+                results += [await run.report(request_id) for request_id in calls]
                 starting.append(sum(1 for each in _children(run) if not each.ready))
+        kept = [pid for pid in first if not dead(pid)]
+        release.touch()
+        results.append(await run.report(long))
+        await until(lambda: all(dead(pid) for pid in first))
 
     assert max(starting) == 1
+    assert len(kept) >= 1
+    assert all(result is not None and result.status == _S.DONE for result in results)
+    assert run.observed.empty()
 
 
 async def test_memory_is_warned_of_and_then_leads_to_a_successor(
@@ -308,13 +295,13 @@ async def test_memory_is_warned_of_and_then_leads_to_a_successor(
         first = await pid_of(run)
         leaked = 0
         while run.observed.empty():
-            await run.result("leaks", bytes=4 * MIB)
-            leaked += 4
+            await run.result("leaks", bytes=12 * MIB)
+            leaked += 12
             await asyncio.sleep(0.02)
         warning = await run.observation()
         while run.observed.empty() and leaked < 400:
-            await run.result("leaks", bytes=4 * MIB)
-            leaked += 4
+            await run.result("leaks", bytes=12 * MIB)
+            leaked += 12
             await asyncio.sleep(0.02)
         replaced = await run.observation()
         async with asyncio.timeout(20):
