@@ -144,7 +144,7 @@ async def test_a_close_before_the_children_are_ready_is_heard(
 async def test_a_start_whose_children_fail_raises_what_they_said() -> None:
     client = make_client("http://127.0.0.1:1", process_apps.APP)
     worker = connect(
-        [(client, process_apps.functions)], executor=process_executor("no_such_module:apps", 2)
+        [(client, process_apps.functions)], executor=process_executor("no_such_module:apps", 1)
     )
     with pytest.raises(ConfigurationError, match="No module named 'no_such_module'"):
         await worker.start()
