@@ -15,6 +15,7 @@ import pytest_asyncio
 from inngest_connect.core.messages import ExecutionResult
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.execution import child_handle, child_pool
+from inngest_connect.execution import process_wire as wire
 from inngest_connect.execution.child_handle import ChildHandle
 from inngest_connect.execution.process_executor import process_executor
 from inngest_connect.protocol import connect_pb2 as pb
@@ -105,8 +106,18 @@ async def test_results_written_before_the_death_count_even_when_a_write_finds_it
     assert (await run.result("echo")).status == _S.DONE  # by its successor
 
 
-async def test_a_child_that_breaks_the_protocol_is_killed(run: Running) -> None:
-    assert "because it sent a frame of kind 255" in error(await run.result("babbles"))
+@pytest.mark.parametrize(
+    ("frame", "what"),
+    [
+        (b"\xff" * 64, "a frame of kind 255 and 4294967295 bytes"),
+        (wire.frame(wire.CANCELLED, b"other"), "a result that nobody waits for"),
+        (wire.frame(wire.READY, b"{}"), "a frame of kind 4 out of turn"),
+    ],
+)
+async def test_a_child_that_breaks_the_protocol_is_killed(
+    run: Running, frame: bytes, what: str
+) -> None:
+    assert error(await run.result("babbles", frame=frame.hex())).endswith(f"because it sent {what}")
     assert (await run.result("echo")).status == _S.DONE
 
 
@@ -234,19 +245,22 @@ async def test_a_broken_deploy_is_waited_out_or_ends_the_worker(
 ) -> None:
     """Starts that fail are spaced, and work waits for the next child; but not for ever."""
     monkeypatch.setattr(child_pool, "_FIRST_DELAY", 0.05)
-    run = Running(process_executor("changing:apps", 1))
+    run = Running(process_executor("changing:apps", 2))
     await run.executor.start()
     changing.breaks()
-    await run.result("dies")
-    await run.observation()
+    for death in [run.call("dies") for _ in range(2)]:
+        await run.report(death)
+        await run.observation()
     waiting = run.call("echo")
     told = [await run.observation() for _ in range(2)]
     changing.mend()
     result = await run.report(waiting)
     before = run.executor.gone()
     monkeypatch.setattr(child_pool, "_MOST_FAILURES", 1)
+    await until(lambda: len(_serving(run)) == 2)
     changing.breaks()
-    await run.result("dies")
+    for _ in range(2):
+        run.call("dies")
     await until(lambda: run.executor.gone() is not None)
     with pytest.raises(ConfigurationError, match="broken deploy"):
         await run.end()
@@ -303,9 +317,8 @@ async def test_memory_is_warned_of_and_then_leads_to_a_successor(
             leaked += 12
             await asyncio.sleep(0.02)
         replaced = await run.observation()
-        async with asyncio.timeout(20):
-            while await pid_of(run) == first:
-                pass
+        await until(lambda: _serving(run)[0].pid != first)  # idle as it is, it ends now
+        await until(lambda: dead(first))
 
     assert {warning.kind, replaced.kind} == {"child_process_memory"}
     assert "above max_memory_bytes, 200 MiB, it is replaced" in warning.message

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from inngest_connect import (
     process_executor,
 )
 from inngest_connect.execution import child_handle
+from inngest_connect.execution import process_wire as wire
 from inngest_connect.options import Isolation
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client
@@ -232,3 +234,11 @@ def test_a_program_that_starts_whenever_it_is_imported_is_told_what_to_do(tmp_pa
 
     assert program.returncode == 1
     assert 'put the start below: if __name__ == "__main__":' in told.splitlines()[-1]
+
+
+def test_a_child_whose_parent_is_gone_at_once_ends_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        command = [sys.executable, "-m", wire.CHILD_MODULE, str(theirs.fileno())]
+        assert subprocess.run(command, pass_fds=(theirs.fileno(),), check=False).returncode == 0
