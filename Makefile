@@ -12,7 +12,7 @@ LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-simulation test-chaos simulate chaos scale mutation test-lowest proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate chaos scale bench mutation test-lowest proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -79,6 +79,14 @@ chaos: $(INSTALLED)
 # SPEC's scale figures, see docs/reliability.md; about two minutes.
 scale: $(INSTALLED)
 	$(BIN)/python scripts/scale_figures.py $(ARGS)
+
+# Ours and the official workers, side by side; see docs/performance.md. ARGS=--quick takes a minute.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8'
+	@if [ "$$(node --version 2>/dev/null | sed 's/v\([0-9]*\).*/\1/')" -ge 22 ] 2>/dev/null; then \
+	  npm install --prefix bench/javascript --no-package-lock --silent; \
+	else echo "node 22 or newer was not found: measuring without the JavaScript worker"; fi
+	$(BIN)/python -m bench $(ARGS)
 
 # Mutants of the core and the state machine; takes about ten minutes. See docs/testing.md.
 mutation: $(INSTALLED)

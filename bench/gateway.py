@@ -76,16 +76,17 @@ class BenchGateway:
         self._extend = extend_lease_interval
         self.http = MockHTTPServer()
         self.ready: list[Connection] = []
-        self.extensions = 0
+        self.acknowledged = 0
+        self.payload = b""
         self._server: asyncio.Server | None = None
         self._sent: dict[str, float] = {}
         self._memos: dict[str, dict[str, Any]] = {}
         self._last = 0
+        self._parked = 0
         self._first_wave = ""
         self._sample = Sample()
         self._app = self._slug = ""
         self._event: dict[str, Any] = {}
-        self._payload = b""
         self._wanted = 0
         self._until = 0.0
         self._done: asyncio.Future[None] | None = None
@@ -115,6 +116,11 @@ class BenchGateway:
             self._changed.clear()
             await self._changed.wait()
 
+    async def wait_for_acknowledgements(self, count: int) -> None:
+        while self.acknowledged < count:
+            self._changed.clear()
+            await self._changed.wait()
+
     # --- the protocol ------------------------------------------------------------------------
 
     def received(self, connection: Connection, message: pb.ConnectMessage) -> None:
@@ -122,6 +128,8 @@ class BenchGateway:
         if kind == _REPLY:
             self._replied(connection, pb.SDKResponse.FromString(message.payload))
         elif kind == _ACK:
+            self.acknowledged += 1
+            self._changed.set()
             request_id = pb.WorkerReplyAckData.FromString(message.payload).request_id
             sent = self._sent.get(request_id)
             if sent is not None and request_id > self._first_wave:
@@ -129,20 +137,25 @@ class BenchGateway:
         elif kind == _HEARTBEAT:
             connection.send(_HEARTBEAT_ANSWER)
         elif kind == _EXTEND:
-            self.extensions += 1
             data = pb.WorkerRequestExtendLeaseData.FromString(message.payload)
             ack = pb.WorkerRequestExtendLeaseAckData(
                 request_id=data.request_id, new_lease_id=data.lease_id
             )
             connection.send(encode(K.WORKER_REQUEST_EXTEND_LEASE_ACK, ack.SerializeToString()))
         elif kind == K.WORKER_CONNECT:
-            self._introduced(connection)
+            self._introduced(connection, pb.WorkerConnectRequestData.FromString(message.payload))
+        elif kind == K.WORKER_READY:
+            self._ready(connection)
 
-    def _introduced(self, connection: Connection) -> None:
+    def _introduced(self, connection: Connection, worker: pb.WorkerConnectRequestData) -> None:
         ready = pb.GatewayConnectionReadyData(
             heartbeat_interval="10s", extend_lease_interval=self._extend, status_interval="0s"
         )
         connection.send(encode(K.GATEWAY_CONNECTION_READY, ready.SerializeToString()))
+        if not worker.worker_manual_readiness_ack:
+            self._ready(connection)
+
+    def _ready(self, connection: Connection) -> None:
         self.ready.append(connection)
         self._changed.set()
 
@@ -167,7 +180,7 @@ class BenchGateway:
             steps = {}
         if steps or (self._wanted > 0 and now < self._until):
             self._call(connection, steps)
-        elif not self._sent and self._done is not None and not self._done.done():
+        elif len(self._sent) == self._parked and self._done and not self._done.done():
             self._done.set_result(None)
 
     def _call(self, connection: Connection, steps: dict[str, Any]) -> None:
@@ -184,15 +197,16 @@ class BenchGateway:
         else:
             # request_id is the first field: the rest is the same for every call.
             head = pb.WorkerReplyAckData(request_id=request_id).SerializeToString()
-            data = head + self._payload
+            data = head + self.payload
         self._sent[request_id] = time.perf_counter()
         connection.send(encode(_REQUEST, data))
 
     # --- measuring ---------------------------------------------------------------------------
 
     def call(self, slug: str, count: int = 1, payload_bytes: int = 200) -> None:
-        """Send ``count`` requests at once and do not wait for them."""
+        """Send ``count`` requests of a function that never returns."""
         self._prepare(slug, payload_bytes)
+        self._parked += count
         for number in range(count):
             self._call(self.ready[number % len(self.ready)], {})
 
@@ -212,7 +226,6 @@ class BenchGateway:
         fast this side can send: they are left out of the latencies.
         """
         self._prepare(slug, payload_bytes)
-        self._sent.clear()
         self._sample = Sample()
         self._done = asyncio.get_running_loop().create_future()
         begun = time.perf_counter()
@@ -228,4 +241,4 @@ class BenchGateway:
         self._app, self._slug = slug.partition("-")[0], slug
         self._event = {"name": "bench", "data": {"x": "x" * payload_bytes}}
         call = executor_request(self._app, slug, self._event, lease_id=_LEASE)
-        self._payload = call.SerializeToString()
+        self.payload = call.SerializeToString()

@@ -2,20 +2,19 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .gateway import BenchGateway
-from .process import WorkerProcess, worker_process
+from .process import JAVASCRIPT, WorkerProcess, worker_process
 
-JAVASCRIPT = Path(__file__).with_name("javascript")
 TITLES = {
     "ours": "inngest-connect, run()",
     "embedded": "inngest-connect, start()",
@@ -49,25 +48,36 @@ async def running(names: list[str]) -> AsyncIterator[list[Peer]]:
 
 def javascript_is_there() -> bool:
     """Node 22 or newer, and the SDK installed in ``bench/javascript``."""
-    node = shutil.which("node")
-    if node is None or not (JAVASCRIPT / "node_modules" / "inngest").is_dir():
+    version = node_version()
+    if version is None or not (JAVASCRIPT / "node_modules" / "inngest").is_dir():
         return False
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-    return int(version.stdout.lstrip("v").partition(".")[0]) >= 22
+    return int(version.partition(".")[0]) >= 22
+
+
+def node_version() -> str | None:
+    node = shutil.which("node")
+    if node is None:
+        return None
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    return answer.stdout.strip().lstrip("v")
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on and with."""
+    versions = {
+        name: importlib.metadata.version(name)
+        for name in ("inngest-connect", "inngest", "picows", "protobuf", "websockets")
+    }
+    if javascript_is_there():
+        package = JAVASCRIPT / "node_modules" / "inngest" / "package.json"
+        versions["inngest (JavaScript)"] = json.loads(package.read_text())["version"]
+        versions["node"] = node_version() or ""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("inngest-connect", "inngest", "picows", "protobuf", "websockets")
-        },
-        "executable": Path(sys.executable).name,
+        "versions": versions,
     }
 
 

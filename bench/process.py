@@ -10,6 +10,7 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 WORKER = Path(__file__).with_name("worker.py")
+JAVASCRIPT = Path(__file__).with_name("javascript")
 
 
 class WorkerProcess:
@@ -23,6 +24,13 @@ class WorkerProcess:
         """User and system time so far, of all threads; children that ended are included."""
         fields = (self._proc / "stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / _TICKS
+
+    def thread_seconds(self) -> dict[str, float]:
+        """Processor time so far, by thread id; the first is the main thread."""
+        threads = sorted((self._proc / "task").iterdir(), key=lambda path: int(path.name))
+        return {
+            path.name: int((path / "schedstat").read_text().split()[0]) / 1e9 for path in threads
+        }
 
     def resident_bytes(self) -> int:
         return int((self._proc / "statm").read_text().split()[1]) * _PAGE
@@ -62,4 +70,6 @@ async def worker_process(peer: str, *arguments: object) -> AsyncIterator[WorkerP
 
 
 def command(peer: str) -> list[str]:
+    if peer == "javascript":
+        return ["node", str(JAVASCRIPT / "worker.mjs")]
     return [sys.executable, str(WORKER), peer]

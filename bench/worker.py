@@ -2,8 +2,9 @@
 
 Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()``
 on an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
-``official``, and ``bare``: the least that can answer a gateway, without leases, buffer or
-reconnects. ``handler`` calls the SDK's function handler alone, without any network: for each line
+``limited`` (ours, one function at a time), ``official``, and ``bare``: the least that can answer a
+gateway, without leases, buffer or reconnects. ``sdk`` has the functions and nothing else.
+``handler`` calls the SDK's function handler alone, without any network: for each line
 ``SLUG CALLS IN_FLIGHT BYTES`` on stdin it prints the processor time of one call, the floor below
 which no worker can get.
 """
@@ -50,10 +51,10 @@ def make_app(origin: str) -> tuple[inngest.Inngest, list[inngest.Function[Any]]]
     return client, [async_function, sync_function, steps, wait]
 
 
-def run_ours(origin: str) -> None:
+def run_ours(origin: str, limit: int | None) -> None:
     from inngest_connect import connect
 
-    worker = connect([make_app(origin)], shutdown_timeout=0.0)
+    worker = connect([make_app(origin)], shutdown_timeout=0.0, max_worker_concurrency=limit)
 
     def stop_with_stdin() -> None:
         sys.stdin.read()
@@ -137,6 +138,13 @@ async def run_until_stdin_ends(workers: list[Any]) -> None:
     os._exit(0)  # the official worker's threads need not be waited for
 
 
+def run_sdk() -> None:
+    app = make_app("http://127.0.0.1:1")
+    sys.stdout.write(f"{len(app[1])} functions\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
 async def run_handler() -> None:
     from inngest_connect.execution.sdk_adapter import SdkApp
     from inngest_connect.testing import executor_request
@@ -166,7 +174,11 @@ def main() -> None:
     if peer == "handler":
         asyncio.run(run_handler())
     elif peer == "ours":
-        run_ours(rest[0])
+        run_ours(rest[0], None)
+    elif peer == "limited":
+        run_ours(rest[0], 1)
+    elif peer == "sdk":
+        run_sdk()
     elif peer == "bare":
         asyncio.run(run_bare(rest[0]))
     elif peer == "official":

@@ -22,13 +22,15 @@ from typing import Any
 from .apps import Apps, load_apps
 from .core import events as ev
 from .core.observations import ErrorOccurred, Observation, StateChanged
+from .core.remote_text import clean
+from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback, EventListeners
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
 from .execution.loop_executor import LoopExecutor
-from .execution.sdk_adapter import SdkApp
+from .execution.sdk_adapter import ClientSettings, SdkApp
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -63,17 +65,17 @@ class WebSocketWorkerConnection:
         shared, sdk_apps = load_apps(apps)
         self._options = options
         self._keys = _signing_keys(shared.signing_key, shared.signing_key_fallback)
+        self._redactor = Redactor(secret for key in self._keys for secret in key.secrets())
         if not shared.is_production:
             # The official SDK sends no key in development mode, and so do we.
             self._keys = ()
         self._env = shared.env
         self._api_origin = shared.api_origin
+        self._client = shared
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
-        secrets = [secret for key in self._keys for secret in key.secrets()]
-        self._redactor = Redactor(secrets)
-        self._logger = ConnectLogger(logger, self._redactor)
+        self._log_target = logger
         self._listeners = EventListeners(on, self._listener_failed)
-        self._core = self._make_core()
+        self._configure()
         self._orchestrator: Orchestrator | None = None
         self._to_listeners: HandOver[Observation] | None = None
         self._observers: tuple[Callable[[Observation], None], ...] = ()
@@ -89,10 +91,18 @@ class WebSocketWorkerConnection:
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
         self.add_observer(self._metrics.observe)
 
-    def _make_core(self) -> WorkerCore:
-        options, apps = self._options, tuple(self._sdk_apps.values())
-        return WorkerCore(
-            worker_identity(apps, options, self._env),
+    def _configure(self) -> None:
+        """Make what depends on the options."""
+        options = self._options
+        identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
+        self._logger = ConnectLogger(
+            self._log_target,
+            self._redactor,
+            {"instance_id": identity.instance_id},
+            _versions(identity),
+        )
+        self._core = WorkerCore(
+            identity,
             options.core_settings(signing_keys=len(self._keys), api_origin=self._api_origin),
             options.retry,
             random.random,
@@ -102,13 +112,13 @@ class WebSocketWorkerConnection:
         """Change options of ``connect()`` before the start; for tools that run others' workers.
 
         In place, so that listeners and whoever holds this connection stay with it. Takes the
-        options that ``ConnectOptions`` has. Raises LocalMistake once started, ConfigurationError
-        for a wrong value.
+        options of ``ConnectOptions`` but the providers. Raises LocalMistake once started, and
+        ConfigurationError for a wrong value.
         """
         if self._started:
             raise LocalMistake("the connection was started; reconfigure() it before that")
         self._options = self._options.changed(**changes)
-        self._core = self._make_core()
+        self._configure()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -188,7 +198,7 @@ class WebSocketWorkerConnection:
     ) -> Orchestrator:
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
-            return ApiClient(self._api_origin, self._env, self._keys, timeout)
+            return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
         self._io_watch = LoopWatch(loop)
         return Orchestrator(
@@ -201,6 +211,9 @@ class WebSocketWorkerConnection:
             crash = WorkerCrashed("the worker's I/O loop ended unexpectedly")
             crash.__cause__ = error
             error = crash
+        if isinstance(error, WorkerCrashed):
+            self._logger.error("worker_crashed", error=error)
+        self._logger.close()
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
         if error is None or isinstance(error, asyncio.CancelledError):
@@ -326,6 +339,11 @@ class WebSocketWorkerConnection:
         return connection_id
 
     @property
+    def was_started(self) -> bool:
+        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
+        return self._started
+
+    @property
     def api_origin(self) -> str:
         """Where this worker asks for a gateway."""
         return self._api_origin
@@ -340,6 +358,11 @@ class WebSocketWorkerConnection:
         """App id to the ids of its functions, sorted."""
         apps = self._core.identity.apps
         return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
+
+    @property
+    def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
+        """As what this worker would connect, signing keys included; for tools that examine it."""
+        return self._client, self._core.identity, self._options
 
     @property
     def state(self) -> ConnectionState:
@@ -414,6 +437,7 @@ class WebSocketWorkerConnection:
     # --- called on the I/O loop ------------------------------------------------------------
 
     def _observe(self, observation: Observation) -> None:
+        observation = self._redactor.observation(observation)
         self._logger.observe(observation)
         for observer in self._observers:
             try:
@@ -444,8 +468,14 @@ class WebSocketWorkerConnection:
 
     def _listener_failed(self, name: str, error: Exception) -> None:
         self._logger.observe(
-            ErrorOccurred("listener_failed", f"a listener for {name!r} raised {error!r}")
+            ErrorOccurred("listener_failed", clean(f"a listener for {name!r} raised {error!r}"))
         )
+
+
+def _versions(identity: WorkerIdentity) -> dict[str, Any]:
+    """For the log, if any app has a version."""
+    versions = {app.name: app.version for app in identity.apps if app.version}
+    return {"app_versions": versions} if versions else {}
 
 
 def _lag(watch: LoopWatch | None) -> float:

@@ -1,5 +1,6 @@
 """Who this worker is, as it introduces itself in WORKER_CONNECT."""
 
+import dataclasses
 import os
 import platform
 import time
@@ -7,7 +8,8 @@ from collections.abc import Sequence
 
 from google.protobuf.internal import api_implementation
 
-from .core.settings import WorkerIdentity
+from .app_version import detected_app_version
+from .core.settings import AppIdentity, WorkerIdentity
 from .errors import ConfigurationError
 from .execution.sdk_adapter import FRAMEWORK, SDK_LANGUAGE, SDK_VERSION, SdkApp, capabilities
 from .options import ConnectOptions
@@ -22,7 +24,7 @@ def worker_identity(
     check_protobuf_implementation(api_implementation.Type())
     return WorkerIdentity(
         instance_id=options.instance_id,
-        apps=tuple(app.identity for app in apps),
+        apps=tuple(_with_version(app.identity) for app in apps),
         capabilities=capabilities(),
         sdk_language=SDK_LANGUAGE,
         sdk_version=SDK_VERSION,
@@ -45,6 +47,11 @@ def check_protobuf_implementation(implementation: str) -> None:
             "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or accept it with "
             f"{ALLOW_PURE_PYTHON_VARIABLE}=1"
         )
+
+
+def _with_version(app: AppIdentity) -> AppIdentity:
+    """A version changes what the server synchronises, so the client's own one stands."""
+    return app if app.version else dataclasses.replace(app, version=detected_app_version())
 
 
 def _memory_bytes() -> int:

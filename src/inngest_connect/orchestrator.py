@@ -19,7 +19,7 @@ from .observability.loop_watch import LoopWatch
 from .options import ConnectOptions
 from .transport.api_client import ApiClient, ApiError
 from .transport.environment import proxy_for
-from .transport.gateway_endpoint import check_gateway_endpoint
+from .transport.gateway_endpoint import endpoint_to_dial
 from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
@@ -211,14 +211,13 @@ class Orchestrator:
         self.handle(event)
 
     def _endpoint(self, named: str) -> str:
-        """The address to dial: the user's, or the API's; checked after the user's rewrite."""
         assert self._api is not None
-        options = self._options
-        endpoint = options.gateway_url or named
-        if options.rewrite_gateway_endpoint is not None:
-            endpoint = options.rewrite_gateway_endpoint(endpoint)
-        rewritten = endpoint != named
-        return check_gateway_endpoint(endpoint, self._api.api_origin, rewritten=rewritten)
+        return endpoint_to_dial(
+            named,
+            self._api.api_origin,
+            gateway_url=self._options.gateway_url,
+            rewrite=self._options.rewrite_gateway_endpoint,
+        )
 
     async def _flush(self, command: do.Flush) -> None:
         assert self._api is not None

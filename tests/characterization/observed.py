@@ -105,12 +105,14 @@ async def observe(
         MockWebSocketServer(greet=True) as gateway,
     ):
         api.add_gateway(gateway.name, gateway.url)
-        variables = {"INNGEST_SIGNING_KEY_FALLBACK": fallback} if fallback else {}
+        variables = {"INNGEST_CONNECT_APP_VERSION": "v1"}
+        if fallback:
+            variables["INNGEST_SIGNING_KEY_FALLBACK"] = fallback
         with mock.patch.dict(os.environ, variables):
             app = make_app(api.origin, is_production=True, signing_key=signing_key, env="e")
-        worker = peer.connect(
-            [app.pair], instance_id="instance", shutdown_signals=[], **peer.options
-        )
+            worker = peer.connect(
+                [app.pair], instance_id="instance", shutdown_signals=[], **peer.options
+            )
         stage = Stage(api, gateway, app, worker)
         stage.note_state("before start")
         started = asyncio.create_task(worker.start())

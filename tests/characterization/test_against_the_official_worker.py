@@ -149,6 +149,7 @@ def replies(stage: Stage) -> list[str]:
 
 
 ALWAYS = {
+    "WORKER_CONNECT.apps[0].app_version",
     "WORKER_CONNECT.started_at.seconds",
     "WORKER_CONNECT.started_at.nanos",
     "WORKER_CONNECT.worker_manual_readiness_ack",

@@ -1,9 +1,7 @@
 """TLS, certificate authorities and proxies, for the HTTP calls and for the WebSocket alike."""
 
 import asyncio
-import contextlib
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from inngest_connect import ErrorOccurred, FixedRetry, WebSocketFailed, connect
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import QUICK_TIMING, MockHTTPServer, MockWebSocketServer
 from tests.integration.demo_apps import make_app
+from tests.integration.secure_servers import ConnectProxy, encrypted
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.integration
@@ -36,53 +35,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@contextlib.asynccontextmanager
-async def encrypted(
-    authority: trustme.CA, host: str = "127.0.0.1"
-) -> AsyncIterator[tuple[MockHTTPServer, MockWebSocketServer]]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host).configure_cert(context)
-    async with (
-        MockHTTPServer(ssl_context=context) as api,
-        MockWebSocketServer(greet=True, ssl_context=context) as gateway,
-    ):
-        api.add_gateway(gateway.name, gateway.url)
-        yield api, gateway
-
-
-class ConnectProxy:
-    """An HTTP proxy that knows CONNECT only (RFC 9110 section 9.3.6)."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.url = ""
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        target = head.split()[1].decode()
-        self.asked.append(target)
-        host, _, port = target.rpartition(":")
-        up_reader, up_writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await asyncio.gather(_pass(reader, up_writer), _pass(up_reader, writer))
-
-    async def __aenter__(self) -> "ConnectProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:

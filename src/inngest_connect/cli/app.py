@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from . import doctor_command, run_command
+from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
+
 app = typer.Typer(
     name="inngest-connect",
     help="A worker for Inngest Connect. Start with: inngest-connect demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
 )
 
 
@@ -32,6 +36,39 @@ def root(
     ] = False,
 ) -> None:
     """A worker for Inngest Connect. Start with: inngest-connect demo"""
+
+
+app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
+app.command(help=doctor_command.HELP)(doctor_command.doctor)
+
+
+@app.command()
+def ready(
+    http: Annotated[
+        str,
+        typer.Option(
+            metavar="[HOST:]PORT", envvar=HTTP_VARIABLE, help="The worker's status server."
+        ),
+    ] = DEFAULT_ADDRESS,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 3.0,
+    live_only: Annotated[
+        bool, typer.Option("--live-only", help="Ask whether it is alive (/healthz), no more.")
+    ] = False,
+) -> None:
+    """Ask a worker that runs with --http whether it is ready, for probes without curl.
+
+    Prints one line with the reason. The exit code is 0 when it is, 1 when it is not or does not
+    answer, 2 for wrong usage.
+    """
+    from .ready import ask
+
+    try:
+        yes, reason = ask(http, "/healthz" if live_only else "/readyz", timeout)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--http") from None
+    question = "live" if live_only else "ready"
+    typer.echo(f"{question}: {reason}" if yes else f"not {question}: {reason}")
+    raise typer.Exit(0 if yes else 1)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
+from ..observability.package_logger import silent_logger
 from ..testing import EmbeddedGateway
 from .demo_functions import LEASE_SECONDS, DemoFunction, Intended, demo_functions
 
@@ -47,9 +48,7 @@ class Tally:
 def run_demo(options: DemoOptions) -> int:
     """Run it and return the exit code."""
     # The functions fail on purpose; the SDK would log each one with its traceback.
-    quiet = logging.getLogger("inngest_connect.demo")
-    quiet.addHandler(logging.NullHandler())
-    quiet.propagate = False
+    quiet = silent_logger("demo").logger
     return asyncio.run(_Demo(options, quiet).run())
 
 

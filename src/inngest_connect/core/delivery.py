@@ -36,6 +36,8 @@ class ReplyDelivery:
         self.buffer = buffer
         self.flushed = 0
         self.lost = 0
+        self.about: Callable[[str], tuple[str | None, str | None]] = _unknown
+        """Run id and function slug of a request; the request table sets it."""
         self._settings = settings
         self._keys = keys
         self._random = random
@@ -52,15 +54,12 @@ class ReplyDelivery:
         for lost_id in evicted:
             self.deadlines.discard(lost_id)
             self.lost += 1
-            out.append(
-                ErrorOccurred(
-                    "reply_evicted",
-                    "the buffer of unacknowledged replies is full, so the oldest reply was given "
-                    "up; Inngest will run that request again. Raise max_buffer_bytes (now "
-                    f"{self.buffer.max_bytes} bytes) or find out why replies are not accepted",
-                    request_id=lost_id,
-                )
+            text = (
+                "the buffer of unacknowledged replies is full, so the oldest reply was given "
+                "up; Inngest will run that request again. Raise max_buffer_bytes (now "
+                f"{self.buffer.max_bytes} bytes) or find out why replies are not accepted"
             )
+            out.append(self.error("reply_evicted", text, lost_id))
         reply = self.buffer.get(request_id)
         if reply is not None:
             self.deadlines.set(request_id, deliver_at)
@@ -144,7 +143,7 @@ class ReplyDelivery:
             self.buffer.discard(request_id)
             self.lost += 1
             text = f"the API will never accept this reply (HTTP {status}): {clean(message)}"
-            out.append(ErrorOccurred("reply_refused", text, request_id=request_id))
+            out.append(self.error("reply_refused", text, request_id))
             return True
         reply.flush_failures += 1
         if status in (401, 403) and self._keys.refused(reply.flush_key):
@@ -154,15 +153,19 @@ class ReplyDelivery:
         delay = max(delay, retry_after or 0.0)
         self.deadlines.set(request_id, now + delay)
         cause = f"HTTP {status}" if status is not None else "no answer"
-        out.append(
-            ErrorOccurred(
-                "flush_failed",
-                f"a reply could not be flushed ({cause}: {clean(message)}); "
-                f"trying again in {delay:.1f} s",
-                request_id=request_id,
-            )
+        text = (
+            f"a reply could not be flushed ({cause}: {clean(message)}); "
+            f"trying again in {delay:.1f} s"
         )
+        out.append(self.error("flush_failed", text, request_id))
         return False
+
+    def error(self, kind: str, text: str, request_id: str) -> ErrorOccurred:
+        """An error about a request, named by its run and function as long as they are known."""
+        run_id, function_slug = self.about(request_id)
+        return ErrorOccurred(
+            kind, text, clean(request_id), run_id=run_id, function_slug=function_slug
+        )
 
     def _flush_ended(self, request_id: str) -> BufferedReply | None:
         self._flushing -= 1
@@ -181,3 +184,7 @@ class ReplyDelivery:
     def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
         reply.sent_over = carrier
         out.append(Send(carrier, messages.reply(reply.payload)))
+
+
+def _unknown(request_id: str) -> tuple[None, None]:
+    return None, None

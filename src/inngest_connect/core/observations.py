@@ -175,6 +175,8 @@ class ErrorOccurred(Observation):
     request_id: str | None = None
     connection_id: str | None = None
     fatal: bool = False
+    run_id: str | None = None
+    function_slug: str | None = None
 
 
 OBSERVATIONS: tuple[type[Observation], ...] = (

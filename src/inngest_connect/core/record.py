@@ -1,9 +1,9 @@
 """``record``: a dataclass that type checkers hold to be frozen, and that is cheap to make.
 
-Cheap twice (docs/performance.md). A frozen dataclass sets each field through ``object.__setattr__``,
-which makes an instance three to four times as expensive, and a request makes a dozen. And what a
-dataclass generates, it compiles when the module is imported: the methods below are written once
-for all records instead.
+Cheap twice (docs/performance.md). A frozen dataclass sets each field through
+``object.__setattr__``, which makes an instance three to four times as expensive, and a request
+makes a dozen. And what a dataclass generates, it compiles when the module is imported: the methods
+below are written once for all records instead.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def _values(self: Any) -> tuple[Any, ...]:
     return tuple(getattr(self, name) for name in self.__match_args__)
 
 
-def _eq(self: Any, other: object) -> bool:
+def _eq(self: Any, other: object) -> Any:  # bool or NotImplemented
     if type(other) is not type(self):
         return NotImplemented
     return _values(self) == _values(other)

@@ -24,7 +24,7 @@ from .commands import Acknowledge, CancelExecution, Command, Execute, Send
 from .delivery import ReplyDelivery
 from .leases import LeaseTable
 from .messages import ExecutionResult
-from .observations import ErrorOccurred, LeaseLost, RequestCompleted, RequestStarted
+from .observations import LeaseLost, RequestCompleted, RequestStarted
 from .remote_text import clean
 from .settings import CoreSettings, WorkerIdentity
 from .ulid import is_ulid
@@ -71,6 +71,7 @@ class RequestTable:
         self._settings = settings
         self._leases = leases
         self._delivery = delivery
+        delivery.about = self.about
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._requests: dict[str, InFlight] = {}
         self.queue: deque[InFlight] = deque()
@@ -91,6 +92,13 @@ class RequestTable:
     def queued(self) -> int:
         """Acknowledged and leased, but not started for want of room."""
         return len(self.queue)
+
+    def about(self, request_id: str) -> tuple[str | None, str | None]:
+        """Run id and function slug of a request that is not yet forgotten."""
+        entry = self._requests.get(request_id)
+        if entry is None:
+            return None, None
+        return clean(entry.request.run_id), clean(entry.request.function_slug)
 
     def unfinished_ids(self) -> list[str]:
         """Requests whose function has not ended; those with a lost lease are not ours any more."""
@@ -152,20 +160,15 @@ class RequestTable:
         """Abandon it: the server gives it to another worker; an answer would burn a retry."""
         entry = self._requests.get(request_id)
         if entry is not None and entry.progress is Progress.ACKNOWLEDGING:
-            self._forget(request_id)
-            out.append(
-                ErrorOccurred(
-                    "acknowledgement_failed",
-                    "the connection ended before a request could be acknowledged; "
-                    "the server gives it to another worker",
-                    request_id=request_id,
-                )
+            text = (
+                "the connection ended before a request could be acknowledged; "
+                "the server gives it to another worker"
             )
+            out.append(self._delivery.error("acknowledgement_failed", text, request_id))
+            self._forget(request_id)
 
     def _refuse(self, entry: InFlight, text: str, now: float, out: list[Command]) -> None:
-        out.append(
-            ErrorOccurred("request_refused", text, request_id=clean(entry.request.request_id))
-        )
+        out.append(self._delivery.error("request_refused", text, entry.request.request_id))
         self._answer(entry, self.error_result("function_not_found", text), now, out)
 
     # --- execution -------------------------------------------------------------------------
@@ -202,14 +205,14 @@ class RequestTable:
             return
         self.running -= 1
         if entry.progress is Progress.LOST:
-            self._forget(request_id)
             if result is not None:
                 text = "the function ended after its lease was lost; its result is not sent"
-                out.append(ErrorOccurred("late_result", text, request_id=request_id))
-        elif result is None:
+                out.append(self._delivery.error("late_result", text, request_id))
             self._forget(request_id)
+        elif result is None:
             text = "the function was cancelled by the shutdown; Inngest will run it again"
-            out.append(ErrorOccurred("execution_cancelled", text, request_id=request_id))
+            out.append(self._delivery.error("execution_cancelled", text, request_id))
+            self._forget(request_id)
         else:
             self._answer(entry, result, now, out)
 
@@ -231,7 +234,7 @@ class RequestTable:
                 f"the function's output makes a reply of {len(payload)} bytes, and the gateway "
                 f"accepts at most {limit} bytes: return less, or a reference to stored data"
             )
-            out.append(ErrorOccurred("reply_too_large", text, request_id=request.request_id))
+            out.append(self._delivery.error("reply_too_large", text, request.request_id))
             result = self.error_result("output_too_large", text, no_retry=True)
             payload = messages.reply_payload(request, result)
         started = entry.started_at if entry.started_at is not None else now

@@ -91,7 +91,8 @@ class Shutdown:
         undelivered = [reply.request_id for reply in self._delivery.buffer]
         for request_id in undelivered:
             text = "the worker ended before the server accepted this reply"
-            self._report.error("reply_undelivered", text, request_id=request_id)
+            error = self._delivery.error("reply_undelivered", text, request_id)
+            self._report.commands.append(error)
         if self.error is not None:
             return self.error
         lost = (*self.abandoned, *undelivered)

@@ -1,151 +1,227 @@
 """ConnectLogger: structured records about the life of a connection.
 
-Records go to the standard ``logging`` tree under "inngest_connect" through structlog, with the
-fields as ``extra``; or to any structlog logger the user passes. A healthy connection is quiet:
-requests are DEBUG. Observations become records here and nowhere else.
+Records go to the standard ``logging`` tree under "inngest_connect", with the fields both in the
+text and as ``extra``; or as they are to a structlog logger. Everything passes the redactor, and
+what repeats itself is folded. docs/logging.md has the levels, the fields and the order of records.
 """
 
+import contextlib
 import logging
-from collections import Counter
-from typing import Any, Final, Literal
-
-import structlog
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
 
 from ..core import observations as seen
+from ..errors import ConfigurationError
+from .folding import Folding
+from .package_logger import RESERVED, package_logger
+from .records import REQUESTS, Record, plain_fields, record_of
 from .redaction import Redactor
 
 LoggerOption = Any
 """A ``logging.Logger``, a structlog logger, None for the default, or False for silence."""
 
-Level = Literal["debug", "info", "warning", "error"]
-
-ONCE: Final = frozenset({"malformed_message", "invalid_transition", "protocol_violation"})
-"""Kinds of which one record each is enough; the counters have the rest."""
-
-_QUIET_ERRORS: Final = frozenset(
-    {
-        # Each of these is followed by a Reconnecting that names it: one WARN line per attempt.
-        "authentication_failed",
-        "connection_failed",
-        "gateway_endpoint_refused",
-        "gateway_silent",
-        "rate_limited",
-        "start_failed",
-        "invalid_transition",
-    }
-)
-_LOUD_ERRORS: Final = frozenset(
-    {"handshake_refused", "reply_evicted", "reply_refused", "reply_undelivered", "sync_failed"}
-)
+MOST_REQUESTS: Final = 10_000
+_NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_ENDED: Final = (seen.ReplyAcknowledged, seen.LeaseLost)
 
 
 class ConnectLogger:
-    """Levels ERROR, WARN, INFO, DEBUG. ``context`` is in every record."""
+    """Levels ERROR, WARN, INFO, DEBUG.
+
+    ``context`` is in every record, ``introduction`` in ``connected``; ``clock`` is in seconds.
+    """
 
     def __init__(
         self,
         logger: LoggerOption = None,
         redactor: Redactor | None = None,
         context: dict[str, Any] | None = None,
+        introduction: dict[str, Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._logger = None if logger is False else _wrap(logger)
+        """Raises ConfigurationError for something that is no logger."""
+        self._target = _target(logger)
+        self._is_enabled: Callable[[int], bool] | None = None
         self._redactor = redactor if redactor is not None else Redactor()
         self._context = context or {}
-        self._folded: Counter[str] = Counter()
+        self._introduction = introduction or {}
+        self._clock = clock
+        self._folding = Folding()
+        self._lock = threading.Lock()
+        self._connection: dict[str, Any] = {}
+        self._requests: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._complained = False
 
-    def bind(self, **context: Any) -> "ConnectLogger":
-        """A logger with more context, on the same target."""
-        bound = ConnectLogger(False, self._redactor, {**self._context, **context})
-        bound._logger = self._logger
-        return bound
+    # --- written by hand -------------------------------------------------------------------
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._log("debug", event, fields)
+        self._write(Record("debug", event, fields))
 
     def info(self, event: str, **fields: Any) -> None:
-        self._log("info", event, fields)
+        self._write(Record("info", event, fields))
 
     def warn(self, event: str, **fields: Any) -> None:
-        self._log("warning", event, fields)
+        self._write(Record("warning", event, fields))
 
-    def error(self, event: str, **fields: Any) -> None:
-        self._log("error", event, fields)
+    def error(self, event: str, *, error: BaseException | None = None, **fields: Any) -> None:
+        """With ``error``, its traceback is in the record, causes and notes included, redacted."""
+        self._write(Record("error", event, fields), error)
 
-    def _log(self, level: Level, event: str, fields: dict[str, Any]) -> None:
-        if self._logger is None:
-            return
-        kept = self._redactor.fields({**self._context, **fields})
-        getattr(self._logger, level)(event, **kept)
+    # --- observations ----------------------------------------------------------------------
 
     def observe(self, observation: seen.Observation) -> None:
-        """Write the record that belongs to an observation, if there is one."""
-        if self._logger is None:
+        """Write the record that belongs to an observation, if there is one. From any thread."""
+        if self._target is None:
             return
-        match observation:
-            case (
-                seen.RequestReceived()
-                | seen.RequestStarted()
-                | seen.RequestCompleted()
-                | seen.ReplyAcknowledged()
-            ):
-                if self._debugging():
-                    self.debug(observation.name, **_fields(observation))
-            case seen.StateChanged(previous, state):
-                self.info("state_change", previous=previous.value, state=state.value)
-            case seen.ErrorOccurred():
-                self._error_occurred(observation)
-            case seen.Disconnected(expected=expected):
-                self._log("info" if expected else "warning", "disconnected", _fields(observation))
-            case seen.Reconnecting(failures=failures):
-                level: Level = "warning" if failures else "info"
-                self._log(level, "reconnecting", _fields(observation))
-            case seen.Connected() | seen.Draining():
-                self.info(observation.name, **_fields(observation))
-            case seen.LeaseLost():
-                self.warn("lease_lost", **_fields(observation))
-            case _:
-                self.debug(observation.name, **_fields(observation))
+        if type(observation) in REQUESTS:
+            if self._enabled(10):
+                self._request(observation)
+            return
+        now = self._clock()
+        record = record_of(observation)
+        if record.level == "debug":
+            with self._lock:
+                due = self._folding.passed(now)
+            self._write_all(due)
+            if self._enabled(10):
+                self._write(self._placed(record, observation))
+            return
+        record = self._placed(record, observation)
+        with self._lock:
+            due = self._folding.add(record, now)
+        self._write_all(due)
+        if not any(one is record for one in due):
+            self._write(Record("debug", record.event, record.fields))
 
-    def _debugging(self) -> bool:
-        """Whether DEBUG records go anywhere; per-request records are not built otherwise."""
-        enabled = getattr(self._logger, "isEnabledFor", None) or getattr(
-            self._logger, "is_enabled_for", None
-        )
-        return enabled is None or bool(enabled(logging.DEBUG))
+    def close(self) -> None:
+        """Write what was counted and not told yet."""
+        with self._lock:
+            due = self._folding.close(self._clock())
+        self._write_all(due)
 
-    def _error_occurred(self, error: seen.ErrorOccurred) -> None:
-        fields = {
-            "kind": error.kind,
-            "detail": error.message,
-            "request_id": error.request_id,
-            "connection_id": error.connection_id,
-        }
-        fields = {key: value for key, value in fields.items() if value is not None}
-        if error.kind in ONCE:
-            key = f"{error.kind}:{error.message}"
-            self._folded[key] += 1
-            if self._folded[key] > 1:
-                return
-        if error.fatal or error.kind in _LOUD_ERRORS:
-            self._log("error", "error", fields)
-        elif error.kind in _QUIET_ERRORS:
-            self._log("debug", "error", fields)
-        else:
-            self._log("warning", "error", fields)
+    def _request(self, observation: seen.Observation) -> None:
+        """One of the records of a request, with what an earlier one knew of it. DEBUG only."""
+        fields = plain_fields(observation)
+        request_id = fields["request_id"]
+        for name, value in self._requests.pop(request_id, {}).items():
+            fields.setdefault(name, value)
+        self._write(Record("debug", observation.name, fields))
+        if isinstance(observation, _ENDED):
+            return
+        names = ("run_id", "function_slug", "connection_id", "gateway_group")
+        fields.setdefault("gateway_group", self._connection.get("gateway_group"))
+        self._requests[request_id] = {name: fields[name] for name in names if fields.get(name)}
+        if len(self._requests) > MOST_REQUESTS:
+            self._requests.popitem(last=False)
+
+    def _placed(self, record: Record, observation: seen.Observation) -> Record:
+        """Add where it happened, as far as the observation itself does not say it."""
+        fields = record.fields
+        if isinstance(observation, _ENDED):
+            self._requests.pop(observation.request_id, None)
+        group = self._connection.get("gateway_group")
+        if group is not None and fields.get("connection_id") == self._connection["connection_id"]:
+            fields.setdefault("gateway_group", group)
+        elif "request_id" in fields:
+            for name, value in self._connection.items():
+                fields.setdefault(name, value)
+        if isinstance(observation, seen.Connected):
+            self._connection = {
+                "connection_id": observation.connection_id,
+                "gateway_group": observation.gateway_group,
+            }
+            fields.update(self._context, **self._introduction)
+        elif isinstance(observation, seen.Disconnected) and (
+            observation.connection_id == self._connection.get("connection_id")
+        ):
+            self._connection = {}
+        return record
+
+    # --- the target ------------------------------------------------------------------------
+
+    def _enabled(self, level: int) -> bool:
+        """Whether records of ``level`` go anywhere."""
+        if self._is_enabled is None:
+            self._is_enabled = _level_check(self._target)
+        return self._is_enabled(level)
+
+    def _write_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._write(record)
+
+    def _write(self, record: Record, error: BaseException | None = None) -> None:
+        if self._target is None or not self._enabled(_NUMBERS[record.level]):
+            return
+        try:
+            fields = self._redactor.fields(record.fields)
+            if error is not None:
+                fields["exception"] = self._redactor.traceback(error)
+            context = self._redactor.fields(self._context)
+            event = self._redactor.text(record.event)
+            if isinstance(self._target, logging.Logger | logging.LoggerAdapter):
+                _log(self._target, _NUMBERS[record.level], event, fields, context)
+            else:
+                getattr(self._target, record.level)(event, **{**context, **fields})
+        except Exception as broken:  # noqa: BLE001 - a log must not end the worker
+            self._complain(broken)
+
+    def _complain(self, broken: Exception) -> None:
+        """The user's logger raised: say so once, where Python prints what it cannot log."""
+        if not self._complained:
+            self._complained = True
+            text = "the logger given to connect() raised %s; its records are lost"
+            with contextlib.suppress(Exception):
+                package_logger().error(text, self._redactor.text(repr(broken)))
 
 
-def _fields(observation: Any) -> dict[str, Any]:
-    return {name: getattr(observation, name) for name in observation.__slots__}
-
-
-def _wrap(logger: LoggerOption) -> Any:
-    """A structlog logger over the standard tree, unless the user brought one."""
-    if logger is not None and hasattr(logger, "bind"):
+def _target(logger: LoggerOption) -> Any:
+    if logger is False:
+        return None
+    if logger is None:
+        return package_logger()
+    if all(callable(getattr(logger, level, None)) for level in _NUMBERS):
         return logger
-    target = logger if logger is not None else logging.getLogger("inngest_connect")
-    return structlog.wrap_logger(
-        target,
-        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+    raise ConfigurationError(
+        f"logger is {logger!r}; pass a logging.Logger, a structlog logger, False for silence, or "
+        "leave it out for the logger 'inngest_connect'"
     )
+
+
+def _level_check(target: Any) -> Callable[[int], bool]:
+    """Asked for with every request, so a structlog proxy is resolved once, at the first record."""
+    if isinstance(target, logging.Logger | logging.LoggerAdapter):
+        return target.isEnabledFor
+    bound = target.bind() if hasattr(target, "bind") else target
+    for name in ("is_enabled_for", "isEnabledFor"):
+        if hasattr(type(bound), name):  # of the instance, any name may be a method that logs
+            return cast("Callable[[int], bool]", getattr(bound, name))
+    return lambda _: True
+
+
+def _log(
+    target: "logging.Logger | logging.LoggerAdapter[Any]",
+    level: int,
+    event: str,
+    fields: dict[str, Any],
+    context: dict[str, Any],
+) -> None:
+    """The text says what a plain handler shows; the same fields are attributes of the record."""
+    shown = {key: value for key, value in fields.items() if key != "exception"}
+    text = " ".join([event, *(f"{key}={_shown(value)}" for key, value in shown.items())])
+    if "exception" in fields:
+        text = f"{text}\n{fields['exception']}"
+    attributes = {"event": event, **context, **fields}
+    extra = {(f"{key}_" if key in RESERVED else key): value for key, value in attributes.items()}
+    target.log(level, text, extra=extra)
+
+
+def _shown(value: Any) -> str:
+    """As it would stand in Python, but without quotes around a plain word."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str) and value and not set(value) & set(" \t\n'\"="):
+        return value
+    return repr(value)

@@ -7,7 +7,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
-import logging
 import socket
 import threading
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, LocalMistake
 from ..health import BLOCKED_LIMIT, SILENCE_LIMIT
+from ..observability.package_logger import package_logger
 from .address import Address, parse_address
 from .application import Site
 from .feed import PATIENCE_SECONDS
@@ -34,7 +34,7 @@ _REMEDIES: Final = {
 }
 
 _Future = concurrent.futures.Future[None]
-_logger = logging.getLogger("inngest_connect.status")
+_logger = package_logger("status")
 
 
 class StatusServer:

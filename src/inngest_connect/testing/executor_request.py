@@ -32,7 +32,7 @@ def executor_request(
             "attempt": attempt,
             "disable_immediate_execution": parallel,
             "run_id": run_id,
-            "stack": {"stack": list(memos)},
+            "stack": {"stack": list(memos), "current": len(memos)},
         },
         "event": event,
         "events": [event],

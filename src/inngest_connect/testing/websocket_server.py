@@ -5,7 +5,6 @@ gateway. Every ``send_`` method writes to the newest connection unless another o
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import picows
 
+from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
 from ..protocol import connect_pb2 as pb
 from .gateway_actions import encode
@@ -21,9 +21,7 @@ from .malformed import MALFORMED, MalformedKind
 from .mock_connection import MockConnection
 
 K = pb.GatewayMessageType
-_SILENT = logging.getLogger("inngest_connect.testing.picows")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+_SILENT = silent_logger("testing.picows")
 _MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 

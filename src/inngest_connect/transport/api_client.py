@@ -16,6 +16,7 @@ import httpx
 from google.protobuf.message import DecodeError
 
 from ..errors import ConfigurationError
+from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import tls_context
@@ -84,11 +85,18 @@ class ApiClient:
     """Lives on one event loop; ``timeout`` is seconds for one call."""
 
     def __init__(
-        self, api_origin: str, env: str | None, keys: tuple[SigningKey, ...], timeout: float
+        self,
+        api_origin: str,
+        env: str | None,
+        keys: tuple[SigningKey, ...],
+        timeout: float,
+        redactor: Redactor | None = None,
     ) -> None:
+        """``redactor`` learns the tokens of each answer and cleans what the API says of itself."""
         self.api_origin = api_origin.rstrip("/")
         self._env = env
         self._keys = keys
+        self._redactor = redactor if redactor is not None else Redactor()
         self._tls_context: ssl.SSLContext | None = None
         encrypted = self.api_origin.startswith("https:")
         # Reading the certificate store takes tens of milliseconds; http:// never needs it.
@@ -112,6 +120,7 @@ class ApiClient:
         if not answer.connection_id or not answer.gateway_endpoint:
             # Text of a captive portal can decode to a message without fields that we know.
             raise ApiError(f"{self.api_origin} did not answer with a StartResponse") from None
+        self._redactor.learn(answer.session_token, answer.sync_token)
         return StartAnswer(
             answer.connection_id,
             answer.gateway_endpoint,
@@ -154,7 +163,7 @@ class ApiClient:
         return headers
 
     def _refusal(self, url: str, status: int, content: bytes, key: int) -> str:
-        detail = _error_text(content)
+        detail = self._redactor.text(_error_text(content))
         text = f"{url} answered HTTP {status}" + (f": {detail}" if detail else "")
         if status in (401, 403):
             used = f"signing key {self._keys[key].hint()}" if self._keys else "no signing key"

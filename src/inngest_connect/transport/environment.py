@@ -14,29 +14,32 @@ import httpx
 from ..errors import ConfigurationError
 
 _SUPPORTED_PROXIES: Final = frozenset({"http", "https", "socks4", "socks5"})
+_VARIABLE_SCHEMES: Final = {"wss": "https", "https": "https", "http": "http"}
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a WebSocket ``url``, None for a direct connection.
+    """The proxy that the environment names for ``url``, None for a direct connection.
 
-    Reads HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case. Raises ConfigurationError
-    for a kind of proxy that cannot be used, instead of connecting without it.
+    Reads HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, for ``http://`` HTTP_PROXY.
+    Raises ConfigurationError for a kind of proxy that cannot be used, instead of connecting
+    without it.
     """
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "wss" or parts.hostname is None:
+    scheme = _VARIABLE_SCHEMES.get(parts.scheme)
+    if scheme is None or parts.hostname is None:
         return None
     if urllib.request.proxy_bypass(parts.hostname):
         return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get("https") or proxies.get("all")
+    proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    scheme = urllib.parse.urlsplit(proxy).scheme
-    if scheme not in _SUPPORTED_PROXIES:
+    kind = urllib.parse.urlsplit(proxy).scheme
+    if kind not in _SUPPORTED_PROXIES:
         raise ConfigurationError(
-            f"the environment names a {scheme}:// proxy, which cannot carry the WebSocket; "
+            f"the environment names a {kind}:// proxy, which cannot carry the WebSocket; "
             f"use one of {', '.join(sorted(_SUPPORTED_PROXIES))}, or NO_PROXY={parts.hostname}"
         )
     return proxy

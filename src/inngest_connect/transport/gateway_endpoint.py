@@ -1,13 +1,28 @@
-"""May we connect to the gateway address that the API gave us?
+"""Which gateway address do we dial, and may we?
 
 The address decides who receives the session token, so it is checked after the user's rewrite and
 before every dial (SCENARIOS.md section 4).
 """
 
 import urllib.parse
-from typing import Final
+from collections.abc import Callable
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+def endpoint_to_dial(
+    named: str,
+    api_origin: str,
+    *,
+    gateway_url: str | None,
+    rewrite: Callable[[str], str] | None,
+) -> str:
+    """The user's address, or the one ``named`` by the API; checked after the user's ``rewrite``.
+
+    Raises ValueError when it is refused, and whatever ``rewrite`` raises.
+    """
+    endpoint = gateway_url or named
+    if rewrite is not None:
+        endpoint = rewrite(endpoint)
+    return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
 
 
 def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:

@@ -8,7 +8,6 @@ offered, redirects are not followed: the session token travels in the first mess
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Final
 import picows
 
 from ..core.events import Event, MessageReceived, SocketClosed, SocketOpened, TextReceived
+from ..observability.package_logger import silent_logger
 from ..protocol import (
     CLOSE_ABNORMAL,
     CLOSE_MESSAGE_TOO_BIG,
@@ -33,9 +33,7 @@ _DATA: Final = (
     picows.WSMsgType.CONTINUATION,
 )
 
-_SILENT: Final = logging.getLogger("inngest_connect.picows")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+_SILENT: Final = silent_logger("picows")
 
 
 class WebSocketManager(picows.WSListener):

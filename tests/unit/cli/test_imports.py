@@ -1,11 +1,14 @@
 """Starting the command line, or importing the package, costs only what is used."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.unit
+ROOT = Path(__file__).parents[3]
 HEAVY = {"inngest", "picows", "starlette", "uvicorn", "httpx", "google", "structlog", "asyncio"}
 
 
@@ -44,3 +47,16 @@ def test_the_package_has_its_public_names_whatever_was_imported_first() -> None:
     )
 
     assert "inngest" in imported_by(code)
+
+
+def test_the_docs_have_every_option_and_variable_of_run() -> None:
+    code = "from inngest_connect.cli import run_command"
+    assert "inngest" not in imported_by(code)
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    source = (ROOT / "src/inngest_connect/cli/run_command.py").read_text(encoding="utf-8")
+
+    variables = re.findall(r"(?:_PREFIX\}|_variable\(\")([A-Z_]+)", source)
+
+    assert len(variables) >= 10
+    for name in variables:
+        assert f"| `INNGEST_CONNECT_{name}` |" in page

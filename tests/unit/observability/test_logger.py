@@ -1,156 +1,332 @@
-"""ConnectLogger and redaction."""
+"""ConnectLogger: levels, fields, context, targets."""
 
+import io
+import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 
 from inngest_connect.core import observations as seen
-from inngest_connect.observability.logger import ConnectLogger
+from inngest_connect.errors import ConfigurationError
+from inngest_connect.observability.logger import MOST_REQUESTS, ConnectLogger
 from inngest_connect.observability.redaction import Redactor
 from inngest_connect.state_machine import ConnectionState as S
+from tests.unit.observability.log_capture import Capture, captured
 
 pytestmark = pytest.mark.unit
-CANARY = "canary-5e1f"
 
 
 @pytest.fixture
-def records() -> list[logging.LogRecord]:
-    return []
+def target_and_log() -> tuple[logging.Logger, Capture]:
+    return captured()
 
 
 @pytest.fixture
-def target(records: list[logging.LogRecord]) -> logging.Logger:
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
+def target(target_and_log: tuple[logging.Logger, Capture]) -> logging.Logger:
+    return target_and_log[0]
 
-    logger = logging.Logger("test", logging.DEBUG)
-    logger.addHandler(Handler())
-    return logger
+
+@pytest.fixture
+def log(target_and_log: tuple[logging.Logger, Capture]) -> Capture:
+    return target_and_log[1]
+
+
+def observe(logger: ConnectLogger, *observations: seen.Observation) -> None:
+    for observation in observations:
+        logger.observe(observation)
 
 
 def test_the_four_levels_carry_their_fields_and_context(
-    target: logging.Logger, records: list[logging.LogRecord]
+    target: logging.Logger, log: Capture
 ) -> None:
-    logger = ConnectLogger(target).bind(instance_id="i")
+    logger = ConnectLogger(target, context={"instance_id": "i"})
 
     logger.debug("a", number=1)
     logger.info("b")
-    logger.warn("c")
+    logger.warn("c", text="two words", empty="", ratio=0.123456, word="w")
     logger.error("d")
 
-    assert [(r.levelname, r.getMessage()) for r in records] == [
-        ("DEBUG", "a"), ("INFO", "b"), ("WARNING", "c"), ("ERROR", "d"),
-    ]  # fmt: skip
-    assert all(vars(r)["instance_id"] == "i" for r in records)
-    assert vars(records[0])["number"] == 1
+    assert log.sequence == [("DEBUG", "a"), ("INFO", "b"), ("WARNING", "c"), ("ERROR", "d")]
+    assert all(vars(record)["instance_id"] == "i" for record in log.records)
+    assert log.fields(0)["number"] == 1
+    assert log.records[2].getMessage() == "c text='two words' empty='' ratio=0.1235 word=w"
 
 
-def test_silence_is_silence(records: list[logging.LogRecord]) -> None:
+def test_a_field_with_the_name_of_an_attribute_of_records_is_kept_beside_it(
+    target: logging.Logger, log: Capture
+) -> None:
+    ConnectLogger(target).info("a", name="n", message="m", levelname="l")
+
+    fields = log.fields()
+    assert (fields["name_"], fields["message_"], fields["levelname_"]) == ("n", "m", "l")
+    assert log.records[0].name == "test"
+
+
+def test_silence_is_silence(caplog: pytest.LogCaptureFixture) -> None:
     logger = ConnectLogger(False)
 
-    logger.error("a")
+    logger.error("a", error=ValueError("b"))
     logger.observe(seen.ErrorOccurred("x", "y"))
+    logger.close()
 
-    assert records == []
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("wrong", [True, "inngest_connect", 10, object()])
+def test_what_is_no_logger_is_refused_by_name(wrong: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"logger is .*; pass a logging\.Logger"):
+        ConnectLogger(wrong)
+
+
+def test_the_default_is_the_loggers_of_the_standard_tree_with_nothing_installed() -> None:
+    ConnectLogger()
+
+    default = logging.getLogger("inngest_connect")
+    assert default.propagate
+    assert all(isinstance(handler, logging.NullHandler) for handler in default.handlers)
 
 
 def test_a_structlog_logger_of_the_users_is_used_as_it_is() -> None:
+    with structlog.testing.capture_logs() as entries:
+        logger = ConnectLogger(structlog.get_logger(), context={"instance_id": "i"})
+        logger.warn("hello", number=1)
+        logger.observe(seen.LeaseLost("r", "run", "fn"))
+
+    assert entries == [
+        {"event": "hello", "number": 1, "instance_id": "i", "log_level": "warning"},
+        {
+            "event": "lease_lost",
+            "request_id": "r",
+            "run_id": "run",
+            "function_slug": "fn",
+            "instance_id": "i",
+            "log_level": "warning",
+        },
+    ]
+
+
+def test_asking_a_structlog_logger_for_its_level_logs_nothing() -> None:
     entries: list[Any] = []
-    base = structlog.wrap_logger(None, processors=[lambda _l, _m, e: entries.append(e) or ""])
-    with structlog.testing.capture_logs() as captured:
-        ConnectLogger(structlog.get_logger()).warn("hello", number=1)
 
-    assert captured == [{"event": "hello", "number": 1, "log_level": "warning"}]
-    assert base is not None
+    def keep(_: object, name: str, event: Any) -> Any:
+        entries.append((name, event["event"]))
+        raise structlog.DropEvent
 
+    generic = structlog.wrap_logger(
+        logging.Logger("under"), processors=[keep], wrapper_class=structlog.BoundLogger
+    )
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"authorization": f"Bearer {CANARY}"},
-        {"session_token": CANARY},
-        {"nested": {"signing_key": CANARY}},
-        {"items": [{"sync_token": CANARY}]},
-        {"detail": f"refused Bearer {CANARY}, sorry"},
-        {"detail": f"the key signkey-prod-{CANARY.replace('-', '')} is wrong"},
-        {"detail": f"known {CANARY} by value"},
-        {"error": ValueError(f"oops {CANARY}")},
-        {"payload": CANARY.encode()},
-    ],
-)
-def test_no_secret_reaches_a_record(
-    fields: dict[str, Any], target: logging.Logger, records: list[logging.LogRecord]
-) -> None:
-    ConnectLogger(target, Redactor([CANARY])).error("event", **fields)
+    ConnectLogger(generic).observe(seen.ReplyAcknowledged("r", "socket"))
 
-    (record,) = records
-    assert "canary" not in str(vars(record))
-    assert "***" in str(vars(record))
+    assert entries == [("debug", "reply_acknowledged")]
 
 
-def test_short_texts_are_not_taken_for_secrets() -> None:
-    assert Redactor(["abc"]).text("abc abc") == "abc abc"
+def test_structlogs_formatter_gets_event_and_fields_from_a_standard_record() -> None:
+    target, stream = logging.Logger("test"), io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
+        )
+    )
+    target.addHandler(handler)
+
+    ConnectLogger(target).info("connected", gateway_group="g")
+
+    assert json.loads(stream.getvalue()) == {"event": "connected", "gateway_group": "g"}
 
 
-def test_a_life_without_trouble_is_a_few_info_records(
-    target: logging.Logger, records: list[logging.LogRecord]
-) -> None:
-    logger = ConnectLogger(target)
-    for observation in (
-        seen.WebSocketOpened("c", "g"),
+def test_an_adapter_is_a_logger_too(target: logging.Logger, log: Capture) -> None:
+    ConnectLogger(logging.LoggerAdapter(target, {})).warn("hello", number=1)
+
+    assert log.records[0].getMessage() == "hello number=1"
+
+
+def test_a_life_without_trouble_is_a_few_info_records(target: logging.Logger, log: Capture) -> None:
+    target.setLevel(logging.INFO)
+    introduction = {"app_versions": {"app": "v7"}}
+    logger = ConnectLogger(target, None, {"instance_id": "i"}, introduction)
+
+    observe(
+        logger,
         seen.StateChanged(S.CONNECTING, S.ACTIVE),
+        seen.WebSocketOpened("c", "g"),
         seen.Connected("c", "g", 0.01),
         seen.RequestReceived("r", "run", "app", "fn", "c"),
+        seen.RequestStarted("r", "run", "fn", 0.0),
         seen.RequestCompleted("r", "run", "fn", "DONE", 0.1, 0.0),
         seen.ReplyAcknowledged("r", "socket"),
+        seen.HeartbeatAnswered("c", 0.001),
         seen.Draining("c", "g"),
         seen.Disconnected("c", "g", 1000, "", True),
-    ):
-        logger.observe(observation)
+        seen.StateChanged(S.ACTIVE, S.CLOSING),
+    )
 
-    assert [r.getMessage() for r in records if r.levelno >= logging.INFO] == [
-        "state_change", "connected", "draining", "disconnected",
-    ]  # fmt: skip
-    assert not [r for r in records if r.levelno > logging.INFO]
+    assert log.sequence == [
+        ("INFO", "connected"),
+        ("INFO", "draining"),
+        ("INFO", "disconnected"),
+        ("INFO", "state_change"),
+    ]
+    assert log.records[0].getMessage() == (
+        "connected connection_id=c gateway_group=g handshake_seconds=0.01 instance_id=i "
+        "app_versions={'app': 'v7'}"
+    )
 
 
 def test_trouble_is_a_warning_and_a_lost_result_an_error(
-    target: logging.Logger, records: list[logging.LogRecord]
+    target: logging.Logger, log: Capture
 ) -> None:
-    logger = ConnectLogger(target)
-    for observation in (
+    observe(
+        ConnectLogger(target),
         seen.Disconnected("c", "g", 1006, "", False),
         seen.Reconnecting(1, 1.0, "refused"),
         seen.Reconnecting(0, 0.0, "lost"),
         seen.LeaseLost("r", "run", "fn"),
         seen.ErrorOccurred("start_failed", "refused"),
         seen.ErrorOccurred("flush_failed", "500"),
-        seen.ErrorOccurred("reply_evicted", "full", request_id="r"),
+        seen.ErrorOccurred("reply_evicted", "full", "r", run_id="run", function_slug="fn"),
         seen.ErrorOccurred("start_failed", "no key", fatal=True),
-    ):
-        logger.observe(observation)
+    )
 
-    assert [r.levelname for r in records] == [
+    assert [record.levelname for record in log.records] == [
         "WARNING", "WARNING", "INFO", "WARNING", "DEBUG", "WARNING", "ERROR", "ERROR",
     ]  # fmt: skip
-    assert vars(records[6])["request_id"] == "r"
+    assert log.records[6].getMessage() == (
+        "error kind=reply_evicted request_id=r run_id=run function_slug=fn detail=full"
+    )
 
 
-def test_malformed_messages_are_logged_once_per_kind(
-    target: logging.Logger, records: list[logging.LogRecord]
+def test_a_record_says_where_it_happened_as_far_as_that_is_known(
+    target: logging.Logger, log: Capture
 ) -> None:
     logger = ConnectLogger(target)
-    for kind in ("a", "b", "a", "a"):
-        logger.observe(seen.ErrorOccurred("malformed_message", f"malformed: {kind}"))
 
-    assert len(records) == 2
+    observe(
+        logger,
+        seen.Connected("c", "g", 0.01),
+        seen.RequestReceived("r", "run", "app", "fn", "c"),
+        seen.ErrorOccurred("malformed_message", "x", connection_id="c"),
+        seen.ErrorOccurred("flush_failed", "y", request_id="r"),
+        seen.ReplyAcknowledged("r", "flush"),
+        seen.Disconnected("c", "g", 1006, "", False),
+        seen.ErrorOccurred("flush_failed", "z", request_id="r"),
+        seen.ReplyAcknowledged("r", "flush"),
+    )
+
+    malformed, flushing, acknowledged = (log.fields(index) for index in (2, 3, 4))
+    assert malformed["gateway_group"] == "g"
+    assert (flushing["connection_id"], flushing["gateway_group"]) == ("c", "g")
+    assert (acknowledged["run_id"], acknowledged["function_slug"]) == ("run", "fn")
+    assert (acknowledged["connection_id"], acknowledged["gateway_group"]) == ("c", "g")
+    assert "connection_id" not in log.fields(6)
+    assert "run_id" not in log.fields(7)
 
 
-def test_request_records_are_not_even_built_when_nobody_reads_them() -> None:
-    quiet = logging.Logger("quiet", logging.INFO)
+def test_contexts_of_requests_are_bounded_and_kept_only_for_debug() -> None:
+    quiet, loud = (ConnectLogger(captured(level)[0]) for level in (logging.INFO, logging.DEBUG))
 
-    assert not ConnectLogger(quiet)._debugging()
-    assert ConnectLogger(logging.Logger("loud", logging.DEBUG))._debugging()
+    for number in range(MOST_REQUESTS + 10):
+        received = seen.RequestReceived(str(number), "run", "app", "fn", "c")
+        observe(quiet, received)
+        observe(loud, received)
+
+    assert len(quiet._requests) == 0
+    assert len(loud._requests) == MOST_REQUESTS
+
+
+def test_a_crash_has_its_traceback_with_cause_and_notes_and_no_secret(
+    target: logging.Logger, log: Capture
+) -> None:
+    def crash() -> None:
+        try:
+            raise ValueError("inner canary-5e1f")
+        except ValueError as inner:
+            error = RuntimeError("outer canary-5e1f")
+            error.add_note("noted canary-5e1f")
+            raise error from inner
+
+    with pytest.raises(RuntimeError) as caught:
+        crash()
+    ConnectLogger(target, Redactor(["canary-5e1f"])).error("worker_crashed", error=caught.value)
+
+    text = log.records[0].getMessage()
+    assert "inner ***" in text
+    assert "outer ***" in text
+    assert "noted ***" in text
+    assert "in crash" in text
+    assert "canary" not in log.everything()
+
+
+def test_a_logger_that_raises_costs_its_records_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def debug(self, event: str, **_: object) -> None:
+            raise OSError("disk full")
+
+        info = warning = error = debug
+
+    logger = ConnectLogger(Broken())
+
+    logger.info("a")
+    logger.info("b")
+
+    (told,) = caplog.records
+    assert "raised OSError('disk full'); its records are lost" in told.getMessage()
+
+
+def test_request_records_are_not_even_built_when_nobody_reads_them(
+    monkeypatch: pytest.MonkeyPatch, target: logging.Logger
+) -> None:
+    built: list[object] = []
+    monkeypatch.setattr("inngest_connect.observability.logger.plain_fields", built.append)
+    target.setLevel(logging.INFO)
+
+    ConnectLogger(target).observe(seen.ReplyAcknowledged("r", "socket"))
+
+    assert built == []
+
+
+def test_repetition_is_counted_and_told_at_the_end(target: logging.Logger, log: Capture) -> None:
+    now = [0.0]
+    target.setLevel(logging.INFO)
+    logger = ConnectLogger(target, clock=lambda: now[0])
+
+    for number in range(4):
+        logger.observe(seen.ErrorOccurred("malformed_message", f"malformed: {number}"))
+        now[0] += 1.0
+    logger.close()
+    logger.close()
+
+    assert [record.getMessage() for record in log.records] == [
+        "error kind=malformed_message detail='malformed: 0'",
+        "error kind=malformed_message detail='malformed: 3' repeated=3 within_seconds=4",
+    ]
+
+
+def test_time_passes_with_heartbeats_so_that_nothing_is_held_back(
+    target: logging.Logger, log: Capture
+) -> None:
+    now = [0.0]
+    target.setLevel(logging.INFO)
+    logger = ConnectLogger(target, clock=lambda: now[0])
+    observe(logger, *[cast("seen.Observation", seen.ErrorOccurred("flush_failed", "x"))] * 2)
+
+    now[0] = 61.0
+    logger.observe(seen.HeartbeatAnswered("c", 0.001))
+
+    assert log.fields()["repeated"] == 1
+
+
+def test_what_is_folded_is_still_there_at_debug(target: logging.Logger, log: Capture) -> None:
+    observe(ConnectLogger(target), seen.LeaseLost("a", "1", "f"), seen.LeaseLost("b", "2", "f"))
+
+    assert log.sequence == [("WARNING", "lease_lost"), ("DEBUG", "lease_lost")]
+    assert log.fields()["request_id"] == "b"

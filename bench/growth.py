@@ -1,0 +1,192 @@
+"""What must not grow: cost with leases, connections and age; import and start; memory."""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from inngest_connect.core import events as ev
+from inngest_connect.core.commands import Send
+
+from .gateway import BenchGateway
+from .parts import core_messages, ready_core
+from .process import WorkerProcess, worker_process
+
+LEASES: Final = (1, 100, 1_000, 10_000)
+CONNECTIONS: Final = (1, 10, 100, 500)
+AGE: Final = 100_000
+QUEUED: Final = 10_000
+Point = tuple[int, float]
+
+_IMPORT: Final = """
+import time, json, sys
+import inngest
+begun = time.perf_counter()
+import inngest_connect
+seconds = time.perf_counter() - begun
+unwanted = [m for m in sys.modules if m.startswith(
+    ("inngest_connect.cli", "inngest_connect.status", "inngest_connect.testing"))]
+print(json.dumps([seconds, unwanted]))
+"""
+
+_START: Final = """
+import asyncio, json, sys, time
+sys.path.insert(0, "bench")
+from worker import make_app
+from inngest_connect import ConnectionState, connect
+async def main():
+    worker = connect([make_app(sys.argv[1])], shutdown_signals=[])
+    begun = time.perf_counter()
+    task = asyncio.create_task(worker.start())
+    await worker.wait_for_state(ConnectionState.ACTIVE)
+    print(json.dumps(time.perf_counter() - begun))
+    await worker.close()
+    await task
+asyncio.run(main())
+"""
+
+
+async def start_up(times: int) -> dict[str, Any]:
+    """Milliseconds and megabytes: import, start to ACTIVE, memory at rest and in flight."""
+    imports, starts = [], []
+    for _ in range(times):
+        seconds, unwanted = json.loads(await _python(_IMPORT))
+        assert not unwanted, unwanted
+        imports.append(seconds * 1e3)
+    async with BenchGateway() as gateway:
+        for _ in range(times):
+            starts.append(json.loads(await _python(_START, gateway.http.origin)) * 1e3)
+    return {"import_ms": imports, "start_ms": starts, **await _memory()}
+
+
+async def _python(code: str, *arguments: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out
+
+
+async def _memory() -> dict[str, float]:
+    async with worker_process("sdk") as sdk:
+        await sdk.line()
+        alone = sdk.resident_bytes()
+    found = {"sdk_mb": alone / 1e6}
+    for peer in ("ours", "official"):
+        async with BenchGateway() as gateway, worker_process(peer, gateway.http.origin) as worker:
+            await gateway.wait_for_worker()
+            await gateway.measure("bench-async", in_flight=1, requests=10)
+            found[f"{peer}_beyond_mb"] = (worker.resident_bytes() - alone) / 1e6
+    async with BenchGateway() as gateway, worker_process("limited", gateway.http.origin) as worker:
+        await gateway.wait_for_worker()
+        gateway.call("bench-wait", 100)
+        await gateway.wait_for_acknowledgements(100)
+        before = worker.resident_bytes()
+        gateway.call("bench-wait", QUEUED)
+        await gateway.wait_for_acknowledgements(100 + QUEUED)
+        after = worker.resident_bytes()
+        payload = len(gateway.payload)
+        found["queued_request_bytes"] = (after - before) / QUEUED - payload
+    return found
+
+
+def start_table(found: dict[str, Any]) -> str:
+    def middle(name: str) -> str:
+        return f"{statistics.median(found[name]):.0f} ms (best {min(found[name]):.0f})"
+
+    return "\n".join(
+        (
+            "",
+            "| start and memory | |",
+            "| --- | --- |",
+            f"| import beyond inngest's own | {middle('import_ms')} |",
+            f"| start() to ACTIVE | {middle('start_ms')} |",
+            f"| memory at rest beyond the SDK's {found['sdk_mb']:.0f} MB | "
+            f"{found['ours_beyond_mb']:.1f} MB (official {found['official_beyond_mb']:.1f} MB) |",
+            "| memory of a queued request beyond its payload | "
+            f"{found['queued_request_bytes']:.0f} bytes |",
+        )
+    )
+
+
+async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
+    """Processor microseconds a request as something grows."""
+    found = {
+        "requests in flight beside it": await _beside_leases(),
+        "connections in the process": await _connections(),
+        "requests executed before": await _age(),
+        "leases extended at once: longest turn of the core, us": [
+            (count, _longest_turn(count)) for count in LEASES
+        ],
+    }
+    say("\n| growth | " + "processor us/request at |\n| --- | --- |")
+    for name, points in found.items():
+        say(f"| {name} | " + ", ".join(f"{n:,}: {value:.0f}" for n, value in points) + " |")
+    return found
+
+
+async def _cost(gateway: BenchGateway, worker: WorkerProcess, in_flight: int = 10) -> float:
+    """The best of three windows: growth shows in it, a busy neighbour does not."""
+    costs = []
+    for _ in range(3):
+        before = worker.processor_seconds()
+        sample = await gateway.measure("bench-async", in_flight=in_flight, seconds=0.6)
+        costs.append((worker.processor_seconds() - before) / sample.requests * 1e6)
+    return min(costs)
+
+
+async def _beside_leases() -> list[Point]:
+    points = []
+    for count in LEASES:
+        gateway = BenchGateway(extend_lease_interval="2s")
+        async with gateway, worker_process("ours", gateway.http.origin) as worker:
+            await gateway.wait_for_worker()
+            gateway.call("bench-wait", count)
+            await gateway.wait_for_acknowledgements(count)
+            await _cost(gateway, worker)
+            points.append((count, await _cost(gateway, worker)))
+    return points
+
+
+async def _connections() -> list[Point]:
+    points = []
+    for count in CONNECTIONS:
+        async with (
+            BenchGateway() as gateway,
+            worker_process("none", gateway.http.origin, count) as worker,
+        ):
+            await gateway.wait_for_worker(count)
+            await _cost(gateway, worker, 500)
+            points.append((count, await _cost(gateway, worker, 500)))
+    return points
+
+
+async def _age() -> list[Point]:
+    points = []
+    async with BenchGateway() as gateway, worker_process("ours", gateway.http.origin) as worker:
+        await gateway.wait_for_worker()
+        for age in range(0, AGE, AGE // 10):
+            before = worker.processor_seconds()
+            sample = await gateway.measure("bench-async", in_flight=100, requests=AGE // 10)
+            spent = worker.processor_seconds() - before
+            points.append((age + AGE // 10, spent / sample.requests * 1e6))
+    return points
+
+
+def _longest_turn(count: int) -> float:
+    """Microseconds that one turn of the core takes at most while ``count`` leases are extended."""
+    core = ready_core()
+    calls, _, ids = core_messages(count)
+    for call, request_id in zip(calls, ids, strict=True):
+        core.handle(ev.MessageReceived(1, call), 1.0)
+        core.handle(ev.AcknowledgementWritten(1, request_id), 1.0)
+    longest, extended, now = 0.0, 0, 1.0 + core.leases.interval
+    while extended < count:
+        begun = time.perf_counter()
+        commands = core.handle(ev.Tick(), now)
+        longest = max(longest, time.perf_counter() - begun)
+        extended += sum(isinstance(command, Send) for command in commands)
+    return longest * 1e6

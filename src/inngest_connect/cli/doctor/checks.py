@@ -1,0 +1,96 @@
+"""The checks, in their order, and what each of them needs of the earlier ones."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .api import check_start
+from .conversation import HANDSHAKE_PATIENCE, check_close, check_handshake, check_heartbeats
+from .examination import Examination
+from .findings import Finding, Mark, Result, blocked, failed
+from .gateway import check_gateway, check_upgrade
+from .keys import check_keys
+from .network import check_addresses, check_name
+from .proxies import check_proxy
+from .settings import check_settings
+from .tls import check_tls
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``needs`` are numbers of checks without which this one cannot run."""
+
+    number: int
+    name: str
+    run: Callable[[Examination], Awaitable[Finding]]
+    needs: tuple[int, ...] = ()
+
+
+# The numbers are part of the interface: the exit code is made of them.
+CHECKS: Final = (
+    Check(1, "configuration", check_settings),
+    Check(2, "signing key", check_keys, (1,)),
+    Check(3, "API name", check_name, (1,)),
+    Check(4, "API address", check_addresses, (3,)),
+    Check(5, "API TLS", check_tls, (4,)),
+    Check(6, "proxy", check_proxy, (1,)),
+    Check(7, "API start", check_start, (2, 5, 6)),
+    Check(8, "gateway address", check_gateway, (7,)),
+    Check(9, "WebSocket", check_upgrade, (8,)),
+    Check(10, "handshake", check_handshake, (9,)),
+    Check(11, "heartbeats", check_heartbeats, (10,)),
+    Check(12, "close", check_close, (10,)),
+)
+
+
+async def examine(examination: Examination, tell: Callable[[Result], None]) -> list[Result]:
+    """Run all checks and ``tell`` each result as it comes. Closes what was opened."""
+    results: list[Result] = []
+    try:
+        for check in CHECKS:
+            result = await _run(check, examination, results)
+            results.append(result)
+            tell(result)
+    finally:
+        await examination.aclose()
+    return results
+
+
+def unreadable(finding: Finding, seconds: float) -> list[Result]:
+    """The results when already the configuration cannot be read."""
+    first, *rest = CHECKS
+    return [
+        Result(first.number, first.name, finding, seconds),
+        *(Result(check.number, check.name, blocked(first.name), 0.0) for check in rest),
+    ]
+
+
+async def _run(check: Check, examination: Examination, results: Sequence[Result]) -> Result:
+    begun = time.monotonic()
+    obstacle = _obstacle(check, results)
+    finding = blocked(obstacle) if obstacle else await _guarded(check, examination)
+    return Result(check.number, check.name, finding, time.monotonic() - begun)
+
+
+def _obstacle(check: Check, results: Sequence[Result]) -> str:
+    for number in check.needs:
+        needed = results[number - 1]
+        if needed.mark is Mark.FAIL:
+            return needed.name
+        if needed.finding.blocked_by:
+            return needed.finding.blocked_by
+    return ""
+
+
+async def _guarded(check: Check, examination: Examination) -> Finding:
+    """The checks limit each piece of I/O themselves; this is the net below them."""
+    limit = (HANDSHAKE_PATIENCE + 2) * examination.timeout
+    try:
+        async with asyncio.timeout(limit):
+            return await check.run(examination)
+    except TimeoutError:
+        return failed(f"took longer than {limit:g} s", "Try again, with a longer --timeout")
+    except OSError as error:
+        return failed(f"{type(error).__name__}: {error}", "Try again; the network changed just now")

@@ -1,0 +1,52 @@
+"""The options of ``inngest-connect doctor``."""
+
+from typing import Annotated, Final
+
+import typer
+
+HELP: Final = (
+    "Find out why a worker does not connect from here.\n\n"
+    "Does, stage by stage, what a worker does to connect, and has a remedy for each failure: "
+    "configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket, "
+    "handshake, heartbeats, close.\n\n"
+    "It takes no work, and touches no running worker: its instance id is its own. While it runs it "
+    "counts as one connection of your plan.\n\n"
+    "[bold]Exit codes[/bold]: 0 nothing failed, 10 plus the number of the first check that failed "
+    "(11 configuration to 22 close), 2 wrong usage, 130 interrupted."
+)
+
+
+def doctor(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE[:ATTRIBUTE]",
+            help="A worker, as for run: its apps and options are used. Without it, the variables "
+            "of this environment and an app of the doctor's own.",
+            show_default=False,
+        ),
+    ] = None,
+    handshake: Annotated[
+        bool,
+        typer.Option(
+            "--handshake/--no-handshake",
+            help="Go on after the WebSocket is open. A handshake registers the worker's apps; "
+            "without MODULE an app named inngest-connect-doctor, with one function.",
+        ),
+    ] = True,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=600.0,
+            help="Seconds for each answer of the network; the handshake gets six times as long.",
+        ),
+    ] = 10.0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document, and nothing else.")
+    ] = False,
+) -> None:
+    from .doctor.run import DoctorOptions, run_doctor
+
+    options = DoctorOptions(target=target, timeout=timeout, handshake=handshake, json=json)
+    raise typer.Exit(run_doctor(options))

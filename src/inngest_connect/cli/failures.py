@@ -1,0 +1,49 @@
+"""What a command says and returns when it cannot go on: two lines, and an exit code."""
+
+import sys
+import traceback
+from typing import Final
+
+from ..errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    StartupTimeout,
+    UnsupportedSDKError,
+    WorkAbandoned,
+    WorkerCrashed,
+)
+from ..observability.redaction import Redactor
+
+ABANDONED: Final = 1
+WRONG_USAGE: Final = 2
+CRASHED: Final = 3
+
+_CHECK_KEYS: Final = "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more."
+_CODES: Final[tuple[tuple[type[ConnectError], int, str], ...]] = (
+    (WorkAbandoned, ABANDONED, "A longer --shutdown-timeout gives work more time to finish."),
+    (
+        AuthenticationError,
+        WRONG_USAGE,
+        _CHECK_KEYS,
+    ),
+    (UnsupportedSDKError, WRONG_USAGE, "Install a version of inngest that works."),
+    (ConfigurationError, WRONG_USAGE, "See inngest-connect run --help; --traceback shows where."),
+    (StartupTimeout, CRASHED, "Find out why with inngest-connect doctor."),
+    (WorkerCrashed, CRASHED, "Please report this, with what --traceback shows."),
+    (ConnectError, CRASHED, "--traceback shows where it comes from."),
+)
+
+
+def tell(error: ConnectError, *, with_traceback: bool) -> int:
+    """Write the error to standard error and return the exit code that belongs to it."""
+    code, advice = next((code, text) for kind, code, text in _CODES if isinstance(error, kind))
+    message = str(error)
+    if isinstance(error, WorkerCrashed) and error.__cause__ is not None:
+        message = f"{message}: {error.__cause__!r}"
+    lines = message if "\n" in message else f"{message}\n{advice}"
+    if with_traceback:
+        lines = "".join(traceback.format_exception(error)) + lines
+    sys.stderr.write(Redactor().text(f"inngest-connect: {lines}\n"))
+    sys.stderr.flush()
+    return code

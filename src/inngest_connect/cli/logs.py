@@ -1,0 +1,73 @@
+"""Logs of ``inngest-connect run``: one root handler, rendered by structlog.
+
+It takes the records of this package, of the SDK and of the user's ``logging`` loggers, and those of
+structlog unless the user's module configures that itself.
+"""
+
+import logging
+import os
+import sys
+from typing import Final, Literal, TextIO
+
+import structlog
+
+LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_CHATTY: Final = ("httpx", "httpcore", "uvicorn", "watchfiles")
+"""They tell of each HTTP request and of the status server, which are not of this worker's life."""
+
+_SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+
+
+def configure_logging(
+    level: LogLevel, form: LogFormat, handler: logging.Handler | None = None
+) -> None:
+    """Replace the root logger's handlers. ``handler`` is by default standard error."""
+    handler = handler or logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(form, colours=_has_colours(handler)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _has_colours(handler: logging.Handler) -> bool:
+    stream: TextIO | None = getattr(handler, "stream", None)
+    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _formatter(form: LogFormat, *, colours: bool) -> logging.Formatter:
+    processors: list[structlog.typing.Processor]
+    if form == "json":
+        processors = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=repr),
+        ]
+    else:
+        plain = structlog.dev.plain_traceback
+        processors = [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],
+    )

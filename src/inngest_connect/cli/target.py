@@ -1,0 +1,223 @@
+"""Finds the worker that ``inngest-connect run module:attr`` names, and says what is wrong with it.
+
+Everything wrong raises TargetError: a first line with what was found, a second with the remedy.
+"""
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from inngest import Function, Inngest
+
+from ..apps import Apps, ConnectApp
+from ..connecting import connect
+from ..connection import WebSocketWorkerConnection
+from ..errors import ConfigurationError
+from .users_code import mistake_in_users_code
+
+_FORM: Final = "Write it as package.module:attribute, for example shop.worker:apps"
+_KINDS: Final = (
+    "A worker is a list of (inngest.Inngest, [functions]) tuples, one such tuple or ConnectApp, "
+    "a connect() result, or a function without arguments that returns one of these"
+)
+_MOST_NAMES: Final = 8
+
+
+class TargetError(ConfigurationError):
+    """``finding`` is what was found and ``remedy`` what to do; the text has both, on two lines."""
+
+    def __init__(self, finding: str, remedy: str) -> None:
+        self.finding = finding
+        self.remedy = remedy
+        super().__init__(f"{finding}\n{remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the worker is: ``module:attribute``; and the worker, not started."""
+
+    name: str
+    worker: WebSocketWorkerConnection
+
+
+def load_target(text: str, directory: Path | None = None) -> Target:
+    """Import the module, find the attribute, and make a worker of it.
+
+    ``directory``, by default the current one, is put on ``sys.path``. Raises TargetError, and
+    ConfigurationError for what ``connect()`` finds wrong with the apps.
+    """
+    module_name, _, attribute = text.partition(":")
+    _check_form(text, module_name, attribute)
+    directory = directory or Path.cwd()
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+    module = _import(module_name, directory)
+    if not attribute:
+        attribute = _only_candidate(module, module_name)
+    name = f"{module_name}:{attribute}"
+    return Target(name, _worker(_attribute(module, module_name, attribute), name))
+
+
+def _check_form(text: str, module_name: str, attribute: str) -> None:
+    if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
+        path = module_name.removesuffix(".py").strip("./")
+        dotted = ".".join(part for part in path.replace(os.sep, "/").split("/") if part)
+        meant = f"{dotted}:{attribute}" if attribute else dotted
+        raise TargetError(f"{text!r} is a file path", f"Write it as a module: {meant}")
+    parts = [*module_name.split("."), *(attribute.split(".") if attribute else ())]
+    if text.endswith(":") or not all(part.isidentifier() for part in parts):
+        raise TargetError(f"{text!r} is no module and attribute", _FORM)
+
+
+def _import(name: str, directory: Path) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise TargetError(
+                f"there is no module {error.name!r}, in {directory} or installed",
+                _did_you_mean(error.name, _modules(directory), "Modules here"),
+            ) from error
+        raise _broken(f"module {name!r} cannot be imported", error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(f"module {name!r} cannot be imported", error) from error
+
+
+def _broken(finding: str, error: BaseException) -> TargetError:
+    mistake = mistake_in_users_code(error)
+    return TargetError(f"{finding}: {mistake.error}", mistake.place)
+
+
+def _modules(directory: Path) -> list[str]:
+    files = [path.stem for path in directory.glob("*.py") if path.stem.isidentifier()]
+    packages = [path.parent.name for path in directory.glob("*/__init__.py")]
+    return sorted({*files, *packages} - {"__init__", "conftest", "setup"})
+
+
+def _attribute(module: Any, module_name: str, attribute: str) -> Any:
+    value, where = module, module_name
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError as error:
+            close = difflib.get_close_matches(part, _public(value), n=1)
+            names = close or (_candidates(module) if value is module else _public(value))
+            raise TargetError(
+                f"{where!r} has no attribute {part!r}", _did_you_mean(part, names, "It has")
+            ) from error
+        where = f"{where}.{part}" if where != module_name else f"{where}:{part}"
+    return value
+
+
+def _did_you_mean(name: str, candidates: Sequence[str], introduction: str) -> str:
+    close = difflib.get_close_matches(name, candidates, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    if not candidates:
+        return _FORM
+    more = f" and {len(candidates) - _MOST_NAMES} more" if len(candidates) > _MOST_NAMES else ""
+    return f"{introduction}: {', '.join(candidates[:_MOST_NAMES])}{more}"
+
+
+def _public(value: Any) -> list[str]:
+    return [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
+
+
+def _candidates(module: Any) -> list[str]:
+    """Names of the module that are workers or apps. Nothing is called to find out."""
+    found: dict[int, str] = {}
+    for name in _public(module):
+        value = vars(module)[name]
+        if isinstance(value, WebSocketWorkerConnection) or _apps_of(value) is not None:
+            found.setdefault(id(value), name)
+    return sorted(found.values())
+
+
+def _only_candidate(module: Any, module_name: str) -> str:
+    found = _candidates(module)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"{module_name}:{name}" for name in found[:_MOST_NAMES])
+        raise TargetError(f"module {module_name!r} has {len(found)} workers", f"Choose: {names}")
+    raise TargetError(f"module {module_name!r} has no worker at its top level", f"{_KINDS}.")
+
+
+def _worker(value: Any, name: str, *, called: bool = False) -> WebSocketWorkerConnection:
+    if isinstance(value, WebSocketWorkerConnection):
+        if value.was_started:
+            raise TargetError(
+                f"{name!r} is a worker that was already started",
+                "Leave the start to this command: assign connect(...) and do not run it",
+            )
+        return value
+    apps = _apps_of(value)
+    if apps is not None:
+        return connect(apps)
+    if not called and callable(value) and not isinstance(value, type | Function | Inngest):
+        return _worker(_call(value, name), f"{name}()", called=True)
+    raise TargetError(f"{name!r} is {_describe(value)}", f"{_KINDS}.")
+
+
+def _apps_of(value: Any) -> Apps | None:
+    if _is_app(value):
+        return [value]
+    if isinstance(value, list | tuple) and value and all(_is_app(each) for each in value):
+        return list(value)
+    return None
+
+
+def _is_app(value: Any) -> bool:
+    if isinstance(value, ConnectApp):
+        return True
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Inngest)
+
+
+def _call(function: Callable[[], Any], name: str) -> Any:
+    if inspect.iscoroutinefunction(function):
+        raise TargetError(
+            f"{name!r} is an async function",
+            "Make it a plain function; what has to be awaited belongs into your Inngest functions",
+        )
+    try:
+        required = [
+            each.name
+            for each in inspect.signature(function).parameters.values()
+            if each.default is each.empty
+            and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+    except ValueError:  # some builtins have no signature
+        required = []
+    if required:
+        raise TargetError(
+            f"{name!r} is a function that takes arguments: {', '.join(required)}",
+            "It is called without any; give them defaults",
+        )
+    try:
+        return function()
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _broken(f"{name}() failed", error) from error
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Function):
+        return f"one Inngest function, {value.id!r}, without its client"
+    if isinstance(value, Inngest):
+        return f"an Inngest client, {value.app_id!r}, without functions"
+    if isinstance(value, list | tuple) and not value:
+        return "empty"
+    if isinstance(value, list | tuple):
+        kinds = {f"{type(each).__module__}.{type(each).__qualname__}" for each in value}
+        shown = ", ".join(sorted(kind.removeprefix("builtins.") for kind in kinds))
+        return f"a {type(value).__name__} of {shown}"
+    if inspect.ismodule(value) or isinstance(value, type):
+        return f"the {'module' if inspect.ismodule(value) else 'class'} {value.__name__!r}"
+    return f"of type {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")

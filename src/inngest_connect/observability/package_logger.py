@@ -1,0 +1,66 @@
+"""``package_logger``: the only way to a logger of this package, because it redacts.
+
+A record that is printed past ConnectLogger, by a library that was given one of our loggers or by a
+line somebody adds later, is masked before any handler sees it: message, arguments, extra fields,
+traceback and stack.
+"""
+
+import logging
+import traceback
+from typing import Final
+
+from .redaction import redact_text, redact_value
+
+ROOT: Final = "inngest_connect"
+RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+"""Attributes of a record that are not fields."""
+
+
+class RedactingFilter(logging.Filter):
+    """Lets every record pass, masked."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = redact_text(_message(record))
+        record.args = ()
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            record.exc_text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
+        # A handler that finds the exception itself would print it, secrets included.
+        record.exc_info = None
+        if record.exc_text:
+            record.exc_text = redact_text(record.exc_text)
+        if record.stack_info:
+            record.stack_info = redact_text(record.stack_info)
+        for key, value in list(vars(record).items()):
+            if key not in RESERVED:
+                setattr(record, key, redact_value(key, value))
+        return True
+
+
+_FILTER: Final = RedactingFilter()
+
+
+def package_logger(name: str = "") -> logging.Logger:
+    """The logger "inngest_connect", or the one of that name below it."""
+    logger = logging.getLogger(f"{ROOT}.{name}" if name else ROOT)
+    logger.addFilter(_FILTER)
+    return logger
+
+
+def silent_logger(name: str) -> "logging.LoggerAdapter[logging.Logger]":
+    """For a library that logs every connection: speaks only to handlers of its own.
+
+    An adapter, because picows makes children of a plain logger, and a child's records pass no
+    filter of its parent.
+    """
+    logger = package_logger(name)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logging.LoggerAdapter(logger, {})
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a wrong format is printed as it is, as logging does
+        return f"{record.msg} {record.args}"

@@ -1,0 +1,66 @@
+"""Marks, exit codes, and what may be written."""
+
+import pytest
+
+from inngest_connect.cli.doctor.checks import CHECKS, unreadable
+from inngest_connect.cli.doctor.findings import (
+    Finding,
+    Mark,
+    Problem,
+    Result,
+    blocked,
+    exit_code,
+    failed,
+    skipped,
+)
+from inngest_connect.cli.doctor.report import Censor
+
+pytestmark = pytest.mark.unit
+WARNING = Finding("", (Problem("", "", fatal=False),))
+
+
+def results(*findings: Finding) -> list[Result]:
+    return [Result(number, "", finding, 0.0) for number, finding in enumerate(findings, 1)]
+
+
+def test_the_worst_problem_makes_the_mark() -> None:
+    both = Finding("", (Problem("", "", fatal=False), Problem("", "")))
+
+    assert [one.mark for one in (Finding(""), WARNING, both, skipped(""), blocked("key"))] == [
+        Mark.OK, Mark.WARN, Mark.FAIL, Mark.SKIP, Mark.SKIP,
+    ]  # fmt: skip
+
+
+def test_the_exit_code_is_ten_and_the_first_check_that_failed() -> None:
+    assert exit_code(results(Finding(""), WARNING, skipped(""))) == 0
+    assert exit_code(results(Finding(""), failed("", ""), blocked(""), failed("", ""))) == 12
+
+
+def test_the_numbers_of_the_checks_are_a_promise() -> None:
+    """Exit codes are made of them: docs/operations.md."""
+    assert [check.number for check in CHECKS] == list(range(1, 13))
+    assert [check.name for check in CHECKS] == [
+        "configuration", "signing key", "API name", "API address", "API TLS", "proxy",
+        "API start", "gateway address", "WebSocket", "handshake", "heartbeats", "close",
+    ]  # fmt: skip
+
+
+def test_an_unreadable_configuration_blocks_everything_else() -> None:
+    first, *rest = unreadable(failed("wrong", "right it"), 0.0)
+
+    assert first.mark is Mark.FAIL
+    assert {one.finding.blocked_by for one in rest} == {"configuration"}
+    assert len(rest) == len(CHECKS) - 1
+
+
+def test_what_is_written_has_no_credentials_and_no_control_characters() -> None:
+    censor = Censor(lambda text: text.replace("secret", "***"))
+
+    assert (
+        censor.text("at http://user:pass@host/ a secret\x1b[2J")
+        == "at http://***@host/ a ***\\x1b[2J"
+    )
+    assert censor.value({"a": ["secret", 1, None], "b": {"c": ("secret",)}}) == {
+        "a": ["***", 1, None],
+        "b": {"c": ["***"]},
+    }
