@@ -146,10 +146,12 @@ class ChildPool:
         elif not child.ready:
             self._start_failed(child.how_it_ended())
         elif not child.stopping:
-            self._tell(
-                "child_process_died",
-                f"child process {child.pid} {child.how_it_ended()}; {len(child.in_flight)} "
-                "request(s) in it are answered with a retryable error, and it is replaced",
+            self._observe(
+                ErrorOccurred(
+                    "child_process_died",
+                    f"child process {child.pid} {child.how_it_ended()}; {len(child.in_flight)} "
+                    "request(s) in it are answered with a retryable error, and it is replaced",
+                )
             )
             self._top_up()
 
@@ -203,9 +205,11 @@ class ChildPool:
             self.broken = ConfigurationError(text)
         delay = min(_FIRST_DELAY * 2 ** (self._failures - 1), _LONGEST_DELAY)
         self._retry = self._loop.call_later(delay, self._try_again)
-        self._tell(
-            "child_process_died",
-            f"a new child process {how}; the next one is started in {delay:g} s",
+        self._observe(
+            ErrorOccurred(
+                "child_process_died",
+                f"a new child process {how}; the next one is started in {delay:g} s",
+            )
         )
 
     def _try_again(self) -> None:
@@ -226,14 +230,13 @@ class ChildPool:
         used = child.resident_bytes()
         text = f"child process {child.pid} uses {used / _MIB:.0f} MiB"
         if used > limit:
-            self._tell(
-                "child_process_memory", f"{text}, more than max_memory_bytes; it is replaced"
+            self._observe(
+                ErrorOccurred(
+                    "child_process_memory", f"{text}, more than max_memory_bytes; it is replaced"
+                )
             )
             self.expire(child)
         elif used > limit * _WARN_AT and not child.warned:
             child.warned = True
             text = f"{text}; above max_memory_bytes, {limit / _MIB:.0f} MiB, it is replaced"
-            self._tell("child_process_memory", text)
-
-    def _tell(self, kind: str, message: str) -> None:
-        self._observe(ErrorOccurred(kind, message))
+            self._observe(ErrorOccurred("child_process_memory", text))

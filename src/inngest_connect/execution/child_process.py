@@ -42,46 +42,67 @@ def main() -> int:
         signal.signal(number, lambda *_: None)
         signal.siginterrupt(number, False)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    return asyncio.run(_serve(connection))
+    configuration = _receive_configuration(connection)
+    if configuration is None:
+        return 0
+    sys.path[:] = configuration.path
+    try:
+        # Without a running event loop, as in a program of its own.
+        apps = load_target(configuration.target)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
+        connection.sendall(wire.frame(wire.FAILED, describe(error).encode()))
+        return 1
+    # What was imported stays until the end: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    asyncio.run(_serve(connection, apps, configuration.grace))
+    return 0
 
 
-async def _serve(connection: socket.socket) -> int:
+def _receive_configuration(connection: socket.socket) -> wire.Configuration | None:
+    """None when the parent is gone. It says nothing more before the child is ready."""
+    reader = wire.FrameReader(wire.MAX_REQUEST_BYTES)
+    while data := connection.recv(2**16):
+        for _, body in reader.feed(data):
+            return wire.configuration(body)
+    return None
+
+
+async def _serve(connection: socket.socket, apps: dict[str, SdkApp], grace: float) -> None:
     loop = asyncio.get_running_loop()
-    child = _Child(loop)
+    child = _Child(loop, apps)
+    connection.setblocking(False)
     await loop.create_unix_connection(lambda: child, sock=connection)
     await child.stopped.wait()
-    await child.end()
-    return 1 if child.failed else 0
+    await child.end(grace)
 
 
 class _Child(asyncio.Protocol):
     """The child's end of the socket pair."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, apps: dict[str, SdkApp]) -> None:
         self.stopped = asyncio.Event()
-        self.failed = False
         self._closed = asyncio.Event()
         self._loop = loop
         self._reader = wire.FrameReader(wire.MAX_REQUEST_BYTES)
         self._transport: asyncio.Transport
-        self._executor: LoopExecutor | None = None
-        self._grace = 0.0
+        self._apps = apps
+        self._executor = LoopExecutor(_ports(loop, apps, self._report))
         self._unsent: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        functions = {name: app.identity.function_slugs for name, app in self._apps.items()}
+        transport.write(wire.ready_frame(functions))
 
     def data_received(self, data: bytes) -> None:
         for kind, body in self._reader.feed(data):
-            if kind == wire.CONFIGURE:
-                self._configure(wire.configuration(body))
-            elif self._executor is not None and kind == wire.RUN:
+            if kind == wire.RUN:
                 self._executor.submit(pb.GatewayExecutorRequestData.FromString(body))
-            elif self._executor is not None and kind == wire.CANCEL:
+            elif kind == wire.CANCEL:
                 self._executor.cancel(body.decode())
-        if self._executor is not None:
-            self._executor.flush()
+        self._executor.flush()
 
     def eof_received(self) -> bool:
         self.stopped.set()
@@ -90,26 +111,6 @@ class _Child(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.stopped.set()
         self._closed.set()
-
-    def _configure(self, configuration: wire.Configuration) -> None:
-        self._grace = configuration.grace
-        sys.path[:] = configuration.path
-        try:
-            apps = load_target(configuration.target)
-            self._executor = LoopExecutor(_ports(self._loop, apps, self._report))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
-            self._fail(error)
-            return
-        # What was imported stays until the end: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        functions = {name: app.identity.function_slugs for name, app in apps.items()}
-        self._transport.write(wire.ready_frame(functions))
-
-    def _fail(self, error: BaseException) -> None:
-        self._transport.write(wire.frame(wire.FAILED, describe(error).encode()))
-        self.failed = True
-        self.stopped.set()
 
     def _report(self, finished: ExecutionFinished) -> None:
         if not self._unsent:
@@ -120,15 +121,14 @@ class _Child(asyncio.Protocol):
         self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
-    async def end(self) -> None:
+    async def end(self, grace: float) -> None:
         """Cancel what runs, send what is left, and see to it that this process ends."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # The interpreter would wait for functions in threads, however long they take.
-        latest = threading.Timer(self._grace, os._exit, args=(1,))
+        latest = threading.Timer(grace, os._exit, args=(1,))
         latest.daemon = True
         latest.start()
-        if self._executor is not None:
-            await self._executor.wait_stopped(self._grace)
+        await self._executor.wait_stopped(grace)
         await asyncio.sleep(0)  # the last reports are written in the next turn of the loop
         self._transport.close()
         await self._closed.wait()

@@ -117,7 +117,8 @@ async def test_a_large_request_and_a_large_result_pass(run: Running) -> None:
 @pytest.mark.parametrize("name", list(FACTORIES))
 async def test_stopping_ends_whatever_was_submitted(name: str, tmp_path: Path) -> None:
     release = str(tmp_path / "never")
-    async with running(FACTORIES[name]) as run:
+    factories = {**FACTORIES, "process": process_executor(TARGET, 1, stop_timeout=1.0)}
+    async with running(factories[name]) as run:
         started = [tmp_path / str(number) for number in range(3)]
         calls = [run.call("waits", started=str(path), release=release) for path in started]
         for path in started:

@@ -1,5 +1,6 @@
 """The options of process_executor(), and how the end of a process is told."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConfigurationError, process_executor
-from inngest_connect.execution.child_handle import describe_exit
+from inngest_connect.execution.child_handle import ChildHandle, describe_exit
+from inngest_connect.execution.executor import LOOP_GONE, ExecutorPorts
 from inngest_connect.execution.process_executor import check_memory_limit
+from inngest_connect.execution.process_wire import Configuration
 
 pytestmark = pytest.mark.unit
 
@@ -59,3 +62,30 @@ def test_a_system_without_what_is_needed_is_told(
 )
 def test_the_end_of_a_process_is_told_in_words(code: int | None, text: str) -> None:
     assert describe_exit(code) == text
+
+
+def test_the_memory_of_what_does_not_run_is_nothing() -> None:
+    loop = asyncio.new_event_loop()
+    child = ChildHandle(loop, None, Configuration("shop:apps", [], 1.0))  # type: ignore[arg-type]
+    loop.close()
+
+    assert (child.pid, child.resident_bytes()) == (0, 0)
+
+
+def test_an_executor_is_gone_with_the_loop_of_its_caller() -> None:
+    loop = asyncio.new_event_loop()
+    executor = process_executor("shop:apps", 1)(
+        ExecutorPorts(
+            loop=loop,
+            run_request=lambda _: pytest.fail("not here"),
+            can_cancel=lambda _: True,
+            report=lambda _: None,
+            on_loop_gone=lambda: None,
+            observe=lambda _: None,
+            functions={},
+        )
+    )
+    before = executor.gone()
+    loop.close()
+
+    assert (before, executor.gone()) == (None, LOOP_GONE)
