@@ -46,7 +46,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m 'not simulation and not chaos and not characterization' $(ARGS)
+	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization' $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage json --quiet -o .coverage.json
@@ -104,7 +104,7 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest tests/unit tests/integration/test_main_path.py -q $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q $(ARGS)
 
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.

@@ -175,8 +175,6 @@ class RequestTable:
 
     def start_ready(self, now: float, out: list[Command]) -> None:
         """Start queued requests, first in first out, as far as both limits allow."""
-        if not self.queue:
-            return
         limit = self._settings.max_worker_concurrency
         while self.queue and (limit is None or self.running < limit):
             if self._delivery.buffer.above_high_water():

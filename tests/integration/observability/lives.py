@@ -82,6 +82,8 @@ async def request(stage: Stage) -> None:
 
 
 async def drain(stage: Stage) -> None:
+    # A gateway that drains before it has read WORKER_READY closes the connection instead.
+    await stage.harness.gateway.wait_for_worker()
     await stage.harness.gateway.drain()
     await stage.log.until("disconnected")
 

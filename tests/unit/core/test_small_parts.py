@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inngest_connect.core.commands import Flush
 from inngest_connect.core.deadlines import Deadlines
 from inngest_connect.core.heartbeat import HeartbeatMonitor
 from inngest_connect.core.phases import Phase, writes
@@ -264,3 +265,13 @@ def test_replies_extensions_and_the_pause_pass_over_a_draining_socket_too() -> N
 def test_a_retired_socket_is_heard_no_more() -> None:
     assert Phase.RETIRED.accepted == frozenset()
     assert not any(writes(Phase.RETIRED, kind) for kind in K.values())
+
+
+def test_a_record_is_equal_to_its_like_and_hides_what_is_not_to_be_shown() -> None:
+    one, same, other = Flush("r", b"secret", 0), Flush("r", b"secret", 0), Flush("r", b"x", 0)
+
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one != other
+    assert one != ("r", b"secret", 0)
+    assert repr(one) == "Flush(request_id='r', key=0)"

@@ -377,3 +377,10 @@ def test_a_reply_of_exactly_the_limit_is_sent_as_it_is() -> None:
     talk.request("r1")
 
     assert errors(talk.function_returns("r1")) == []
+
+
+def test_an_error_about_a_forgotten_request_names_no_run() -> None:
+    talk = without_a_socket()
+
+    assert talk.core.requests.about("r1") == ("run-of-r1", "app-fn")
+    assert talk.core.requests.about("never seen") == (None, None)

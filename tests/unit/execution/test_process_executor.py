@@ -9,6 +9,7 @@ import pytest
 
 from inngest_connect import ConfigurationError, process_executor
 from inngest_connect.execution.child_handle import ChildHandle, describe_exit
+from inngest_connect.execution.child_pool import ChildPool, ProcessSettings
 from inngest_connect.execution.executor import LOOP_GONE, ExecutorPorts
 from inngest_connect.execution.process_executor import check_memory_limit
 from inngest_connect.execution.process_wire import Configuration
@@ -89,3 +90,19 @@ def test_an_executor_is_gone_with_the_loop_of_its_caller() -> None:
     loop.close()
 
     assert (before, executor.gone()) == (None, LOOP_GONE)
+
+
+async def test_a_pool_that_stops_replaces_nobody() -> None:
+    settings = ProcessSettings("shop:apps", 1, None, None, 1, 1.0)
+    pool = ChildPool(settings, {}, lambda _: None, None)  # type: ignore[arg-type]
+    pool.stopping = True
+    child = ChildHandle(
+        asyncio.get_running_loop(),
+        None,  # type: ignore[arg-type]
+        Configuration("shop:apps", [], 1.0),
+    )
+
+    pool.expire(child)
+
+    assert child.expiring
+    assert not pool._children
