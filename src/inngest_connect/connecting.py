@@ -2,10 +2,7 @@
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from typing import TYPE_CHECKING, Any
 
 from .apps import Apps
 from .connection import WebSocketWorkerConnection
@@ -14,6 +11,10 @@ from .core.settings import OnLeaseLost
 from .events import Callback
 from .execution.executor import ExecutorFactory
 from .options import DEFAULT_MAX_MESSAGE_BYTES, Isolation, Timing, resolve_options
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
 
 
 def connect(
@@ -34,8 +35,8 @@ def connect(
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     timing: Timing | None = None,
     logger: Any = None,
-    meter_provider: MeterProvider | None = None,
-    tracer_provider: TracerProvider | None = None,
+    meter_provider: "MeterProvider | None" = None,
+    tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.

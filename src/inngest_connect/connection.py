@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .apps import Apps, load_apps
 from .core import events as ev
@@ -35,15 +35,15 @@ from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
-from .observability.metrics import Metrics
 from .observability.redaction import Redactor
-from .observability.tracing import Tracing
 from .options import ConnectOptions
-from .orchestrator import Orchestrator
 from .protocol import connect_pb2 as pb
 from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
 from .transport.io_thread import HandOver, IoThread
+
+if TYPE_CHECKING:
+    from .orchestrator import Orchestrator
 
 _EXIT_GRACE = 2.0
 _CANCEL_GRACE = 5.0
@@ -87,6 +87,13 @@ class WebSocketWorkerConnection:
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
+        # These bring picows and OpenTelemetry, tens of milliseconds: paid by who makes a connection,
+        # not by who imports the package, and not between start() and ACTIVE.
+        from . import orchestrator
+        from .observability.metrics import Metrics
+        from .observability.tracing import Tracing
+
+        self._make_orchestrator = orchestrator.Orchestrator
         self._tracing = Tracing(options.tracer_provider)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
         self.add_observer(self._metrics.observe)
@@ -163,7 +170,7 @@ class WebSocketWorkerConnection:
 
     async def _run_on_thread(self, executor: Executor) -> None:
         thread = IoThread("inngest-connect-io", self._end)
-        self._orchestrator = self._make_orchestrator(executor, thread.loop)
+        self._orchestrator = self._orchestrator_on(thread.loop, executor)
         thread.start(self._orchestrator.run())
         self._repeat_close_requests()
         try:
@@ -177,7 +184,7 @@ class WebSocketWorkerConnection:
         self._closed.result()
 
     async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
-        self._orchestrator = self._make_orchestrator(executor, loop)
+        self._orchestrator = self._orchestrator_on(loop, executor)
         running = loop.create_task(self._orchestrator.run())
         self._repeat_close_requests()
         error: BaseException | None = None
@@ -193,15 +200,15 @@ class WebSocketWorkerConnection:
         finally:
             self._end(error)
 
-    def _make_orchestrator(
-        self, executor: Executor, loop: asyncio.AbstractEventLoop
-    ) -> Orchestrator:
+    def _orchestrator_on(
+        self, loop: asyncio.AbstractEventLoop, executor: Executor
+    ) -> "Orchestrator":
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
             return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
         self._io_watch = LoopWatch(loop)
-        return Orchestrator(
+        return self._make_orchestrator(
             self._core, self._options, api, executor, self._observe, loop, self._io_watch
         )
 

@@ -4,7 +4,6 @@ The event classes are the core's observations, re-exported; subscribers are call
 event loop, never on the I/O thread, so that nothing a subscriber does can delay a heartbeat.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -103,6 +102,8 @@ def check_event_name(name: str) -> None:
     """Raises ConfigurationError that suggests what was probably meant."""
     if name in EVENT_NAMES:
         return
+    import difflib  # only for those who misspell
+
     close = difflib.get_close_matches(str(name), EVENT_NAMES, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EVENT_NAMES)}"
     raise ConfigurationError(f"unknown event {name!r}; {hint}")

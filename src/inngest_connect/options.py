@@ -12,15 +12,16 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, get_args
-
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
 from .execution.executor import ExecutorFactory
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
 
 Isolation = Literal["thread", "none"]
 
@@ -88,8 +89,8 @@ class ConnectOptions:
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     timing: Timing = field(default_factory=Timing)
-    meter_provider: MeterProvider | None = None
-    tracer_provider: TracerProvider | None = None
+    meter_provider: "MeterProvider | None" = None
+    tracer_provider: "TracerProvider | None" = None
     executor: ExecutorFactory | None = None
 
     def changed(self, **changes: Any) -> "ConnectOptions":
@@ -138,8 +139,8 @@ def resolve_options(
     max_buffer_bytes: int,
     max_message_bytes: int,
     timing: Timing | None,
-    meter_provider: MeterProvider | None = None,
-    tracer_provider: TracerProvider | None = None,
+    meter_provider: "MeterProvider | None" = None,
+    tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:

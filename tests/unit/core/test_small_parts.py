@@ -269,9 +269,10 @@ def test_a_retired_socket_is_heard_no_more() -> None:
 
 def test_a_record_is_equal_to_its_like_and_hides_what_is_not_to_be_shown() -> None:
     one, same, other = Flush("r", b"secret", 0), Flush("r", b"secret", 0), Flush("r", b"x", 0)
+    something_else: object = ("r", b"secret", 0)
 
     assert one == same
     assert hash(one) == hash(same)
     assert one != other
-    assert one != ("r", b"secret", 0)
+    assert one != something_else
     assert repr(one) == "Flush(request_id='r', key=0)"
