@@ -11,23 +11,20 @@ import concurrent.futures
 import gc
 import os
 import random
-import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from types import FrameType, TracebackType
+from collections.abc import Callable, Coroutine
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .announcing import Announcer, Observer
 from .apps import Apps, load_apps
 from .core import events as ev
-from .core.observations import ErrorOccurred, Observation, StateChanged
-from .core.remote_text import clean
 from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
-from .events import Callback, EventListeners
+from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
 from .execution.loop_executor import LoopExecutor
 from .execution.sdk_adapter import ClientSettings, SdkApp
@@ -38,9 +35,11 @@ from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions
 from .protocol import connect_pb2 as pb
+from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
-from .transport.io_thread import HandOver, IoThread
+from .transport.io_thread import IoThread
+from .waiting import until_done
 
 if TYPE_CHECKING:
     from .orchestrator import Orchestrator
@@ -74,21 +73,17 @@ class WebSocketWorkerConnection:
         self._client = shared
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         self._log_target = logger
-        self._listeners = EventListeners(on, self._listener_failed)
+        self._announcer = Announcer(ConnectLogger(False), self._redactor, on or {})
         self._configure()
         self._orchestrator: Orchestrator | None = None
-        self._to_listeners: HandOver[Observation] | None = None
-        self._observers: tuple[Callable[[Observation], None], ...] = ()
         self._io_watch: LoopWatch | None = None
         self._caller_watch: LoopWatch | None = None
         self._started = False
         self._close_requests = 0
-        self._signals = 0
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._waiters: list[tuple[ConnectionState, concurrent.futures.Future[None]]] = []
         self._start_task: asyncio.Task[None] | None = None
-        # These bring picows and OpenTelemetry, tens of milliseconds: paid by who makes a connection,
-        # not by who imports the package, and not between start() and ACTIVE.
+        # These bring picows and OpenTelemetry, tens of milliseconds: paid by who makes a
+        # connection, not by who imports the package, and not between start() and ACTIVE.
         from . import orchestrator
         from .observability.metrics import Metrics
         from .observability.tracing import Tracing
@@ -102,7 +97,7 @@ class WebSocketWorkerConnection:
         """Make what depends on the options."""
         options = self._options
         identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
-        self._logger = ConnectLogger(
+        self._announcer.logger = ConnectLogger(
             self._log_target,
             self._redactor,
             {"instance_id": identity.instance_id},
@@ -142,12 +137,13 @@ class WebSocketWorkerConnection:
             raise LocalMistake("start() was called before; make a new connection with connect()")
         self._started = True
         loop = asyncio.get_running_loop()
-        self._to_listeners = HandOver(loop, self._listeners.emit)
+        self._announcer.listen_on(loop)
         make_executor = self._options.executor or LoopExecutor
         executor = make_executor(self._executor_ports(loop))
         watch = self._caller_watch = LoopWatch(loop)
         watch.start()
-        with self._signal_handlers():
+        signals = self._options.shutdown_signals
+        with shutdown_signals(signals, self._request_close, self._abort):
             try:
                 if self._options.isolation == "none":
                     await self._run_here(loop, executor)
@@ -164,7 +160,7 @@ class WebSocketWorkerConnection:
             can_cancel=self._can_cancel,
             report=self._post,
             on_loop_gone=self._caller_loop_gone,
-            observe=self._observe,
+            observe=self._announcer.tell,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
         )
 
@@ -209,7 +205,7 @@ class WebSocketWorkerConnection:
 
         self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
-            self._core, self._options, api, executor, self._observe, loop, self._io_watch
+            self._core, self._options, api, executor, self._announcer.tell, loop, self._io_watch
         )
 
     def _end(self, error: BaseException | None) -> None:
@@ -219,15 +215,15 @@ class WebSocketWorkerConnection:
             crash.__cause__ = error
             error = crash
         if isinstance(error, WorkerCrashed):
-            self._logger.error("worker_crashed", error=error)
-        self._logger.close()
+            self._announcer.logger.error("worker_crashed", error=error)
+        self._announcer.logger.close()
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
-        self._wake_waiters(ConnectionState.CLOSED)
+        self._announcer.waiters.wake(ConnectionState.CLOSED)
         self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
@@ -244,7 +240,7 @@ class WebSocketWorkerConnection:
 
     async def closed(self) -> None:
         """Wait until the connection is CLOSED. Raises nothing; ``start()`` has the error."""
-        await _until_done(self._closed)
+        await until_done(self._closed)
 
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
@@ -307,26 +303,6 @@ class WebSocketWorkerConnection:
         if self._start_task is not None:
             await self._start_task
 
-    @contextmanager
-    def _signal_handlers(self) -> Iterator[None]:
-        """Install for the time of ``start()``, on the main thread only, and put back the old."""
-        previous: dict[signal.Signals, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in self._options.shutdown_signals:
-                previous[number] = signal.signal(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            self._abort(f"second signal, {signal.Signals(number).name}")
-        else:
-            self._request_close()
-
     # --- what can be asked -----------------------------------------------------------------
 
     @property
@@ -385,18 +361,7 @@ class WebSocketWorkerConnection:
 
         Raises NotConnectedError when the connection closes first.
         """
-        reached: concurrent.futures.Future[None] = concurrent.futures.Future()
-        waiter = (state, reached)
-        self._waiters.append(waiter)
-        try:
-            while self.state is not state and not reached.done():
-                if self.state is ConnectionState.CLOSED:
-                    raise NotConnectedError(f"the connection closed before it was {state.value}")
-                await _until_done(reached)
-                if reached.exception() is not None:
-                    raise NotConnectedError(f"the connection closed before it was {state.value}")
-        finally:
-            self._waiters.remove(waiter)
+        await self._announcer.waiters.wait_for(state, lambda: self.state)
 
     def get_state_history(self) -> tuple[StateChange, ...]:
         """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
@@ -417,53 +382,24 @@ class WebSocketWorkerConnection:
         """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
         return self._redactor.fields(fields)
 
-    def add_observer(self, observer: Callable[[Observation], None]) -> Callable[[], None]:
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
         """Call ``observer`` with every event, on the thread of the connection, as it happens.
 
         For metrics and the like, which must not block; everybody else wants
         ``add_event_listener``. Returns a function that removes it.
         """
-        self._observers = (*self._observers, observer)
-
-        def remove() -> None:
-            self._observers = tuple(one for one in self._observers if one is not observer)
-
-        return remove
+        return self._announcer.add_observer(observer)
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
         """Call ``callback`` with each event of that name, on the loop of ``start()``.
 
         Returns a function that removes it. Raises ConfigurationError for an unknown name.
         """
-        return self._listeners.add(name, callback)
+        return self._announcer.listeners.add(name, callback)
 
     def remove_event_listener(self, name: str, callback: Callback) -> None:
         """Forget a callback; one that is not there is ignored."""
-        self._listeners.remove(name, callback)
-
-    # --- called on the I/O loop ------------------------------------------------------------
-
-    def _observe(self, observation: Observation) -> None:
-        observation = self._redactor.observation(observation)
-        self._logger.observe(observation)
-        for observer in self._observers:
-            try:
-                observer(observation)
-            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-                self._listener_failed(observation.name, error)
-        if isinstance(observation, StateChanged):
-            self._wake_waiters(observation.state)
-        if self._to_listeners is not None and self._listeners.wants(observation.name):
-            self._to_listeners.put(observation)
-
-    def _wake_waiters(self, state: ConnectionState) -> None:
-        for wanted, reached in tuple(self._waiters):
-            if reached.done():
-                continue
-            if wanted is state:
-                reached.set_result(None)
-            elif state is ConnectionState.CLOSED:
-                reached.set_exception(NotConnectedError("closed"))
+        self._announcer.listeners.remove(name, callback)
 
     # --- called on the caller's loop -------------------------------------------------------
 
@@ -472,11 +408,6 @@ class WebSocketWorkerConnection:
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)
-
-    def _listener_failed(self, name: str, error: Exception) -> None:
-        self._logger.observe(
-            ErrorOccurred("listener_failed", clean(f"a listener for {name!r} raised {error!r}"))
-        )
 
 
 def _versions(identity: WorkerIdentity) -> dict[str, Any]:
@@ -501,23 +432,6 @@ def exit_soon() -> None:
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
     return tuple(SigningKey(key) for key in keys if key)
-
-
-async def _until_done(future: concurrent.futures.Future[None]) -> None:
-    """Wait without raising, and without cancelling ``future`` when the waiter is cancelled."""
-    await asyncio.wait([asyncio.wrap_future(_follower(future))])
-
-
-def _follower(future: concurrent.futures.Future[None]) -> concurrent.futures.Future[None]:
-    """A future of our own that ends with ``future``; cancelling it leaves the other alone."""
-    follower: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-    def end(_: concurrent.futures.Future[None]) -> None:
-        if follower.set_running_or_notify_cancel():
-            follower.set_result(None)
-
-    future.add_done_callback(end)
-    return follower
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
