@@ -270,3 +270,25 @@ async def test_nothing_starts_before_the_batch_was_handed_over() -> None:
     await runner.report()
 
     assert started == ["a", "b"]
+
+
+async def test_a_cancelling_amid_a_burst_does_not_hurry_the_burst() -> None:
+    started: list[str] = []
+
+    async def run(request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.append(request.request_id)
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    ids = [str(number) for number in range(3 * STARTS_PER_TURN)]
+    for request_id in ids:
+        runner.executor.submit(pb.GatewayExecutorRequestData(request_id=request_id))
+    runner.executor.flush()
+    await asyncio.sleep(0)
+    runner.executor.cancel(ids[-1])
+
+    assert await runner.report() == ExecutionFinished(ids[-1], None)
+    assert runner.executor.running == len(ids) - 1
+    await runner.executor.wait_stopped(10)
+    assert started == ids[: len(started)]

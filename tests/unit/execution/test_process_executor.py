@@ -106,3 +106,16 @@ async def test_a_pool_that_stops_replaces_nobody() -> None:
 
     assert child.expiring
     assert not pool._children
+
+
+async def test_two_failed_starts_at_once_are_one_failure() -> None:
+    told: list[Any] = []
+    settings = ProcessSettings("shop:apps", 2, None, None, 1, 1.0)
+    pool = ChildPool(settings, {}, told.append, None)  # type: ignore[arg-type]
+    pool._loop = asyncio.get_running_loop()
+
+    pool._start_failed("ended with code 1")
+    pool._start_failed("ended with code 1")
+
+    assert [error.kind for error in told] == ["child_process_died"]
+    await pool.stop()
