@@ -195,5 +195,8 @@ def _longest_turn(count: int) -> float:
         begun = time.perf_counter()
         commands = core.handle(ev.Tick(), now)
         longest = max(longest, time.perf_counter() - begun)
-        extended += sum(isinstance(command, Send) for command in commands)
+        sent = sum(isinstance(command, Send) for command in commands)
+        if not sent:
+            raise RuntimeError(f"only {extended} of {count} leases were extended")
+        extended += sent
     return longest * 1e6

@@ -104,7 +104,9 @@ def ready_core() -> WorkerCore:
     core.handle(ev.StartSucceeded(1, "c", "ws://gateway", "group", "token", "token"), 0.0)
     core.handle(ev.SocketOpened(1), 0.0)
     core.handle(ev.MessageReceived(1, b""), 0.0)
-    ready = envelope(K.GATEWAY_CONNECTION_READY)
+    # Leases are due before a gateway that says nothing more is taken for dead.
+    ready_data = pb.GatewayConnectionReadyData(extend_lease_interval="5s").SerializeToString()
+    ready = envelope(K.GATEWAY_CONNECTION_READY, ready_data)
     core.handle(ev.MessageReceived(1, ready), 0.0)
     return core
 
