@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import datetime
 import json
+import logging
 import statistics
 import sys
 from dataclasses import asdict
@@ -124,6 +125,7 @@ def main() -> int:
         return 0
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = options.seconds or (0.6 if options.quick else 0.8)
+    logging.disable(logging.WARNING)  # the gateway's library tells of each full buffer
     if not Path("/proc/self/stat").exists():
         say("the processor time of another process can only be read where there is /proc")
         return 2

@@ -26,7 +26,8 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     """Validate ``apps`` and return what they share, and each of them ready to run.
 
     Raises ConfigurationError for no apps, a wrong shape, a duplicate app id, functions that belong
-    to no app, or clients that differ in what one connection can have only once.
+    to no app, clients that differ in what one connection can have only once, or production mode
+    without a signing key.
     """
     if isinstance(apps, str | bytes) or not isinstance(apps, Sequence) or not apps:
         raise ConfigurationError(
@@ -35,6 +36,11 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     pairs = [_pair(app) for app in apps]
     settings = [client_settings(client) for client, _ in pairs]
     _check_agreement(settings)
+    if settings[0].is_production and not settings[0].signing_key:
+        raise ConfigurationError(
+            f"app {settings[0].app_id!r} is in production mode and has no signing key: set "
+            "INNGEST_SIGNING_KEY, or INNGEST_DEV=1 for a development server"
+        )
     return settings[0], tuple(SdkApp(client, functions) for client, functions in pairs)
 
 

@@ -128,6 +128,16 @@ def test_a_signing_key_that_is_none_is_refused_without_being_shown() -> None:
     assert "***zzzz" in str(caught.value)
 
 
+def test_production_without_a_signing_key_says_which_variable_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("INNGEST_SIGNING_KEY", raising=False)
+    app = app_with(is_production=True)
+
+    with pytest.raises(ConfigurationError, match="INNGEST_SIGNING_KEY"):
+        connect([app.pair])
+
+
 async def test_connect_app_is_as_good_as_a_tuple() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
