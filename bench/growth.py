@@ -13,7 +13,7 @@ from inngest_connect.core import events as ev
 from inngest_connect.core.commands import Send
 
 from .gateway import BenchGateway
-from .parts import core_messages, ready_core
+from .parts import core_messages, core_seconds, ready_core
 from .process import WorkerProcess, worker_process
 
 LEASES: Final = (1, 100, 1_000, 10_000)
@@ -123,6 +123,9 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
     """Processor microseconds a request as something grows."""
     found = {
         "requests in flight beside it": await _beside_leases(),
+        "leases beside it, core alone": [
+            (count, min(core_seconds(10, beside=count) for _ in range(5)) * 1e6) for count in LEASES
+        ],
         "connections in the process": await _connections(),
         "requests executed before": await _age(),
         "leases extended at once: longest turn of the core, us": [
@@ -148,8 +151,7 @@ async def _cost(gateway: BenchGateway, worker: WorkerProcess, in_flight: int = 1
 async def _beside_leases() -> list[Point]:
     points = []
     for count in LEASES:
-        gateway = BenchGateway(extend_lease_interval="2s")
-        async with gateway, worker_process("ours", gateway.http.origin) as worker:
+        async with BenchGateway() as gateway, worker_process("ours", gateway.http.origin) as worker:
             await gateway.wait_for_worker()
             gateway.call("bench-wait", count)
             await gateway.wait_for_acknowledgements(count)

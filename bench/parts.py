@@ -70,10 +70,13 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def core_seconds(in_flight: int, requests: int = 2000) -> float:
-    """Seconds of the core for one request, with as many alive at a time."""
+def core_seconds(in_flight: int, requests: int = 2000, beside: int = 0) -> float:
+    """Seconds of the core for one request, with as many alive at a time, and others leased."""
     core = ready_core()
-    calls, acks, ids = core_messages(requests)
+    calls, acks, ids = core_messages(beside + requests)
+    for n in range(requests, requests + beside):
+        core.handle(ev.MessageReceived(1, calls[n]), 1.0)
+        core.handle(ev.AcknowledgementWritten(1, ids[n]), 1.0)
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b'"done"')
     begun = time.process_time()
     for first in range(0, requests, in_flight):
