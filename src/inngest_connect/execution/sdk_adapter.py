@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import inngest
 import pydantic_core
-from inngest._internal import comm_lib, const, server_lib
+from inngest._internal import comm_lib, const, net, server_lib
 
 from ..core.messages import ExecutionResult
 from ..core.settings import AppIdentity
@@ -27,6 +27,9 @@ WORKING_VERSIONS: Final = "0.5.12 to 0.5.19"
 
 _FUNCTION_ID: Final = str(server_lib.QueryParamKey.FUNCTION_ID.value)
 _STEP_ID: Final = str(server_lib.QueryParamKey.STEP_ID.value)
+_HAS_BLOCK_TIMING: Final = "timings" in comm_lib.CommRequest.model_fields and hasattr(
+    net.ServerTimings(), "async_block"
+)
 _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_COMPLETED}
 
 
@@ -172,7 +175,22 @@ def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommReques
         request_url="",
         serve_origin=None,
         serve_path=None,
+        **_timings(),
     )
+
+
+def _timings() -> dict[str, Any]:
+    """Timings without the SDK's watch for a blocked loop.
+
+    It is a task for each request that wakes up every 0.1 s, half of the handler's processor time at
+    100 in flight (docs/performance.md), for a header that Connect has no place for. ``LoopWatch``
+    tells the same, once for all.
+    """
+    if not _HAS_BLOCK_TIMING:
+        return {}
+    timings: Any = net.ServerTimings()
+    timings.async_block = net.ServerTiming("async_block")
+    return {"timings": timings}
 
 
 def _check_request() -> None:

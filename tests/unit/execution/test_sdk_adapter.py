@@ -1,5 +1,6 @@
 """The contract with the SDK's internals; runs on the oldest and the newest release we allow."""
 
+import asyncio
 import contextvars
 import inspect
 import json
@@ -215,3 +216,20 @@ def test_the_thread_pool_is_as_large_as_the_sdk_makes_it(
     if theirs is not None:
         assert ours._max_workers == theirs._max_workers
         assert type(ours) is not type(theirs)
+
+
+async def test_no_task_watches_the_loop_for_each_request() -> None:
+    """The SDK's own watch wakes up ten times a second for every function in flight."""
+    seen: list[str] = []
+    client = inngest.Inngest(app_id="app", is_production=False)
+
+    @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+    async def fn(ctx: inngest.Context) -> None:
+        await asyncio.sleep(0)
+        seen.extend(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+
+    result = await SdkApp(client, [fn]).run(request({}))
+
+    assert result.status == pb.SDKResponseStatus.DONE
+    assert seen
+    assert not [name for name in seen if "Timing" in name]
