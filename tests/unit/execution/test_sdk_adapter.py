@@ -233,3 +233,13 @@ async def test_no_task_watches_the_loop_for_each_request() -> None:
     assert result.status == pb.SDKResponseStatus.DONE
     assert seen
     assert not [name for name in seen if "Timing" in name]
+
+
+async def test_an_sdk_without_such_a_watch_is_asked_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sdk_adapter, "_HAS_BLOCK_TIMING", False)
+
+    result = await make_app().run(request({}))
+
+    assert result.status == pb.SDKResponseStatus.DONE
