@@ -29,10 +29,9 @@ HASH = hashlib.sha256(bytes.fromhex("ab" * 32)).hexdigest()
 
 
 @pytest.fixture
-def worker() -> WebSocketWorkerConnection:
-    client = inngest.Inngest(
-        app_id="app", is_production=True, signing_key=KEY, app_version="v7", event_key="e"
-    )
+def worker(monkeypatch: pytest.MonkeyPatch) -> WebSocketWorkerConnection:
+    monkeypatch.setenv("INNGEST_CONNECT_APP_VERSION", "v7")  # the oldest SDK takes none
+    client = inngest.Inngest(app_id="app", is_production=True, signing_key=KEY, event_key="e")
 
     @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
     async def fn(ctx: inngest.Context) -> None: ...
