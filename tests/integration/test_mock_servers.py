@@ -78,6 +78,8 @@ async def test_a_request_that_is_delivered_twice_is_executed_once() -> None:
         running = asyncio.create_task(harness.gateway.invoke("app-wait"))
         await app.seen.started.wait()
         ((request_id, record),) = harness.ledger.records.items()
+        # The function can start before the gateway, on the same loop, has read the acknowledgement.
+        await harness.gateway.store.until(lambda _: len(record.acknowledged_by) == 1)
         harness.gateway.store.forward_again(request_id, record.forwards[0])
         await harness.gateway.store.until(lambda _: len(record.acknowledged_by) == 2)
         app.seen.release.set()
