@@ -190,7 +190,7 @@ class Orchestrator:
             group = answer.gateway_group
             endpoint = self._endpoint(answer.gateway_endpoint)
         except ApiError as error:
-            failed = ev.StartFailed(generation, error.status, str(error), error.retry_after)
+            failed = ev.StartFailed(generation, error.refusal, str(error), error.retry_after)
             self._attempt_ended(generation, failed)
         except Exception as error:  # noqa: BLE001 - the user's rewrite may raise anything
             failed = ev.StartFailed(generation, None, str(error), gateway_group=group)
@@ -222,10 +222,10 @@ class Orchestrator:
     async def _flush(self, command: do.Flush) -> None:
         assert self._api is not None
         try:
-            await self._api.flush(command.payload, command.key)
+            await self._api.flush(command.request_id, command.payload, command.key)
         except ApiError as error:
             self.handle(
-                ev.FlushFailed(command.request_id, error.status, str(error), error.retry_after)
+                ev.FlushFailed(command.request_id, error.refusal, str(error), error.retry_after)
             )
         else:
             self.handle(ev.FlushSucceeded(command.request_id))
@@ -282,7 +282,11 @@ class Orchestrator:
     def _tick(self) -> None:
         self._timer = self._timer_at = None
         gone = self._executor.gone()
-        self.handle(ev.Tick() if gone is None else ev.AbortRequested(gone))
+        if gone is not None:
+            self._handle(ev.AbortRequested(gone))
+        # Always: an abort that took the place of the tick would keep every deadline due, and the
+        # worker would spin without ever being CLOSED.
+        self.handle(ev.Tick())
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:

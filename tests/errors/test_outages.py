@@ -130,7 +130,8 @@ async def test_rate_limiting_is_waited_out_and_told() -> None:
             pass
 
     assert [e.kind for e in errors] == ["rate_limited"]
-    assert delays == [1.0]
+    assert len(delays) == 1
+    assert 1.0 <= delays[0] <= 1.2
 
 
 async def test_a_gateway_that_refuses_is_excluded() -> None:

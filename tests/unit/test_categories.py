@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 TESTS = Path(__file__).parents[1]
 CATEGORIES = {
     "unit", "integration", "characterization", "errors", "concurrency", "performance", "chaos",
-    "simulation",
+    "field", "simulation",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from .message_handler import Credentials, MessageHandler
 from .observations import ErrorOccurred, Reconnecting
 from .phases import Phase
 from .remote_text import clean
-from .retry import RetryStrategy
+from .retry import DEFAULT_SCHEDULE, RetryStrategy
 from .settings import CoreSettings, WorkerIdentity
 from .signing_keys import SigningKeys
 
@@ -158,7 +158,7 @@ class Connections:
         out.append(OpenSocket(generation.number, event.gateway_endpoint))
 
     def start_failed(self, event: StartFailed, out: list[Command]) -> float | None:
-        """Judge an API answer; returns the delay it asks for, None for the schedule's."""
+        """Judge an API answer; returns 0.0 to try another key, None for the schedule's delay."""
         if event.gateway_group:
             self.exclude(event.gateway_group)
             out.append(ErrorOccurred("gateway_endpoint_refused", clean(event.message)))
@@ -173,12 +173,12 @@ class Connections:
                 "The plan's limit of connections is reached, or calls come too fast"
             )
             out.append(ErrorOccurred("rate_limited", text))
-            return event.retry_after
+            return None
         # "No gateway found" can be our own doing when everything is excluded.
         self.attempts.excluded.clear()
         origin = self._settings.api_origin
         out.append(ErrorOccurred("start_failed", f"{origin}: {clean(event.message)}"))
-        return event.retry_after
+        return None
 
     def handshake_closed(self, code: int, reason: str, out: list[Command]) -> float | None:
         """Judge how a handshake ended; returns the delay to use, None for the schedule's."""
@@ -218,8 +218,19 @@ class Connections:
         """0.5 to 1.5 s: a gateway that goes away is no failure, and not all come at once."""
         return 0.5 + self._random()
 
-    def failed(self, delay: float | None, cause: str, now: float, out: list[Command]) -> None:
-        """The attempt is over; plan the next one. ``delay`` None asks the retry strategy."""
+    def failed(
+        self,
+        delay: float | None,
+        cause: str,
+        now: float,
+        out: list[Command],
+        retry_after: float | None = None,
+    ) -> None:
+        """The attempt is over; plan the next one. ``delay`` None asks the retry strategy.
+
+        ``retry_after`` is only a lower bound, in seconds, and never above the default schedule's
+        longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
+        """
         if self.attempt is not None:
             if self.attempt.gateway_group:
                 self.exclude(self.attempt.gateway_group)
@@ -227,6 +238,9 @@ class Connections:
         if delay is None:
             self.attempts.failures += 1
             delay = self._retry.delay(self.attempts.failures, self._random)
+            if retry_after is not None:
+                wished = min(retry_after, DEFAULT_SCHEDULE[-1])
+                delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.plan(delay, cause, now, out)
 
     def plan(self, delay: float, cause: str, now: float, out: list[Command]) -> None:

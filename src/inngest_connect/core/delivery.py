@@ -150,9 +150,12 @@ class ReplyDelivery:
             delay = 0.0
         else:
             delay = self._retry.delay(reply.flush_failures - 1, self._random)
-        delay = max(delay, retry_after or 0.0)
+        # The server's wish is a lower bound, within the schedule: a reply is of use only while its
+        # lease is valid. The jitter keeps workers that were refused together from coming together.
+        wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1])
+        delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)
-        cause = f"HTTP {status}" if status is not None else "no answer"
+        cause = f"HTTP {status}" if status is not None else "no answer of the API"
         text = (
             f"a reply could not be flushed ({cause}: {clean(message)}); "
             f"trying again in {delay:.1f} s"

@@ -25,7 +25,11 @@ class StartSucceeded:
 
 @record
 class StartFailed:
-    """``status`` is the HTTP status, None without an answer. ``retry_after`` is seconds."""
+    """``status`` is that of a refusal by the API itself, None for every other failure.
+
+    A page of a proxy or a firewall is such a failure, whatever its status. ``retry_after`` is
+    seconds.
+    """
 
     generation: int
     status: int | None
@@ -91,6 +95,8 @@ class FlushSucceeded:
 
 @record
 class FlushFailed:
+    """``status`` as in StartFailed."""
+
     request_id: str
     status: int | None
     message: str

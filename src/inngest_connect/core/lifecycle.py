@@ -85,11 +85,13 @@ class ConnectionLifecycle:
         cause = clean(event.message)
         if refused and not self._connections.ever_ready and self._keys.exhausted():
             return AuthenticationError(cause)
-        self._attempt_failed(delay, cause, now)
+        self._attempt_failed(delay, cause, now, event.retry_after)
         return None
 
-    def _attempt_failed(self, delay: float | None, cause: str, now: float) -> None:
-        self._connections.failed(delay, cause, now, self._report.commands)
+    def _attempt_failed(
+        self, delay: float | None, cause: str, now: float, retry_after: float | None = None
+    ) -> None:
+        self._connections.failed(delay, cause, now, self._report.commands, retry_after)
         if self._connections.ever_ready and self._connections.current is None:
             self._report.transition(E.RECONNECT_STARTED, now)
 

@@ -146,10 +146,13 @@ class LoopExecutor:
 
 def _failure(error: BaseException) -> ExecutionResult:
     """A retryable error in the shape of the SDK's own, for what the SDK let through."""
-    body = {
-        "code": "unknown",
-        "message": str(error),
-        "name": type(error).__name__,
-        "stack": "".join(traceback.format_exception(error)),
-    }
+    # Nothing in here may raise, or an acknowledged request would never be answered: the ``__str__``
+    # of an exception is user code.
+    name = type(error).__name__
+    try:
+        message = str(error)
+        stack = "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - see above
+        message = stack = f"{name}, which cannot be shown: its __str__ or __repr__ raises"
+    body = {"code": "unknown", "message": message, "name": name, "stack": stack}
     return ExecutionResult(pb.SDKResponseStatus.ERROR, json.dumps(body).encode())

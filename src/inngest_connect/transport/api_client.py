@@ -1,13 +1,21 @@
 """ApiClient: POST /v0/connect/start and /v0/connect/flush (PROTOCOL.md section 1).
 
-Keys leave this process only as the hash that the API compares. No redirect is followed, and no
-more than a megabyte of an answer is read.
+Keys leave this process only as the hash that the API compares. No redirect is followed.
+
+What answers may be a proxy, a firewall or a captive portal, with any status. Only two things count
+as an answer of the API: a decodable success that names what was asked for, and a refusal in the
+API's own JSON error form. Everything else is a failed exchange, which says nothing about a key or
+about a reply. One exchange is limited in total time and in size, whatever its encoding, and ends in
+an ``ApiError`` whatever goes wrong: an unexpected exception must not end the worker.
 """
 
+import asyncio
 import hashlib
+import http.cookiejar
 import json
 import re
 import ssl
+import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -62,13 +70,22 @@ class SigningKey:
 
 
 class ApiError(Exception):
-    """The API refused, or could not be asked. ``status`` is None without an answer."""
+    """The API refused, or the exchange failed.
+
+    ``status`` is the HTTP status, None without an answer. ``refusal`` is the same when the API
+    itself refused, and None when something in between answered. ``retry_after`` is seconds.
+    """
 
     def __init__(
-        self, message: str, status: int | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+        refusal: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.refusal = refusal
         self.retry_after = retry_after
 
 
@@ -82,7 +99,7 @@ class StartAnswer:
 
 
 class ApiClient:
-    """Lives on one event loop; ``timeout`` is seconds for one call."""
+    """Belongs to one event loop; ``timeout`` is seconds for one whole exchange."""
 
     def __init__(
         self,
@@ -101,7 +118,14 @@ class ApiClient:
         encrypted = self.api_origin.startswith("https:")
         # Reading the certificate store takes tens of milliseconds; http:// never needs it.
         verify = self.tls_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False, verify=verify)
+        self._timeout = timeout
+        # A jar that takes nothing: a cookie that a peer sets must not shape later requests.
+        no_cookies = http.cookiejar.CookieJar(
+            http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
+        )
+        self._http = httpx.AsyncClient(
+            timeout=timeout, follow_redirects=False, verify=verify, cookies=no_cookies
+        )
 
     def tls_context(self) -> ssl.SSLContext:
         """The verifying context shared by HTTPS and wss."""
@@ -129,9 +153,22 @@ class ApiClient:
             answer.sync_token,
         )
 
-    async def flush(self, payload: bytes, key: int) -> None:
-        """Deliver one serialized SDKResponse. Raises ApiError."""
-        await self._post(FLUSH_PATH, payload, key)
+    async def flush(self, request_id: str, payload: bytes, key: int) -> None:
+        """Deliver one serialized SDKResponse. Raises ApiError.
+
+        Delivered means a FlushResponse that names this request: a 200 alone can come from anything
+        between here and the API, and believing it would lose the result in silence.
+        """
+        content = await self._post(FLUSH_PATH, payload, key)
+        try:
+            confirmed = pb.FlushResponse.FromString(content).request_id
+        except DecodeError:
+            confirmed = ""
+        if confirmed != request_id:
+            raise ApiError(
+                f"{self.api_origin} answered HTTP 200 without confirming this reply: something "
+                "between here and the API answered, a proxy for example"
+            )
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -139,23 +176,34 @@ class ApiClient:
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
         url = self.api_origin + path
         try:
-            async with self._http.stream(
-                "POST", url, content=body, headers=self._headers(key)
-            ) as response:
+            # httpx limits each read and write; an answer that trickles is limited here alone.
+            async with (
+                asyncio.timeout(self._timeout),
+                self._http.stream(
+                    "POST", url, content=body, headers=self._headers(key)
+                ) as response,
+            ):
                 content = await _read(response)
-        except httpx.HTTPError as error:
-            cause = str(error) or type(error).__name__
+        except ApiError:
+            raise
+        except TimeoutError:
+            text = f"{url} gave no complete answer within {self._timeout:g} s"
+            raise ApiError(text) from None
+        except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
+            cause = self._redactor.text(str(error)) or type(error).__name__
             raise ApiError(f"{url} could not be reached: {cause}") from None
-        if response.status_code == 200:
+        status = response.status_code
+        if status == 200:
             return content
         raise ApiError(
-            self._refusal(url, response.status_code, content, key),
-            response.status_code,
+            self._refusal(url, status, content, key),
+            status,
             _retry_after(response),
+            status if _is_refusal_of_the_api(status, content) else None,
         )
 
     def _headers(self, key: int) -> dict[str, str]:
-        headers = {"Content-Type": "application/protobuf"}
+        headers = {"Content-Type": "application/protobuf", "Accept-Encoding": "identity"}
         if self._env is not None:
             headers["X-Inngest-Env"] = self._env
         if self._keys:
@@ -175,12 +223,33 @@ class ApiClient:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > _MAX_ANSWER_BYTES:
+    """The content, decoded here: httpx unfolds a chunk whole, however large that becomes."""
+    received = bytearray()
+    async for chunk in response.aiter_raw():
+        received += chunk
+        if len(received) > _MAX_ANSWER_BYTES:
             raise ApiError(f"{response.url} answered with more than {_MAX_ANSWER_BYTES} bytes")
-    return bytes(content)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return bytes(received)
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ApiError(f"{response.url} answered with the content encoding {encoding[:40]!r}")
+    content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(received, _MAX_ANSWER_BYTES + 1)
+    if len(content) > _MAX_ANSWER_BYTES:
+        raise ApiError(f"{response.url} answered with more than {_MAX_ANSWER_BYTES} bytes")
+    return content
+
+
+def _is_refusal_of_the_api(status: int, content: bytes) -> bool:
+    """Whether this is the API's JSON error form, or the development server's plain 401."""
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return status == 401 and content.strip() == b"Authentication failed"
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("error"), str):
+        return False
+    stated = parsed.get("status", status)
+    return isinstance(stated, int) and stated == status
 
 
 def _error_text(content: bytes) -> str:
@@ -206,5 +275,5 @@ def _retry_after(response: httpx.Response) -> float | None:
         until = parsedate_to_datetime(value)
         now = parsedate_to_datetime(response.headers["Date"])
         return min(max((until - now).total_seconds(), 0.0), 3600.0)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None

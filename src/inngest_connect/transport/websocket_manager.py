@@ -93,9 +93,12 @@ class WebSocketManager(picows.WSListener):
         except Exception as error:  # noqa: BLE001 - every library on the way has its own tree
             self._end(CLOSE_ABNORMAL, "", _describe(error))
         else:
-            # What ended it was reported by ``on_ws_disconnected`` already.
             with contextlib.suppress(Exception):
                 await transport.wait_disconnected()
+            # ``on_ws_disconnected`` has reported the end, unless the peer closed before it answered
+            # the upgrade: then picows returns and calls nothing.
+            text = "the connection ended before the upgrade was answered"
+            self._end(CLOSE_ABNORMAL, "", text)
 
     def send(self, data: bytes) -> bool:
         """Write one binary message at the next ``flush``. Returns False when that cannot be."""

@@ -130,7 +130,7 @@ def failures_of_the_api() -> Recorded:
     it.starts()
     for number, (status, after) in enumerate([(429, 3.0), (429, None), (500, None), (None, None)]):
         it.happens(ev.StartFailed(number + 1, status, "its\x07text", after))
-        it.passes(3.0)
+        it.passes(4.0)
     it.happens(ev.StartFailed(5, None, "ws://evil is refused", gateway_group="group"))
     it.passes(1.0)
     it.becomes_ready(6)

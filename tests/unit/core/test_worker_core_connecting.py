@@ -136,15 +136,42 @@ def test_refused_keys_after_a_first_connection_are_retried_for_ever() -> None:
         assert one(again, do.RequestStart).generation == attempt + 1
 
 
-def test_rate_limiting_waits_as_long_as_the_api_says() -> None:
-    """Scenario 5."""
+def test_rate_limiting_waits_at_least_as_long_as_the_api_says() -> None:
+    """Scenario 5. The random source answers 0.5, half of the jitter of 20 %."""
     talk = Conversation()
     talk.starts()
 
     limited = talk.happens(ev.StartFailed(1, 429, "too many", retry_after=17.0))
 
     assert errors(limited) == ["rate_limited"]
-    assert one(limited, Reconnecting).delay == 17.0
+    assert one(limited, Reconnecting).delay == pytest.approx(18.7)
+
+
+@pytest.mark.parametrize("status", [429, 500, None])
+@pytest.mark.parametrize("asked", [0.0, 0.5])
+def test_a_wish_to_retry_immediately_does_not_shorten_the_schedule(
+    status: int | None, asked: float
+) -> None:
+    talk = Conversation()
+    talk.starts()
+
+    failed = talk.happens(ev.StartFailed(1, status, "busy", retry_after=asked))
+
+    reconnecting = one(failed, Reconnecting)
+    assert reconnecting.failures == 1
+    assert reconnecting.delay >= 0.8
+
+
+@pytest.mark.parametrize("status", [429, 503, None])
+def test_a_wish_for_an_hour_is_cut_to_the_longest_delay_of_the_schedule(
+    status: int | None,
+) -> None:
+    talk = Conversation()
+    talk.starts()
+
+    failed = talk.happens(ev.StartFailed(1, status, "busy", retry_after=3600.0))
+
+    assert 300.0 <= one(failed, Reconnecting).delay <= 360.0
 
 
 def test_startup_timeout_ends_the_worker_and_names_the_address() -> None:

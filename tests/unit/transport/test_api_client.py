@@ -29,7 +29,7 @@ async def test_a_start_names_the_gateway_and_sends_what_the_server_expects() -> 
         api.add_gateway("g1", "ws://one")
         client = ApiClient(api.origin, "branch", (SigningKey(KEY),), 5.0)
         answer = await client.start(("g0", "g9"), 0)
-        await client.flush(BODY, 0)
+        await client.flush("r", BODY, 0)
         await client.aclose()
         start, flush = api.get_request_history()
 
@@ -58,6 +58,8 @@ async def test_a_refusal_has_status_reason_and_remedy() -> None:
         moved = await refused(api)
 
     assert (with_key.status, without.status) == (401, 403)
+    assert (with_key.refusal, without.refusal, limited.refusal) == (401, 403, 429)
+    assert (broken.refusal, moved.refusal) == (None, None)
     assert "***abab" in str(with_key)
     assert KEY not in str(with_key)
     assert "staging" in str(with_key)
@@ -70,7 +72,7 @@ async def test_a_refusal_has_status_reason_and_remedy() -> None:
 async def test_no_answer_is_an_error_that_names_the_address() -> None:
     client = ApiClient("http://127.0.0.1:1", None, (), 5.0)
     with pytest.raises(ApiError, match=r"127\.0\.0\.1:1/v0/connect/flush") as caught:
-        await client.flush(BODY, 0)
+        await client.flush("r", BODY, 0)
     await client.aclose()
 
     assert caught.value.status is None
