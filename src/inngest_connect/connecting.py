@@ -29,7 +29,7 @@ def connect(
     isolation: Isolation | None = None,
     startup_timeout: float | None = None,
     shutdown_timeout: float | None = None,
-    on_lease_lost: OnLeaseLost = "cancel",
+    on_lease_lost: OnLeaseLost = "continue",
     retry: RetryStrategy | None = None,
     max_buffer_bytes: int = 500 * 1024 * 1024,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
@@ -62,8 +62,8 @@ def connect(
         startup_timeout: Seconds after which ``start()`` gives up a first connection. Default:
             never, it waits an outage out.
         shutdown_timeout: Seconds a graceful shutdown may take. Default: as long as work lasts.
-        on_lease_lost: "cancel" cancels an async function whose lease was lost, "continue" lets it
-            run to its end. Its result is not sent in either case.
+        on_lease_lost: "continue" lets a function whose lease was refused run to its end, "cancel"
+            cancels it if it is async. What it returns is delivered in either case.
         retry: When to connect again. Default: at once, then 1, 2, 5, 10, 20, 30, 60, 120, 300 s.
         max_buffer_bytes: Replies kept until the server has stored them. Default 500 MiB.
         max_message_bytes: The largest message accepted from the gateway. Default 16 MiB.

@@ -84,7 +84,7 @@ class ConnectOptions:
     isolation: Isolation = "thread"
     startup_timeout: float | None = None
     shutdown_timeout: float | None = None
-    on_lease_lost: OnLeaseLost = "cancel"
+    on_lease_lost: OnLeaseLost = "continue"
     retry: RetryStrategy = field(default_factory=ScheduleRetry)
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES

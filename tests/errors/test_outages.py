@@ -246,7 +246,8 @@ async def test_a_lost_lease_cancels_the_function() -> None:
     """Row: lease extension refused. Scenarios 31 and 33."""
     async with faulty() as it:
         lost = asyncio.Event()
-        async with it.worker(on={"lease_lost": lambda _: lost.set()}) as worker:
+        listeners = {"lease_lost": lambda _: lost.set()}
+        async with it.worker(on=listeners, on_lease_lost="cancel") as worker:
             running = asyncio.create_task(it.gateway.invoke("app-wait"))
             await it.app.seen.started.wait()
             # The server has forgotten the request: the next extension is refused.
@@ -260,16 +261,14 @@ async def test_a_lost_lease_cancels_the_function() -> None:
     assert it.gateway.ledger.records[request_id].replies == 0
 
 
-async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_is_dropped() -> (
-    None
-):
-    """Row: lease extension refused; decision: sync functions and lease loss."""
-    lost, late = asyncio.Event(), asyncio.Event()
-    listeners = {
-        "lease_lost": lambda _: lost.set(),
-        "error": lambda e: late.set() if e.kind == "late_result" else None,
-    }
-    async with faulty() as it, it.worker(on=listeners) as worker:
+@pytest.mark.parametrize("mode", ["continue", "cancel"])
+async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_is_delivered(
+    mode: str,
+) -> None:
+    """Row: lease extension refused. A thread cannot be cancelled, and the first reply wins."""
+    lost = asyncio.Event()
+    listeners = {"lease_lost": lambda _: lost.set()}
+    async with faulty() as it, it.worker(on=listeners, on_lease_lost=mode) as worker:
         running = asyncio.create_task(it.gateway.invoke("app-thread"))
         await asyncio.to_thread(it.app.seen.thread_started.wait)
         (request_id,) = it.gateway.store.model.requests
@@ -277,11 +276,11 @@ async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_
         await lost.wait()
         counted = worker.get_debug_state().running
         it.app.seen.thread_release.set()
-        await late.wait()
+        message = await it.gateway.gateways[0].wait_for_message(K.WORKER_REPLY)
         running.cancel()
 
     assert counted == 1
-    assert it.gateway.ledger.records[request_id].replies == 0
+    assert pb.SDKResponse.FromString(message.payload).request_id == request_id
 
 
 async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:

@@ -26,7 +26,7 @@ def resolve(environment: dict[str, str] | None = None, **options: Any) -> Connec
         "isolation": None,
         "startup_timeout": None,
         "shutdown_timeout": None,
-        "on_lease_lost": "cancel",
+        "on_lease_lost": "continue",
         "retry": None,
         "max_buffer_bytes": 2048,
         "max_message_bytes": 2048,

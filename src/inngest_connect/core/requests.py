@@ -7,8 +7,10 @@ that it is abandoned without a trace, because the server gives it to another wor
 is leased, and the lease is kept until the *reply is stored by the server*, not until the function
 returns: nobody waits for a reply whose lease has expired.
 
-A refused extension makes the request LOST: its function is cancelled where that is possible, it
-counts against the concurrency limit until it has really ended, and its result is not sent.
+A refused extension ends the extending, not the function: a refusal can be false, and the first
+reply wins in any case, so what the function returns is delivered. With ``on_lease_lost="cancel"``
+the request is LOST: its function is cancelled where that is possible, and the shutdown does not
+wait for it; it counts against the concurrency limit until it has really ended.
 """
 
 import enum
@@ -202,10 +204,7 @@ class RequestTable:
         if entry is None or entry.progress not in (Progress.RUNNING, Progress.LOST):
             return
         self.running -= 1
-        if entry.progress is Progress.LOST:
-            if result is not None:
-                text = "the function ended after its lease was lost; its result is not sent"
-                out.append(self._delivery.error("late_result", text, request_id))
+        if entry.progress is Progress.LOST and result is None:
             self._forget(request_id)
         elif result is None:
             text = "the function was cancelled by the shutdown; Inngest will run it again"
@@ -233,11 +232,15 @@ class RequestTable:
                 f"accepts at most {limit} bytes: return less, or a reference to stored data"
             )
             out.append(self._delivery.error("reply_too_large", text, request.request_id))
-            result = self.error_result("output_too_large", text, no_retry=True)
+            # An output stays too large however often it is computed; an error that Inngest may
+            # retry stays one that it may retry.
+            final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
+            result = self.error_result("output_too_large", text, no_retry=final)
             payload = messages.reply_payload(request, result)
         started = entry.started_at if entry.started_at is not None else now
+        if entry.progress in _UNFINISHED:  # one that was LOST has been taken off already
+            self.unfinished -= 1
         entry.progress = Progress.ANSWERED
-        self.unfinished -= 1
         out.append(
             RequestCompleted(
                 request.request_id,
@@ -280,13 +283,12 @@ class RequestTable:
             return
         request = entry.request
         out.append(LeaseLost(request_id, request.run_id, request.function_slug))
-        self.unfinished -= 1
         if entry.progress is Progress.QUEUED:
             self.queue.remove(entry)
-            del self._requests[request_id]
-            return
-        entry.progress = Progress.LOST
-        if self._settings.on_lease_lost == "cancel":
+            self._forget(request_id)
+        elif self._settings.on_lease_lost == "cancel":
+            self.unfinished -= 1
+            entry.progress = Progress.LOST
             out.append(CancelExecution(request_id))
 
     def _forget(self, request_id: str) -> None:

@@ -73,7 +73,7 @@ class CoreSettings:
     max_worker_concurrency: int | None = None
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_reply_bytes: int = GATEWAY_READ_LIMIT
-    on_lease_lost: OnLeaseLost = "cancel"
+    on_lease_lost: OnLeaseLost = "continue"
     signing_keys: int = 0
     """How many signing keys there are to try, 0 in development mode."""
     api_origin: str = field(default="")

@@ -143,15 +143,16 @@ class WebSocketManager(picows.WSListener):
         selected = transport.response.headers.get("Sec-WebSocket-Protocol")
         if self._ended:
             transport.disconnect(False)
-        elif selected == SUBPROTOCOL:
+        elif selected is None or selected == SUBPROTOCOL:
+            # A server may select none (RFC 6455 section 4.1), and proxies remove the header. The
+            # tokens are sent only in answer to a GATEWAY_HELLO.
             self._report(SocketOpened(self._generation))
         else:
             # Checked before a first message is read, whose answer would carry the tokens.
             transport.disconnect(False)
-            answer = f"subprotocol {selected!r}" if selected else "no subprotocol"
             text = (
-                f"the server answered the upgrade with {answer} instead of {SUBPROTOCOL!r}: "
-                "this is no Connect gateway, or a proxy removed the header"
+                f"the server answered the upgrade with subprotocol {selected[:100]!r} instead of "
+                f"{SUBPROTOCOL!r}: this is not a Connect gateway"
             )
             self._end(CLOSE_ABNORMAL, "", text)
 

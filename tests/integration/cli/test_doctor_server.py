@@ -129,8 +129,8 @@ async def test_a_refused_upgrade(api: MockHTTPServer, status: int, remedy: str) 
     assert remedy in said(failure)
 
 
-async def test_an_upgrade_without_the_subprotocol(api: MockHTTPServer) -> None:
-    async with MockWebSocketServer(subprotocol=None) as gateway:
+async def test_an_upgrade_with_another_subprotocol(api: MockHTTPServer) -> None:
+    async with MockWebSocketServer(subprotocol="v9.example") as gateway:
         api.add_gateway(gateway.name, gateway.url)
         failure = first_failure(await diagnose())
 

@@ -66,7 +66,9 @@ async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and
     assert all(other.status == "completed" for other in others)
     assert heartbeats >= 3
     assert record.extensions >= 3
-    assert (record.refused_extensions, gateway.ledger.lost, gateway.ledger.duplicates) == (0, 0, 0)
+    # At most the one that was on its way when the reply was stored: the two may cross.
+    assert record.refused_extensions <= 1
+    assert (gateway.ledger.lost, gateway.ledger.duplicates) == (0, 0)
 
 
 async def test_a_death_is_observed_and_the_run_is_told_how() -> None:

@@ -109,7 +109,7 @@ def test_a_new_lease_id_that_is_no_ulid_is_not_adopted() -> None:
 
 
 def test_a_request_that_comes_again_after_its_lease_was_lost_is_left_to_others() -> None:
-    talk = Conversation(settings=CoreSettings(on_lease_lost="continue")).connected()
+    talk = Conversation(settings=CoreSettings(on_lease_lost="cancel")).connected()
     talk.request("r1")
     talk.lease_answer("r1", None)
 

@@ -6,6 +6,7 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
+from inngest_connect.core.messages import ExecutionResult
 from inngest_connect.core.observations import LeaseLost, RequestCompleted
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import GATEWAY_READ_LIMIT
@@ -195,9 +196,9 @@ def test_extension_goes_on_after_the_function_returned_until_the_reply_is_stored
     assert "WORKER_REQUEST_EXTEND_LEASE" not in stored
 
 
-def test_a_lost_lease_cancels_the_function_and_drops_its_result() -> None:
-    """Scenarios 31, 32 and 33."""
-    talk = Conversation().connected()
+def test_a_lost_lease_cancels_the_function_when_asked_to_and_still_delivers_its_result() -> None:
+    """Scenarios 31, 32 and 33. A function in a thread, or one that resists, may still return."""
+    talk = Conversation(settings=CoreSettings(on_lease_lost="cancel")).connected()
     talk.request("r1")
 
     lost = talk.lease_answer("r1", None)
@@ -205,17 +206,36 @@ def test_a_lost_lease_cancels_the_function_and_drops_its_result() -> None:
 
     assert one(lost, LeaseLost).request_id == "r1"
     assert one(lost, do.CancelExecution).request_id == "r1"
-    assert errors(late) == ["late_result"]
-    assert "WORKER_REPLY" not in sent(late)
-    assert len(talk.core.requests) == 0
+    assert sent(late).count("WORKER_REPLY") == 1
     assert talk.core.requests.running == 0
+    assert talk.core.requests.unfinished == 0
 
 
-def test_a_lost_lease_leaves_the_function_alone_when_asked_to() -> None:
-    talk = Conversation(settings=CoreSettings(on_lease_lost="continue")).connected()
+def test_a_lost_lease_leaves_the_function_alone_and_its_result_is_delivered() -> None:
+    talk = Conversation(settings=CoreSettings()).connected()
     talk.request("r1")
 
-    assert not only(talk.lease_answer("r1", None), do.CancelExecution)
+    lost = talk.lease_answer("r1", None)
+    late = talk.function_returns("r1")
+
+    assert one(lost, LeaseLost).request_id == "r1"
+    assert not only(lost, do.CancelExecution)
+    assert sent(late).count("WORKER_REPLY") == 1
+    assert talk.core.requests.unfinished == 0
+
+
+@pytest.mark.parametrize("no_retry", [False, True])
+def test_an_error_that_is_too_large_keeps_whether_it_may_be_retried(no_retry: bool) -> None:
+    talk = Conversation(settings=CoreSettings(max_reply_bytes=1024)).connected()
+    talk.request("r1")
+    error = ExecutionResult(pb.SDKResponseStatus.ERROR, b"x" * 2000, no_retry)
+
+    talk.happens(ev.ExecutionFinished("r1", error))
+
+    reply = talk.core.buffer.get("r1")
+    assert reply is not None
+    response = pb.SDKResponse.FromString(reply.payload)
+    assert (response.status, response.no_retry) == (pb.SDKResponseStatus.ERROR, no_retry)
 
 
 def test_a_lost_lease_counts_against_the_limit_until_the_function_has_ended() -> None:

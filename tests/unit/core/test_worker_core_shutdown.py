@@ -243,9 +243,22 @@ def test_a_gateway_that_never_answers_the_close_is_left_after_two_seconds() -> N
     assert only(ended, do.Finished)
 
 
-def test_a_lost_lease_does_not_hold_a_shutdown() -> None:
-    """Scenario 33."""
+def test_a_function_without_a_lease_is_waited_for_by_a_shutdown() -> None:
     talk = Conversation(settings=CoreSettings(on_lease_lost="continue")).connected()
+    talk.request("r1")
+    closes(talk)
+    talk.passes(1.0)
+
+    lost = talk.lease_answer("r1", None)
+    returned = talk.function_returns("r1")
+
+    assert not only(lost, do.CloseSocket)
+    assert sent(returned).count("WORKER_REPLY") == 1
+
+
+def test_a_function_that_is_cancelled_for_its_lease_does_not_hold_a_shutdown() -> None:
+    """Scenario 33."""
+    talk = Conversation(settings=CoreSettings(on_lease_lost="cancel")).connected()
     talk.request("r1")
     closes(talk)
     talk.passes(1.0)

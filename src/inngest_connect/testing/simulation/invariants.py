@@ -16,7 +16,6 @@ SECRET: Final = "hush"  # noqa: S105 - what must not be told
 EXCUSES: Final = frozenset(
     {
         "execution_cancelled",
-        "late_result",
         "reply_evicted",
         "reply_refused",
     }
