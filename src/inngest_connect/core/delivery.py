@@ -32,7 +32,9 @@ class ReplyDelivery:
         settings: CoreSettings,
         keys: SigningKeys,
         random: Callable[[], float],
+        lease_interval: Callable[[], float],
     ) -> None:
+        """``lease_interval`` is the time between the extensions of a lease."""
         self.buffer = buffer
         self.flushed = 0
         self.lost = 0
@@ -41,6 +43,7 @@ class ReplyDelivery:
         self._settings = settings
         self._keys = keys
         self._random = random
+        self._lease_interval = lease_interval
         self._retry = ScheduleRetry(FLUSH_SCHEDULE)
         self.deadlines = Deadlines()
         self._flushing = 0
@@ -150,9 +153,11 @@ class ReplyDelivery:
             delay = 0.0
         else:
             delay = self._retry.delay(reply.flush_failures - 1, self._random)
-        # The server's wish is a lower bound, within the schedule: a reply is of use only while its
-        # lease is valid. The jitter keeps workers that were refused together from coming together.
-        wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1])
+        # The server's wish is a lower bound, within the schedule and within one extension interval:
+        # a reply is of use only while its lease is valid, a lease outlives a few intervals, and
+        # without a socket nothing extends it. The jitter keeps workers that were refused together
+        # from coming together.
+        wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._lease_interval())
         delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)
         cause = f"HTTP {status}" if status is not None else "no answer of the API"

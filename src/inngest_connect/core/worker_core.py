@@ -65,7 +65,9 @@ class WorkerCore:
         self.settings = settings
         self.leases = LeaseTable(settings.extend_lease_interval)
         self.buffer = MessageBuffer(settings.max_buffer_bytes)
-        self.delivery = ReplyDelivery(self.buffer, settings, keys, random)
+        self.delivery = ReplyDelivery(
+            self.buffer, settings, keys, random, lambda: self.leases.interval
+        )
         self.requests = RequestTable(identity, settings, self.leases, self.delivery)
         self.connections = Connections(identity, settings, keys, retry, random)
         self.shutdown = Shutdown(settings, self.connections, self.requests, self.delivery, report)

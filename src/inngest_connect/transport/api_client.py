@@ -126,6 +126,9 @@ class ApiClient:
         self._http = httpx.AsyncClient(
             timeout=timeout, follow_redirects=False, verify=verify, cookies=no_cookies
         )
+        # httpx turns user information of the URL into an Authorization header; with a key, the
+        # header is the key's. An ``Auth`` of its own keeps httpx from looking into the URL.
+        self._auth = httpx.Auth() if keys else httpx.USE_CLIENT_DEFAULT
 
     def tls_context(self) -> ssl.SSLContext:
         """The verifying context shared by HTTPS and wss."""
@@ -180,7 +183,7 @@ class ApiClient:
             async with (
                 asyncio.timeout(self._timeout),
                 self._http.stream(
-                    "POST", url, content=body, headers=self._headers(key)
+                    "POST", url, content=body, headers=self._headers(key), auth=self._auth
                 ) as response,
             ):
                 content = await _read(response)

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.unit
 def make(**settings: object) -> ReplyDelivery:
     options = CoreSettings(**{"reply_ack_timeout": 5.0, **settings})  # type: ignore[arg-type]
     buffer = MessageBuffer(options.max_buffer_bytes)
-    return ReplyDelivery(buffer, options, SigningKeys(1), lambda: 0.5)
+    interval = options.extend_lease_interval
+    return ReplyDelivery(buffer, options, SigningKeys(1), lambda: 0.5, lambda: interval)
 
 
 def flushed(delivery: ReplyDelivery, now: float) -> list[str]:
@@ -105,3 +106,26 @@ def test_a_flush_under_way_is_not_begun_again_by_a_new_socket() -> None:
     delivery.connection_ready(2, 0.5, [])
 
     assert flushed(delivery, 100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "wished", "next_try"),
+    [
+        (30.0, 3600.0, 33.0),  # the end of the schedule, and 10 % of jitter
+        (6.0, 3600.0, 6.6),
+        (6.0, 4.0, 4.4),
+        (0.3, 3600.0, 1.0),  # the schedule of its own
+        (6.0, None, 1.0),
+        (6.0, 0.0, 1.0),
+    ],
+)
+def test_a_wish_of_the_server_does_not_outlive_the_lease(
+    interval: float, wished: float | None, next_try: float
+) -> None:
+    delivery = make(extend_lease_interval=interval)
+    delivery.add("a", b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+
+    delivery.flush_failed("a", 503, "busy", wished, 0.0, [])
+
+    assert delivery.next_deadline() == pytest.approx(next_try)
