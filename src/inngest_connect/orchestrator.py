@@ -24,6 +24,7 @@ from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
 Observe = Callable[[Observation], None]
+_IN_BATCHES = (ev.MessageReceived, ev.AcknowledgementWritten, ev.AcknowledgementFailed)
 
 
 class Orchestrator:
@@ -112,8 +113,10 @@ class Orchestrator:
         if self._done.done():
             return
         try:
-            for socket in tuple(self._sockets.values()):
-                socket.flush()
+            # A request whose acknowledgement was written may be refused in the same turn, and its
+            # reply goes over any socket: hence again, until no acknowledgement was reported.
+            while any(socket.flush() for socket in tuple(self._sockets.values())):
+                pass
             self._executor.flush()
             self._arm_timer()
         except Exception as error:  # noqa: BLE001 - as above
@@ -140,11 +143,14 @@ class Orchestrator:
         """Returns the event that reports on the command, if it is known at once."""
         match command:
             case do.Send(generation, data):
-                self._write(generation, data)
+                socket = self._sockets.get(generation)
+                if socket is not None:
+                    socket.send(data, patient=command.patient)
             case do.Acknowledge(generation, request_id, data):
-                if self._write(generation, data):
-                    return ev.AcknowledgementWritten(generation, request_id)
-                return ev.AcknowledgementFailed(generation, request_id)
+                # AcknowledgementWritten follows when the batch is settled and the kernel has it.
+                socket = self._sockets.get(generation)
+                if socket is None or not socket.send(data, acknowledges=request_id):
+                    return ev.AcknowledgementFailed(generation, request_id)
             case do.Execute(request):
                 self._executor.submit(request)
             case Observation():
@@ -168,10 +174,6 @@ class Orchestrator:
                 if not self._done.done():
                     self._done.set_result(error)
         return None
-
-    def _write(self, generation: int, data: bytes) -> bool:
-        socket = self._sockets.get(generation)
-        return socket is not None and socket.send(data)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -251,7 +253,7 @@ class Orchestrator:
         )
 
     def _socket_event(self, event: ev.Event) -> None:
-        if isinstance(event, ev.MessageReceived):
+        if isinstance(event, _IN_BATCHES):
             self._handle(event)  # its batch is settled together
             return
         if isinstance(event, ev.SocketClosed):

@@ -82,7 +82,7 @@ class ReplyDelivery:
             return
         payload = self.buffer.answer_of(request_id)
         if payload is not None:
-            out.append(Send(carrier, messages.reply(payload)))
+            out.append(Send(carrier, messages.reply(payload), patient=True))
 
     def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
         """Write everything that waits on the new socket, oldest first."""
@@ -191,7 +191,7 @@ class ReplyDelivery:
 
     def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
         reply.sent_over = carrier
-        out.append(Send(carrier, messages.reply(reply.payload)))
+        out.append(Send(carrier, messages.reply(reply.payload), patient=True))
 
 
 def _unknown(request_id: str) -> tuple[None, None]:
