@@ -38,6 +38,7 @@ from .protocol import connect_pb2 as pb
 from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
+from .transport.environment import check_network
 from .transport.io_thread import IoThread
 from .waiting import until_done
 
@@ -63,11 +64,13 @@ class WebSocketWorkerConnection:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         shared, sdk_apps = load_apps(apps)
         self._options = options
-        self._keys = _signing_keys(shared.signing_key, shared.signing_key_fallback)
-        self._redactor = Redactor(secret for key in self._keys for secret in key.secrets())
-        if not shared.is_production:
-            # The official SDK sends no key in development mode, and so do we.
-            self._keys = ()
+        check_network(shared.api_origin, options.gateway_url)
+        given = (shared.signing_key, shared.signing_key_fallback)
+        # The official SDK sends no key in development mode, and so do we: any text will do there.
+        self._keys = _signing_keys(*given) if shared.is_production else ()
+        self._redactor = Redactor(
+            (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
+        )
         self._env = shared.env
         self._api_origin = shared.api_origin
         self._client = shared
@@ -431,7 +434,9 @@ def exit_soon() -> None:
 
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
-    return tuple(SigningKey(key) for key in keys if key)
+    variables = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
+    pairs = zip(keys, variables, strict=True)
+    return tuple(SigningKey(key, variable) for key, variable in pairs if key)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
