@@ -39,6 +39,7 @@ from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
 from .transport.environment import check_network
+from .transport.hook import Hook
 from .transport.io_thread import IoThread
 from .waiting import until_done
 
@@ -206,9 +207,11 @@ class WebSocketWorkerConnection:
             timeout = self._options.timing.start_timeout
             return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
-        self._io_watch = LoopWatch(loop)
+        rewrite = self._options.rewrite_gateway_endpoint
+        hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, asyncio.get_running_loop())
+        watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
-            self._core, self._options, api, executor, self._announcer.tell, loop, self._io_watch
+            self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook
         )
 
     def _end(self, error: BaseException | None) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+RewriteEndpoint = Callable[[str], str | Awaitable[str]]
+"""From the URL of the gateway to the one to dial; a plain or an async function."""
 Isolation = Literal["thread", "none"]
 
 MAX_CONCURRENCY_VARIABLE: Final = "INNGEST_CONNECT_MAX_WORKER_CONCURRENCY"
@@ -78,7 +80,7 @@ class ConnectOptions:
     """The options of ``connect()``; see there for what each one does."""
 
     instance_id: str
-    rewrite_gateway_endpoint: Callable[[str], str] | None = None
+    rewrite_gateway_endpoint: RewriteEndpoint | None = None
     shutdown_signals: tuple[signal.Signals, ...] = DEFAULT_SHUTDOWN_SIGNALS
     max_worker_concurrency: int | None = None
     gateway_url: str | None = None
@@ -128,7 +130,7 @@ class ConnectOptions:
 def resolve_options(
     *,
     instance_id: str | None,
-    rewrite_gateway_endpoint: Callable[[str], str] | None,
+    rewrite_gateway_endpoint: RewriteEndpoint | None,
     shutdown_signals: Sequence[signal.Signals] | None,
     max_worker_concurrency: int | None,
     gateway_url: str | None,
@@ -202,7 +204,7 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def _rewrite(value: Callable[[str], str] | None) -> Callable[[str], str] | None:
+def _rewrite(value: RewriteEndpoint | None) -> RewriteEndpoint | None:
     if value is not None and not callable(value):
         raise ConfigurationError(
             f"rewrite_gateway_endpoint is {value!r}; pass a function from URL to URL"

@@ -174,7 +174,7 @@ class WorkerCore:
             case RequestArrived():
                 self._request_arrived(inbound, generation, now)
             case ReplyAcked():
-                if self.delivery.acknowledged(inbound.request_id, report.commands):
+                if self.delivery.acknowledged(inbound.request_id, now, report.commands):
                     self.requests.delivered(inbound.request_id)
             case LeaseAnswered(request_id, new_lease_id):
                 report.counters["lease_extensions"] += new_lease_id is not None
@@ -233,7 +233,7 @@ class WorkerCore:
         self.requests.finished(event.request_id, event.result, now, self._report.commands)
 
     def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
-        if self.delivery.flush_succeeded(event.request_id, self._report.commands):
+        if self.delivery.flush_succeeded(event.request_id, now, self._report.commands):
             self.requests.delivered(event.request_id)
 
     def _flush_failed(self, event: ev.FlushFailed, now: float) -> None:

@@ -1,30 +1,35 @@
 """Which gateway address do we dial, and may we?
 
 The address decides who receives the session token, so it is checked after the user's rewrite and
-before every dial (SCENARIOS.md section 4).
+before every dial.
 """
 
 import urllib.parse
-from collections.abc import Callable
 
+from .hook import Hook, HookFailed
 from .urls import shown_url
 
 
-def endpoint_to_dial(
-    named: str,
-    api_origin: str,
-    *,
-    gateway_url: str | None,
-    rewrite: Callable[[str], str] | None,
+async def endpoint_to_dial(
+    named: str, api_origin: str, *, gateway_url: str | None, rewrite: Hook | None
 ) -> str:
     """The user's address, or the one ``named`` by the API; checked after the user's ``rewrite``.
 
-    Raises ValueError when it is refused, and whatever ``rewrite`` raises.
+    Raises ValueError when it is refused, and HookFailed when ``rewrite`` gives no address.
     """
     endpoint = gateway_url or named
-    if rewrite is not None:
-        endpoint = rewrite(endpoint)
-    return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
+    if rewrite is None:
+        return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
+    rewritten = await rewrite.call(endpoint)
+    if not isinstance(rewritten, str):
+        raise HookFailed(
+            f"{rewrite.name} returned a value of type {type(rewritten).__name__}; "
+            "it has to return the URL to dial, a str"
+        )
+    try:
+        return check_gateway_endpoint(str(rewritten), api_origin, rewritten=rewritten != named)
+    except ValueError as error:
+        raise HookFailed(f"{rewrite.name} returned an address that is refused: {error}") from None
 
 
 def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:
