@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,10 @@ KEY = "signkey-prod-" + "0a" * 32
 
 
 @pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tuple(os.environ):
         if name.startswith("INNGEST_") or name.lower().endswith("_proxy") or name in CA:
             monkeypatch.delenv(name)
-    yield
 
 
 def client(**options: Any) -> inngest.Inngest:
