@@ -40,17 +40,16 @@ def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError(f"the gateway address {shown!r} is not a URL") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
-        raise ValueError(f"the gateway address {shown!r} is not a ws:// or wss:// URL with a host")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError(
             f"the gateway address {shown!r} has user information or a fragment; refused"
         )
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
+        raise ValueError(f"the gateway address {shown!r} is not a ws:// or wss:// URL with a host")
     if parts.scheme == "ws" and not rewritten and api_origin.startswith("https:"):
         raise ValueError(
             f"the API {shown_url(api_origin)} named an unencrypted gateway {shown!r}: the session "
-            "token "
-            "would travel in clear. If that is intended, pass gateway_url or "
+            "token would travel in clear. If that is intended, pass gateway_url or "
             "rewrite_gateway_endpoint"
         )
     return endpoint
