@@ -28,6 +28,7 @@ from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
 from .execution.loop_executor import LoopExecutor
 from .execution.sdk_adapter import ClientSettings, SdkApp
+from .execution.user_exits import run_to_end
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -166,6 +167,7 @@ class WebSocketWorkerConnection:
             on_loop_gone=self._caller_loop_gone,
             observe=self._announcer.tell,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
+            misbehaved=self._post,
         )
 
     async def _run_on_thread(self, executor: Executor) -> None:
@@ -278,10 +280,14 @@ class WebSocketWorkerConnection:
         """
         gc.freeze()
         try:
-            asyncio.run(self.start())
+            run_to_end(self.start(), self.report_misbehavior)
         finally:
             if self._core.shutdown.abandoned:
                 exit_soon()
+
+    def report_misbehavior(self, text: str) -> None:
+        """Report that user code tried to end the loop; for tools that run the loop."""
+        self._post(ev.FunctionMisbehaved("", text))
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
