@@ -1,7 +1,7 @@
 """``connect()``: the drop-in for the official SDK's function of that name."""
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .apps import Apps
@@ -10,7 +10,13 @@ from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
 from .events import Callback
 from .execution.executor import ExecutorFactory
-from .options import DEFAULT_MAX_MESSAGE_BYTES, Isolation, Timing, resolve_options
+from .options import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    Isolation,
+    RewriteEndpoint,
+    Timing,
+    resolve_options,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -21,7 +27,7 @@ def connect(
     apps: Apps,
     *,
     instance_id: str | None = None,
-    rewrite_gateway_endpoint: Callable[[str], str] | None = None,
+    rewrite_gateway_endpoint: RewriteEndpoint | None = None,
     shutdown_signals: Sequence[signal.Signals] | None = None,
     max_worker_concurrency: int | None = None,
     gateway_url: str | None = None,
@@ -48,7 +54,9 @@ def connect(
             environment, mode, API origin and signing key.
         instance_id: Identifies this process, across its reconnects. Default: the hostname and a
             suffix of this process, because processes that share an id share one concurrency limit.
-        rewrite_gateway_endpoint: Called with each gateway URL, returns the one to dial.
+        rewrite_gateway_endpoint: Called with each gateway URL, returns the one to dial. A plain
+            function is called on a thread of its own, an async one on the event loop of
+            ``start()``; without an answer within 4 seconds the attempt fails.
         shutdown_signals: Installed by ``start()`` on the main thread and put back afterwards; a
             second one stops at once. Default SIGTERM and SIGINT, ``[]`` for none.
         max_worker_concurrency: Functions that run at once. Further requests are acknowledged,

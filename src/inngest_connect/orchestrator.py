@@ -20,6 +20,7 @@ from .options import ConnectOptions
 from .transport.api_client import ApiClient, ApiError
 from .transport.environment import proxy_for
 from .transport.gateway_endpoint import endpoint_to_dial
+from .transport.hook import Hook
 from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
@@ -39,6 +40,7 @@ class Orchestrator:
         observe: Observe,
         loop: asyncio.AbstractEventLoop,
         watch: LoopWatch,
+        rewrite: Hook | None = None,
     ) -> None:
         self._core = core
         self._options = options
@@ -48,6 +50,7 @@ class Orchestrator:
         self._observe = observe
         self._loop = loop
         self._watch = watch
+        self._rewrite = rewrite
         self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._settle)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
@@ -190,11 +193,11 @@ class Orchestrator:
         try:
             answer = await self._api.start(command.exclude_gateways, command.key)
             group = answer.gateway_group
-            endpoint = self._endpoint(answer.gateway_endpoint)
+            endpoint = await self._endpoint(answer.gateway_endpoint)
         except ApiError as error:
             failed = ev.StartFailed(generation, error.refusal, str(error), error.retry_after)
             self._attempt_ended(generation, failed)
-        except Exception as error:  # noqa: BLE001 - the user's rewrite may raise anything
+        except Exception as error:  # noqa: BLE001 - whatever it is, only this attempt fails
             failed = ev.StartFailed(generation, None, str(error), gateway_group=group)
             self._attempt_ended(generation, failed)
         else:
@@ -212,13 +215,13 @@ class Orchestrator:
         self._attempts.pop(generation, None)
         self.handle(event)
 
-    def _endpoint(self, named: str) -> str:
+    async def _endpoint(self, named: str) -> str:
         assert self._api is not None
-        return endpoint_to_dial(
+        return await endpoint_to_dial(
             named,
             self._api.api_origin,
             gateway_url=self._options.gateway_url,
-            rewrite=self._options.rewrite_gateway_endpoint,
+            rewrite=self._rewrite,
         )
 
     async def _flush(self, command: do.Flush) -> None:

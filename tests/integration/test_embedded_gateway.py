@@ -231,7 +231,7 @@ async def test_the_gateways_messages_can_be_asserted_on() -> None:
                 server.assert_message_received(K.WORKER_REPLY)
             server.simulate_slow_response(5)
             result = await gateway.invoke("app-echo")
-            server.simulate_latency(0)
+            server.simulate_slow_response(0)
 
     assert result.status == "completed"
     with pytest.raises(AssertionError, match="no open connection"):

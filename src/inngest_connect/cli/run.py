@@ -11,6 +11,7 @@ from typing import Any, Final
 from ..connection import WebSocketWorkerConnection, exit_soon
 from ..errors import ConfigurationError, ConnectError, WorkAbandoned, WorkerCrashed
 from ..execution.process_executor import process_executor
+from ..execution.user_exits import run_to_end
 from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from .failures import tell
@@ -62,12 +63,9 @@ def run(options: RunOptions) -> int:
         gc.collect()
         gc.freeze()
         _introduce(target, options.processes)
-        with (
-            _status_server(worker, options.http),
-            _shown(view, worker),
-            asyncio.Runner(loop_factory=loop_factory) as runner,
-        ):
-            return runner.run(_serve(worker, options.with_traceback))
+        with _status_server(worker, options.http), _shown(view, worker):
+            serving = _serve(worker, options.with_traceback)
+            return run_to_end(serving, worker.report_misbehavior, loop_factory)
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import messages
+from .answered_requests import REPEAT_WINDOW, AnsweredRequests
 from .commands import Command, Flush, Send
 from .deadlines import Deadlines
 from .message_buffer import BufferedReply, MessageBuffer
@@ -36,6 +37,7 @@ class ReplyDelivery:
     ) -> None:
         """``lease_interval`` is the time between the extensions of a lease."""
         self.buffer = buffer
+        self.answered = AnsweredRequests()
         self.flushed = 0
         self.lost = 0
         self.about: Callable[[str], tuple[str | None, str | None]] = _unknown
@@ -47,6 +49,7 @@ class ReplyDelivery:
         self._retry = ScheduleRetry(FLUSH_SCHEDULE)
         self.deadlines = Deadlines()
         self._flushing = 0
+        self._forgetting_reported_at = float("-inf")
 
     def add(
         self, request_id: str, payload: bytes, carrier: int | None, now: float, out: list[Command]
@@ -70,19 +73,20 @@ class ReplyDelivery:
                 self._write(reply, carrier, out)
         return evicted
 
-    def acknowledged(self, request_id: str, out: list[Command]) -> bool:
+    def acknowledged(self, request_id: str, now: float, out: list[Command]) -> bool:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
-        return self._delivered(request_id, "socket", out)
+        return self._delivered(request_id, "socket", now, out)
 
-    def repeat(self, request_id: str, carrier: int, out: list[Command]) -> None:
-        """The same request came again: answer from what is stored, if it still is."""
+    def repeat(self, request_id: str, carrier: int, now: float, out: list[Command]) -> None:
+        """The same request came again, and its reply is kept: send it again."""
         reply = self.buffer.get(request_id)
         if reply is not None:
             self._write(reply, carrier, out)
             return
-        payload = self.buffer.answer_of(request_id)
-        if payload is not None:
-            out.append(Send(carrier, messages.reply(payload), patient=True))
+        stored = self.answered.reply(request_id)
+        if stored is not None:
+            self.answered.remember(request_id, stored, now)
+            out.append(Send(carrier, messages.reply(stored), patient=True))
 
     def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
         """Write everything that waits on the new socket, oldest first."""
@@ -100,7 +104,7 @@ class ReplyDelivery:
 
     def waiting_on(self, generation: int) -> bool:
         """Whether an acknowledgement over this socket is still outstanding."""
-        return any(reply.sent_over == generation for reply in self.buffer)
+        return self.buffer.carried_by(generation) > 0
 
     def next_deadline(self) -> float | None:
         if self._flushing >= self._settings.flushes_at_once:
@@ -120,11 +124,11 @@ class ReplyDelivery:
                 self._flushing += 1
                 out.append(Flush(request_id, reply.payload, self._keys.current))
 
-    def flush_succeeded(self, request_id: str, out: list[Command]) -> bool:
+    def flush_succeeded(self, request_id: str, now: float, out: list[Command]) -> bool:
         """Returns whether this reply was still waited for."""
         self._flush_ended(request_id)
         self._keys.accepted()
-        if not self._delivered(request_id, "flush", out):
+        if not self._delivered(request_id, "flush", now, out):
             return False
         self.flushed += 1
         return True
@@ -182,15 +186,25 @@ class ReplyDelivery:
             reply.flushing = False
         return reply
 
-    def _delivered(self, request_id: str, via: str, out: list[Command]) -> bool:
+    def _delivered(self, request_id: str, via: str, now: float, out: list[Command]) -> bool:
         self.deadlines.discard(request_id)
-        if self.buffer.delivered(request_id) is None:
+        reply = self.buffer.delivered(request_id)
+        if reply is None:
             return False
+        early = self.answered.remember(request_id, reply.payload, now)
+        if early and now - self._forgetting_reported_at >= REPEAT_WINDOW:
+            self._forgetting_reported_at = now
+            text = (
+                f"{self.answered.forgotten} answered requests were forgotten before the "
+                f"{REPEAT_WINDOW:g} s in which Inngest may send them again: too many are answered "
+                "for the memory that is set aside. One that comes again is executed again"
+            )
+            out.append(self.error("answered_requests_forgotten", text, request_id))
         out.append(ReplyAcknowledged(request_id, via))
         return True
 
     def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
-        reply.sent_over = carrier
+        self.buffer.sent(reply, carrier)
         out.append(Send(carrier, messages.reply(reply.payload), patient=True))
 
 

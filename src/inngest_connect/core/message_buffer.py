@@ -3,21 +3,15 @@
 A reply leaves in three ways only: the gateway's WORKER_REPLY_ACK, a flush the API accepted, or an
 eviction, which ``add`` returns so that the caller reports it. One buffer per worker: any socket of
 the environment may carry any reply.
-
-Acknowledged replies stay in a small second store, because the same request can be delivered again
-within one dispatch (PROTOCOL.md section 4) and is then answered from here.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 HIGH_WATER: Final = 0.75
 """Fraction of the limit above which no further function is started."""
-
-ANSWERED_IDS: Final = 4096
-ANSWERED_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -41,8 +35,7 @@ class MessageBuffer:
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._replies: OrderedDict[str, BufferedReply] = OrderedDict()
-        self._answered: OrderedDict[str, bytes | None] = OrderedDict()
-        self._answered_bytes = 0
+        self._carried: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -73,44 +66,34 @@ class MessageBuffer:
             evicted.append(oldest)
         return evicted
 
+    def sent(self, reply: BufferedReply, generation: int) -> None:
+        """The reply was written on this socket; only the last one counts."""
+        self._not_carried(reply)
+        reply.sent_over = generation
+        self._carried[generation] += 1
+
+    def carried_by(self, generation: int) -> int:
+        """How many replies wait for an acknowledgement over this socket."""
+        return self._carried[generation]
+
     def delivered(self, request_id: str) -> BufferedReply | None:
         """The server has stored the reply. Returns it, or None when it was not waited for."""
-        reply = self._remove(request_id)
-        if reply is not None:
-            self._remember(request_id, reply.payload)
-        return reply
+        return self._remove(request_id)
 
     def discard(self, request_id: str) -> BufferedReply | None:
         """Give a reply up; the caller reports why."""
         return self._remove(request_id)
 
-    def was_answered(self, request_id: str) -> bool:
-        """Whether the server has already acknowledged a reply to this request."""
-        return request_id in self._answered
-
-    def answer_of(self, request_id: str) -> bytes | None:
-        """The acknowledged reply's payload if it is still kept."""
-        return self._answered.get(request_id)
-
     def _remove(self, request_id: str) -> BufferedReply | None:
         reply = self._replies.pop(request_id, None)
         if reply is not None:
             self.size_bytes -= len(reply.payload)
+            self._not_carried(reply)
         return reply
 
-    def _remember(self, request_id: str, payload: bytes) -> None:
-        self._answered[request_id] = payload
-        self._answered_bytes += len(payload)
-        if self._answered_bytes > ANSWERED_BYTES:
-            self._forget_payloads()
-        while len(self._answered) > ANSWERED_IDS:
-            _, dropped = self._answered.popitem(last=False)
-            self._answered_bytes -= len(dropped or b"")
-
-    def _forget_payloads(self) -> None:
-        for request_id, payload in self._answered.items():
-            if self._answered_bytes <= ANSWERED_BYTES // 2:
-                return
-            if payload:
-                self._answered_bytes -= len(payload)
-                self._answered[request_id] = None
+    def _not_carried(self, reply: BufferedReply) -> None:
+        generation = reply.sent_over
+        if generation is not None:
+            self._carried[generation] -= 1
+            if not self._carried[generation]:
+                del self._carried[generation]

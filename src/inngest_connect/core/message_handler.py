@@ -13,6 +13,7 @@ Setup phase: HELLO, then WORKER_CONNECT from us, then CONNECTION_READY, each wit
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -37,6 +38,8 @@ _GATEWAY_CLOSING = _K.GATEWAY_CLOSING
 _SYNC_FAILED = _K.SYNC_FAILED
 _GATEWAY_HELLO = _K.GATEWAY_HELLO
 _KINDS = frozenset(pb.GatewayMessageType.values())
+LONGEST_NAME: Final = 1024
+"""Characters of an id or a name. They are kept for minutes, and are keys of tables."""
 _SHORTEST_INTERVAL = 0.01
 """Seconds. A shorter interval would spin; it is treated as unusable."""
 
@@ -192,9 +195,12 @@ class MessageHandler:
     ) -> Inbound | None:
         if kind == _GATEWAY_EXECUTOR_REQUEST:
             request = pb.GatewayExecutorRequestData.FromString(payload)
-            return (
-                RequestArrived(request) if request.request_id else Malformed("request_without_id")
-            )
+            if not request.request_id:
+                return Malformed("request_without_id")
+            # Only a long message can hold a long name; a short one costs one comparison here.
+            if len(payload) > LONGEST_NAME and _names_too_long(request):
+                return Malformed("request_with_oversized_name")
+            return RequestArrived(request)
         if kind == _WORKER_REPLY_ACK:
             return ReplyAcked(pb.WorkerReplyAckData.FromString(payload).request_id)
         if kind == _WORKER_REQUEST_EXTEND_LEASE_ACK:
@@ -278,6 +284,21 @@ class MessageHandler:
         self.phase = Phase.DRAINING
         if self.heartbeat is not None:
             self.heartbeat.stop()
+
+
+def _names_too_long(request: pb.GatewayExecutorRequestData) -> bool:
+    names = (
+        request.request_id,
+        request.account_id,
+        request.env_id,
+        request.app_id,
+        request.app_name,
+        request.function_slug,
+        request.step_id,
+        request.run_id,
+        request.lease_id,
+    )
+    return any(len(name) > LONGEST_NAME for name in names)
 
 
 def _interval(text: str, default: float, name: str, complaints: list[str]) -> float:

@@ -75,6 +75,26 @@ def worker_connect(
     return _encode(_K.WORKER_CONNECT, data)
 
 
+def without_payload(request: pb.GatewayExecutorRequestData) -> pb.GatewayExecutorRequestData:
+    """A copy that holds the names of a request alone.
+
+    A copy, because a field that is cleared keeps its memory until the whole message is freed.
+    """
+    return pb.GatewayExecutorRequestData(
+        request_id=request.request_id,
+        account_id=request.account_id,
+        env_id=request.env_id,
+        app_id=request.app_id,
+        app_name=request.app_name,
+        function_slug=request.function_slug,
+        step_id=_step_id(request),
+        system_trace_ctx=request.system_trace_ctx,
+        user_trace_ctx=request.user_trace_ctx,
+        run_id=request.run_id,
+        lease_id=request.lease_id,
+    )
+
+
 def request_ack(request: pb.GatewayExecutorRequestData) -> bytes:
     return _encode(
         _WORKER_REQUEST_ACK,

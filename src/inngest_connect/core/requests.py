@@ -15,7 +15,7 @@ wait for it; it counts against the concurrency limit until it has really ended.
 
 import enum
 import json
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -56,6 +56,9 @@ class InFlight:
     """How many are on their way: it can be delivered again on another socket meanwhile."""
 
 
+SMALL_PAYLOAD: Final = 1024
+"""Bytes of a payload that is left where it is when its function has ended; a copy costs more."""
+
 _STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.items()}
 # A tuple is searched by identity; hashing a member of an enum costs several times as much.
 _UNFINISHED: Final = (Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING)
@@ -78,7 +81,7 @@ class RequestTable:
         delivery.about = self.about
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._requests: dict[str, InFlight] = {}
-        self.queue: deque[InFlight] = deque()
+        self.queue: OrderedDict[str, InFlight] = OrderedDict()
         """Acknowledged and leased, but not started yet, or not for want of room."""
         self.carrier: int | None = None
         """The generation to write replies and extensions on; the worker core keeps it."""
@@ -122,8 +125,17 @@ class RequestTable:
         known = self._requests.get(request_id)
         if known is not None and known.progress is Progress.LOST:
             return False
+        answered = self._delivery.answered
+        if known is None and request_id in answered and answered.reply(request_id) is None:
+            # An acknowledgement promises a reply. Without one the gateway asks another worker.
+            text = (
+                "a request that was answered came again, and its reply is not kept any more: it "
+                "is neither acknowledged nor executed here"
+            )
+            out.append(self._delivery.error("repeated_request_refused", text, request_id))
+            return False
         acknowledge = Acknowledge(generation, request_id, messages.request_ack(request))
-        if known is None and not self._delivery.buffer.was_answered(request_id):
+        if known is None and request_id not in answered:
             refusal = self._why_not(request)
             self._requests[request_id] = InFlight(request, now, refusal=refusal)
             self.unfinished += 1
@@ -135,7 +147,7 @@ class RequestTable:
         if known is not None and is_ulid(request.lease_id):
             self._leases.grant(request_id, request.lease_id, now)
         if known is None or known.progress is Progress.ANSWERED:
-            self._delivery.repeat(request_id, generation, out)
+            self._delivery.repeat(request_id, generation, now, out)
         return False
 
     def _why_not(self, request: pb.GatewayExecutorRequestData) -> str | None:
@@ -160,7 +172,7 @@ class RequestTable:
             self._refuse(entry, entry.refusal, now, out)
             return
         entry.progress = Progress.QUEUED
-        self.queue.append(entry)
+        self.queue[request_id] = entry
 
     def acknowledgement_failed(self, request_id: str, out: list[Command]) -> None:
         """Abandon it: the server gives it to another worker; an answer would burn a retry."""
@@ -188,7 +200,7 @@ class RequestTable:
         while self.queue and (limit is None or self.running < limit):
             if self._delivery.buffer.above_high_water():
                 return
-            entry = self.queue.popleft()
+            _, entry = self.queue.popitem(last=False)
             entry.progress = Progress.RUNNING
             entry.started_at = now
             self.running += 1
@@ -248,6 +260,9 @@ class RequestTable:
         if entry.progress in _UNFINISHED:  # one that was LOST has been taken off already
             self.unfinished -= 1
         entry.progress = Progress.ANSWERED
+        # Only its names are needed until the reply is delivered, which can take a long time.
+        if len(request.request_payload) > SMALL_PAYLOAD:
+            entry.request = messages.without_payload(request)
         out.append(
             RequestCompleted(
                 request.request_id,
@@ -291,7 +306,7 @@ class RequestTable:
         request = entry.request
         out.append(LeaseLost(request_id, request.run_id, request.function_slug))
         if entry.progress is Progress.QUEUED:
-            self.queue.remove(entry)
+            del self.queue[request_id]
             self._forget(request_id)
         elif self._settings.on_lease_lost == "cancel":
             self.unfinished -= 1

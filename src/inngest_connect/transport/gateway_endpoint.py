@@ -1,47 +1,55 @@
 """Which gateway address do we dial, and may we?
 
 The address decides who receives the session token, so it is checked after the user's rewrite and
-before every dial (SCENARIOS.md section 4).
+before every dial.
 """
 
 import urllib.parse
-from collections.abc import Callable
+
+from .hook import Hook, HookFailed
+from .urls import shown_url
 
 
-def endpoint_to_dial(
-    named: str,
-    api_origin: str,
-    *,
-    gateway_url: str | None,
-    rewrite: Callable[[str], str] | None,
+async def endpoint_to_dial(
+    named: str, api_origin: str, *, gateway_url: str | None, rewrite: Hook | None
 ) -> str:
     """The user's address, or the one ``named`` by the API; checked after the user's ``rewrite``.
 
-    Raises ValueError when it is refused, and whatever ``rewrite`` raises.
+    Raises ValueError when it is refused, and HookFailed when ``rewrite`` gives no address.
     """
     endpoint = gateway_url or named
-    if rewrite is not None:
-        endpoint = rewrite(endpoint)
-    return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
+    if rewrite is None:
+        return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
+    rewritten = await rewrite.call(endpoint)
+    if not isinstance(rewritten, str):
+        raise HookFailed(
+            f"{rewrite.name} returned a value of type {type(rewritten).__name__}; "
+            "it has to return the URL to dial, a str"
+        )
+    try:
+        return check_gateway_endpoint(str(rewritten), api_origin, rewritten=rewritten != named)
+    except ValueError as error:
+        raise HookFailed(f"{rewrite.name} returned an address that is refused: {error}") from None
 
 
 def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:
     """Return ``endpoint``. Raises ValueError, naming it and the remedy, when it is refused."""
+    shown = shown_url(endpoint)
     try:
         parts = urllib.parse.urlsplit(endpoint)
         port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        raise ValueError(f"the gateway address {endpoint!r} is not a URL: {error}") from None
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
-        raise ValueError(
-            f"the gateway address {endpoint!r} is not a ws:// or wss:// URL with a host"
-        )
+    except ValueError:
+        raise ValueError(f"the gateway address {shown!r} is not a URL") from None
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("the gateway address has user information or a fragment; refused")
+        raise ValueError(
+            f"the gateway address {shown!r} has user information or a fragment; refused"
+        )
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
+        raise ValueError(f"the gateway address {shown!r} is not a ws:// or wss:// URL with a host")
     if parts.scheme == "ws" and not rewritten and api_origin.startswith("https:"):
         raise ValueError(
-            f"the API {api_origin} named an unencrypted gateway {endpoint!r}: the session token "
-            "would travel in clear. If that is intended, pass gateway_url or "
+            f"the API {shown_url(api_origin)} named an unencrypted gateway {shown!r}: the session "
+            "token would travel in clear. If that is intended, pass gateway_url or "
             "rewrite_gateway_endpoint"
         )
     return endpoint

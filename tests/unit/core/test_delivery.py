@@ -32,7 +32,7 @@ def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_beg
 
     first = flushed(delivery, 0.0)
     assert delivery.next_deadline() is None
-    delivery.flush_succeeded("a", [])
+    delivery.flush_succeeded("a", 0.0, [])
     assert delivery.next_deadline() == 0.0
     second = flushed(delivery, 0.0)
     delivery.flush_failed("b", 500, "down", None, 0.0, [])
@@ -48,8 +48,8 @@ def test_every_delivered_flush_and_every_lost_reply_is_counted() -> None:
         delivery.add(name, b"x", None, 0.0, [])
     flushed(delivery, 0.0)
 
-    delivery.flush_succeeded("a", [])
-    delivery.flush_succeeded("b", [])
+    delivery.flush_succeeded("a", 0.0, [])
+    delivery.flush_succeeded("b", 0.0, [])
     gone = [delivery.flush_failed(name, 400, "bad", None, 0.0, []) for name in "cd"]
 
     assert (delivery.flushed, delivery.lost) == (2, 2)
@@ -60,9 +60,9 @@ def test_a_result_for_a_reply_that_nobody_waits_for_changes_nothing() -> None:
     delivery = make()
     delivery.add("a", b"x", None, 0.0, [])
     flushed(delivery, 0.0)
-    delivery.acknowledged("a", [])
+    delivery.acknowledged("a", 0.0, [])
 
-    assert delivery.flush_succeeded("a", []) is False
+    assert delivery.flush_succeeded("a", 0.0, []) is False
     assert delivery.flush_failed("a", 500, "late", None, 0.0, []) is False
     assert delivery.flushed == 0
 
@@ -71,7 +71,7 @@ def test_nothing_is_due_when_nothing_waits() -> None:
     delivery = make()
     delivery.add("a", b"x", 1, 0.0, [])
 
-    delivery.acknowledged("a", [])
+    delivery.acknowledged("a", 0.0, [])
 
     assert delivery.next_deadline() is None
 

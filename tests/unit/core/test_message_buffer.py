@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.message_buffer import ANSWERED_BYTES, ANSWERED_IDS, MessageBuffer
+from inngest_connect.core.message_buffer import MessageBuffer
 
 pytestmark = pytest.mark.unit
 
@@ -61,47 +61,25 @@ def test_high_water_is_three_quarters() -> None:
     assert (below, buffer.above_high_water()) == (False, True)
 
 
-def test_an_answered_request_is_remembered_with_its_reply() -> None:
-    """Scenario H."""
-    buffer = MessageBuffer(1000)
-    buffer.add("r", b"reply")
-    buffer.delivered("r")
-
-    assert buffer.was_answered("r")
-    assert buffer.answer_of("r") == b"reply"
-    assert not buffer.was_answered("other")
-
-
-def test_a_discarded_reply_is_not_remembered_as_answered() -> None:
+def test_a_delivered_reply_makes_room_and_leaves_no_trace() -> None:
     buffer = MessageBuffer(1000)
     buffer.add("r", b"reply")
 
     assert buffer.discard("r") is not None
-    assert not buffer.was_answered("r")
-    assert buffer.size_bytes == 0
+    assert (buffer.size_bytes, len(buffer)) == (0, 0)
 
 
-def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
-    buffer = MessageBuffer(10**9)
-    for number in range(ANSWERED_IDS + 100):
-        buffer.add(f"r{number}", b"x" * 4096)
-        buffer.delivered(f"r{number}")
+def test_the_replies_on_a_socket_are_counted_by_the_last_one_that_carried_them() -> None:
+    buffer = MessageBuffer(1000)
+    for name in "abc":
+        buffer.add(name, b"reply")
+        reply = buffer.get(name)
+        assert reply is not None
+        buffer.sent(reply, 1)
+    moved = buffer.get("a")
+    assert moved is not None
 
-    newest = f"r{ANSWERED_IDS + 99}"
-    remembered = [n for n in range(ANSWERED_IDS + 100) if buffer.was_answered(f"r{n}")]
-    kept = sum(len(buffer.answer_of(f"r{n}") or b"") for n in remembered)
-    assert len(remembered) == ANSWERED_IDS
-    assert kept <= ANSWERED_BYTES
-    assert buffer.answer_of(newest) == b"x" * 4096
-    assert kept > ANSWERED_BYTES // 2 - 4096
+    buffer.sent(moved, 2)
+    buffer.delivered("b")
 
-
-def test_forgetting_an_old_answer_makes_room_for_new_ones() -> None:
-    """What is dropped by number has to be subtracted from the bytes, or nothing is kept later."""
-    buffer = MessageBuffer(10**9)
-    for number in range(3 * ANSWERED_IDS):
-        buffer.add(f"r{number}", b"x" * 512)
-        buffer.delivered(f"r{number}")
-
-    oldest_kept = f"r{2 * ANSWERED_IDS}"
-    assert buffer.answer_of(oldest_kept) == b"x" * 512
+    assert [buffer.carried_by(generation) for generation in (1, 2, 3)] == [1, 1, 0]

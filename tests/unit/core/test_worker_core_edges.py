@@ -5,7 +5,8 @@ import pytest
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
 from inngest_connect.core.messages import ENVELOPE_BYTES, extend_lease
-from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.observations import ErrorOccurred, Reconnecting
+from inngest_connect.core.requests import InFlight
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
@@ -116,14 +117,99 @@ def test_a_request_that_comes_again_after_its_lease_was_lost_is_left_to_others()
     assert sent(talk.request("r1")) == []
 
 
-def test_a_reply_whose_bytes_are_forgotten_is_acknowledged_only() -> None:
+def test_a_request_whose_kept_reply_had_to_go_is_neither_acknowledged_nor_executed() -> None:
+    """An acknowledgement promises a reply; 17 MB of replies are more than are kept."""
+    talk = Conversation(settings=CoreSettings(max_reply_bytes=32_000_000)).connected()
+    for name in ("r1", "r2"):
+        talk.request(name)
+        talk.function_returns(name, b"x" * 8_500_000)
+        talk.reply_acked(name)
+
+    again = talk.request("r1")
+
+    assert sent(again) == []
+    assert only(again, do.Execute) == []
+    assert only(again, ErrorOccurred)[0].kind == "repeated_request_refused"
+    assert sent(talk.request("r2")) == ["WORKER_REQUEST_ACK", "WORKER_REPLY"]
+
+
+def test_a_request_that_comes_again_within_its_window_is_not_executed_again() -> None:
+    """However many others were answered meanwhile."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
     talk.reply_acked("r1")
-    talk.core.buffer._answered["r1"] = None
+    for number in range(6_000):
+        talk.request(f"other-{number}")
+        talk.function_returns(f"other-{number}")
+        talk.reply_acked(f"other-{number}")
+    talk.heartbeats_answered_for(125.0)
 
-    assert sent(talk.request("r1")) == ["WORKER_REQUEST_ACK"]
+    again = talk.request("r1")
+
+    assert sent(again) == ["WORKER_REQUEST_ACK", "WORKER_REPLY"]
+    assert only(again, do.Execute) == []
+
+
+def test_an_answered_request_keeps_its_names_but_not_its_payload() -> None:
+    """What it keeps is needed to extend its lease until the reply is delivered."""
+    talk = Conversation().connected()
+    data = pb.GatewayExecutorRequestData(
+        request_id="r1",
+        app_name="app",
+        function_slug="app-fn",
+        run_id="run",
+        step_id="step",
+        lease_id=LEASE,
+        system_trace_ctx=b"{}",
+        request_payload=b"x" * 1_000_000,
+    )
+    arrived = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, data.SerializeToString())
+    executed = one(arrived, do.Execute).request
+
+    talk.function_returns("r1")
+
+    (entry,) = talk.core.requests
+    data.ClearField("request_payload")
+    assert entry.request == data
+    assert len(executed.request_payload) == 1_000_000, "what the executor holds is left alone"
+
+
+@pytest.mark.parametrize(
+    "name", ["request_id", "app_name", "function_slug", "run_id", "step_id", "lease_id", "env_id"]
+)
+def test_a_request_with_an_enormous_name_is_malformed(name: str) -> None:
+    talk = Conversation().connected()
+    data = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
+    setattr(data, name, "x" * 1025)
+
+    answer = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, data.SerializeToString())
+
+    assert sent(answer) == []
+    assert only(answer, ErrorOccurred)[0].message.endswith("request_with_oversized_name")
+    assert len(talk.core.requests) == 0
+
+
+def test_refused_leases_of_many_queued_requests_cost_the_same_in_any_order() -> None:
+    """Counted in comparisons of the queue's entries, which a search from the front would make."""
+    talk = Conversation(settings=CoreSettings(max_worker_concurrency=1)).connected()
+    names = [f"r{number}" for number in range(300)]
+    for name in names:
+        talk.request(name)
+    compared = 0
+
+    def compare(self: InFlight, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return self is other
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InFlight, "__eq__", compare)
+        for name in reversed(names[1:]):
+            talk.lease_answer(name, None)
+
+    assert talk.core.requests.queued == 0
+    assert compared == 0
 
 
 def test_a_session_token_refused_twice_makes_it_try_the_other_key() -> None:

@@ -1,5 +1,6 @@
 """Checks 8 and 9: the gateway's address, name and TLS, and the WebSocket upgrade."""
 
+import asyncio
 import re
 from typing import Final
 
@@ -8,6 +9,7 @@ from ...errors import ConfigurationError
 from ...protocol import SUBPROTOCOL
 from ...transport.environment import proxy_for, tls_context
 from ...transport.gateway_endpoint import endpoint_to_dial
+from ...transport.hook import Hook
 from .examination import Endpoint, Examination
 from .findings import Finding, Mark, failed
 from .network import reach, resolve
@@ -37,12 +39,14 @@ async def check_gateway(examination: Examination) -> Finding:
     assert examination.answer is not None
     options = examination.subject.options
     named = examination.answer.gateway_endpoint
+    rewrite = options.rewrite_gateway_endpoint
+    hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, asyncio.get_running_loop())
     try:
-        url = endpoint_to_dial(
+        url = await endpoint_to_dial(
             named,
             examination.api.api_origin,
             gateway_url=options.gateway_url,
-            rewrite=options.rewrite_gateway_endpoint,
+            rewrite=hook,
         )
         endpoint = Endpoint.of(url, proxy_for(url))
     except ConfigurationError as error:
