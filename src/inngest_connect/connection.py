@@ -42,6 +42,7 @@ from .transport.api_client import ApiClient, SigningKey
 from .transport.environment import check_network
 from .transport.hook import Hook
 from .transport.io_thread import IoThread
+from .transport.urls import shown_url
 from .waiting import until_done
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ class WebSocketWorkerConnection:
         )
         self._core = WorkerCore(
             identity,
-            options.core_settings(signing_keys=len(self._keys), api_origin=self._api_origin),
+            options.core_settings(
+                signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
+            ),
             options.retry,
             random.random,
         )
@@ -382,7 +385,7 @@ class WebSocketWorkerConnection:
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
         lags = _lag(self._io_watch), _lag(self._caller_watch)
-        return snapshot(self._core, time.monotonic(), *lags)
+        return snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
 
     def get_health(
         self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT

@@ -14,6 +14,7 @@ from ..execution.process_executor import process_executor
 from ..execution.user_exits import run_to_end
 from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
+from ..transport.urls import shown_url
 from .failures import tell
 from .live import LiveView
 from .logs import LogFormat, LogLevel, configure_logging
@@ -100,7 +101,7 @@ def _introduce(target: Target, processes: int) -> None:
             "functions": sum(len(ids) for ids in worker.functions.values()),
             **({"processes": processes} if processes > 1 else {}),
             "instance_id": state.instance_id,
-            "api_origin": worker.api_origin,
+            "api_origin": shown_url(worker.api_origin),
         },
     )
 

@@ -31,6 +31,15 @@ from .environment import check_proxy_variables, tls_context
 from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
+_MAX_DETAIL: Final = 1000
+_LONGEST_FIELDS: Final = {
+    "connection_id": 256,
+    "gateway_endpoint": 2048,
+    "gateway_group": 256,
+    "session_token": 8192,
+    "sync_token": 8192,
+}
+"""Characters. A token of a header's length is masked in microseconds; one of 500 kB is not."""
 _KEY_PREFIX: Final = re.compile(r"^signkey-\w+-", re.ASCII)
 
 
@@ -158,8 +167,12 @@ class ApiClient:
             answer = pb.StartResponse.FromString(content)
         except DecodeError:
             answer = pb.StartResponse()
-        if not answer.connection_id or not answer.gateway_endpoint:
-            # Text of a captive portal can decode to a message without fields that we know.
+        too_long = any(
+            len(getattr(answer, name)) > limit for name, limit in _LONGEST_FIELDS.items()
+        )
+        if not answer.connection_id or not answer.gateway_endpoint or too_long:
+            # Text of a captive portal can decode to a message without fields that we know, or with
+            # fields that are no names and no tokens.
             raise ApiError(f"{self._shown_origin} did not answer with a StartResponse") from None
         self._redactor.learn(answer.session_token, answer.sync_token)
         return StartAnswer(
@@ -207,7 +220,7 @@ class ApiClient:
             text = f"{shown} gave no complete answer within {self._timeout:g} s"
             raise ApiError(text) from None
         except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
-            cause = self._redactor.text(str(error)) or type(error).__name__
+            cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
             raise ApiError(f"{shown} could not be reached: {cause}") from None
         status = response.status_code
         if status == 200:
@@ -277,7 +290,7 @@ def _error_text(content: bytes) -> str:
     except (ValueError, RecursionError):
         return text if not text.startswith("<") else "an HTML page"
     if isinstance(parsed, dict) and isinstance(parsed.get("error"), str):
-        return str(parsed["error"])
+        return str(parsed["error"])[:_MAX_DETAIL]
     return text
 
 
