@@ -7,6 +7,9 @@ import pytest
 from inngest_connect.transport.send_queue import LONGEST_QUEUE, SendQueue
 
 
+pytestmark = pytest.mark.unit
+
+
 class Line:
     """A picows transport and what is below it. ``room`` is how many bytes the kernel takes."""
 
