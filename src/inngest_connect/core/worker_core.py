@@ -79,8 +79,6 @@ class WorkerCore:
             self.leases,
             self.shutdown,
             keys,
-            retry,
-            random,
             report,
         )
         self._report = report
@@ -180,6 +178,7 @@ class WorkerCore:
                 report.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now, report.commands)
             case HeartbeatAcked(round_trip):
+                self.connections.answered(generation, now)
                 report.commands.append(HeartbeatAnswered(generation.connection_id, round_trip))
             case ConnectionReady():
                 self._startup_deadline = None
@@ -233,6 +232,7 @@ class WorkerCore:
         self.requests.finished(event.request_id, event.result, now, self._report.commands)
 
     def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
+        self.connections.attempts.evidence_of_api(now, self._report.commands)
         if self.delivery.flush_succeeded(event.request_id, now, self._report.commands):
             self.requests.delivered(event.request_id)
 
