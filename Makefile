@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
+PRERELEASE := .venv-prerelease
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-simulation test-chaos simulate chaos scale bench mutation test-lowest proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate chaos scale bench mutation test-lowest test-prerelease proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -106,6 +107,15 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q $(ARGS)
 
+# The newest inngest, pre-releases included, in an environment of its own; not part of `make test`.
+test-prerelease:
+	$(PYTHON) -m venv $(PRERELEASE)
+	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre 'inngest[connect]'
+	$(PRERELEASE)/bin/python -m pytest -n 2 tests/unit tests/characterization tests/integration/test_main_path.py \
+	  tests/integration/test_embedded_gateway.py -q $(ARGS)
+
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.
 PROTOC := .venv-protoc
@@ -127,4 +137,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf .venv .venv-lowest .venv-prerelease .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -1,11 +1,13 @@
 """ConnectApp: an Inngest client with its functions, and what several of them must agree on."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import ConfigurationError
 from .execution.sdk_adapter import ClientSettings, SdkApp, client_settings
+from .transport.urls import check_url, is_plain, shown_url
 
 if TYPE_CHECKING:
     import inngest
@@ -16,10 +18,10 @@ class ConnectApp:
     """One app: an Inngest client and the functions that belong to it."""
 
     client: "inngest.Inngest"
-    functions: "Sequence[inngest.Function[Any]]"
+    functions: "Iterable[inngest.Function[Any]]"
 
 
-Apps = Sequence["ConnectApp | tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]"]
+Apps = Sequence["ConnectApp | tuple[inngest.Inngest, Iterable[inngest.Function[Any]]]"]
 
 
 def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
@@ -36,6 +38,7 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     pairs = [_pair(app) for app in apps]
     settings = [client_settings(client) for client, _ in pairs]
     _check_agreement(settings)
+    check_client(settings[0])
     if settings[0].is_production and not settings[0].signing_key:
         raise ConfigurationError(
             f"app {settings[0].app_id!r} is in production mode and has no signing key: set "
@@ -45,13 +48,59 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
 
 
 def _pair(app: Any) -> "tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]":
-    if isinstance(app, ConnectApp):
-        return app.client, app.functions
-    if not isinstance(app, tuple) or len(app) != 2 or not isinstance(app[1], Sequence):
+    pair = (app.client, app.functions) if isinstance(app, ConnectApp) else app
+    is_pair = isinstance(pair, tuple) and len(pair) == 2
+    if not is_pair or isinstance(pair[1], str | bytes) or not isinstance(pair[1], Iterable):
         raise ConfigurationError(
             f"an app is {app!r}; pass a (inngest.Inngest, [functions]) tuple or a ConnectApp"
         )
-    return app[0], app[1]
+    return pair[0], tuple(pair[1])  # a generator is read once
+
+
+_API_VARIABLES: Final = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
+_ENV_VARIABLES: Final = (
+    "INNGEST_ENV", "RAILWAY_GIT_BRANCH", "RENDER_GIT_BRANCH", "VERCEL_GIT_BRANCH",
+)  # fmt: skip
+
+
+def check_client(client: ClientSettings, variables: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigurationError for an API address or an environment that cannot be used."""
+    origin = client.api_origin
+    for name in _API_VARIABLES:
+        value = variables.get(name, "").strip()
+        if not is_plain(value):  # the SDK removes line ends from the middle of a URL
+            raise ConfigurationError(
+                f"{name} is {shown_url(value)!r}; it takes ASCII characters without spaces"
+            )
+    source = next((v for v in _API_VARIABLES if _names(variables.get(v, ""), origin)), None)
+    check_url(source or "api_base_url", origin, ("http", "https"), "https://api.inngest.com")
+    if client.env is not None and not is_plain(client.env):
+        name = next(
+            (v for v in _ENV_VARIABLES if variables.get(v, "").strip() == client.env), "env"
+        )
+        raise ConfigurationError(
+            f"{name} is {client.env!r}; the name of an environment has ASCII letters, digits and "
+            "signs, and no spaces"
+        )
+    if source is not None or not client.api_origin_is_default:
+        return
+    # The SDK ignores a value that it cannot read, and would connect somewhere else.
+    for name in _API_VARIABLES:
+        value = variables.get(name, "").strip()
+        if value and (name != "INNGEST_DEV" or not value.isalnum()):
+            raise ConfigurationError(
+                f"{name} is {shown_url(value)!r}, which is not a URL that can be used, so the SDK "
+                f"would connect to {origin}; set a URL such as 'http://127.0.0.1:8288', or unset it"
+            )
+
+
+def _names(value: str, origin: str) -> bool:
+    """Whether ``origin`` comes from this value of a variable; the SDK adds a scheme to it."""
+    value = value.strip()
+    return bool(value) and value.rstrip("/") in (
+        origin.rstrip("/"),
+        origin.rstrip("/").partition("://")[2],
+    )
 
 
 def _check_agreement(settings: Sequence[ClientSettings]) -> None:

@@ -28,6 +28,7 @@ from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
 from .execution.loop_executor import LoopExecutor
 from .execution.sdk_adapter import ClientSettings, SdkApp
+from .execution.user_exits import run_to_end
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
 from .observability.logger import ConnectLogger
@@ -38,8 +39,10 @@ from .protocol import connect_pb2 as pb
 from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange
 from .transport.api_client import ApiClient, SigningKey
+from .transport.environment import check_network
 from .transport.hook import Hook
 from .transport.io_thread import IoThread
+from .transport.urls import shown_url
 from .waiting import until_done
 
 if TYPE_CHECKING:
@@ -64,11 +67,13 @@ class WebSocketWorkerConnection:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         shared, sdk_apps = load_apps(apps)
         self._options = options
-        self._keys = _signing_keys(shared.signing_key, shared.signing_key_fallback)
-        self._redactor = Redactor(secret for key in self._keys for secret in key.secrets())
-        if not shared.is_production:
-            # The official SDK sends no key in development mode, and so do we.
-            self._keys = ()
+        check_network(shared.api_origin, options.gateway_url)
+        given = (shared.signing_key, shared.signing_key_fallback)
+        # The official SDK sends no key in development mode, and so do we: any text will do there.
+        self._keys = _signing_keys(*given) if shared.is_production else ()
+        self._redactor = Redactor(
+            (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
+        )
         self._env = shared.env
         self._api_origin = shared.api_origin
         self._client = shared
@@ -106,7 +111,9 @@ class WebSocketWorkerConnection:
         )
         self._core = WorkerCore(
             identity,
-            options.core_settings(signing_keys=len(self._keys), api_origin=self._api_origin),
+            options.core_settings(
+                signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
+            ),
             options.retry,
             random.random,
         )
@@ -163,6 +170,7 @@ class WebSocketWorkerConnection:
             on_loop_gone=self._caller_loop_gone,
             observe=self._announcer.tell,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
+            misbehaved=self._post,
         )
 
     async def _run_on_thread(self, executor: Executor) -> None:
@@ -275,10 +283,14 @@ class WebSocketWorkerConnection:
         """
         gc.freeze()
         try:
-            asyncio.run(self.start())
+            run_to_end(self.start(), self.report_misbehavior)
         finally:
             if self._core.shutdown.abandoned:
                 exit_soon()
+
+    def report_misbehavior(self, text: str) -> None:
+        """Report that user code tried to end the loop; for tools that run the loop."""
+        self._post(ev.FunctionMisbehaved("", text))
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
@@ -373,7 +385,7 @@ class WebSocketWorkerConnection:
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
         lags = _lag(self._io_watch), _lag(self._caller_watch)
-        return snapshot(self._core, time.monotonic(), *lags)
+        return snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
 
     def get_health(
         self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT
@@ -434,7 +446,9 @@ def exit_soon() -> None:
 
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
-    return tuple(SigningKey(key) for key in keys if key)
+    variables = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
+    pairs = zip(keys, variables, strict=True)
+    return tuple(SigningKey(key, variable) for key, variable in pairs if key)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

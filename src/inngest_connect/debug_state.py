@@ -3,8 +3,10 @@
 Holds ids, ages and counts; no payload, no key, no token. Ages are seconds before the snapshot.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from .core.remote_text import shortened_id
 from .core.requests import InFlight
 from .core.worker_core import WorkerCore
 from .state_machine import ConnectionState
@@ -58,9 +60,16 @@ class DebugState:
 
 
 def snapshot(
-    core: WorkerCore, now: float, io_loop_lag: float = 0.0, caller_loop_lag: float = 0.0
+    core: WorkerCore,
+    now: float,
+    io_loop_lag: float = 0.0,
+    caller_loop_lag: float = 0.0,
+    shown: Callable[[str], str] = shortened_id,
 ) -> DebugState:
-    """May be called from any thread; ``now`` is the clock of the core's events."""
+    """May be called from any thread; ``now`` is the clock of the core's events.
+
+    ``shown`` is applied to each id and name that came from a peer.
+    """
     identity = core.identity
     connections = core.connections
     current = connections.current
@@ -74,35 +83,37 @@ def snapshot(
         max_worker_concurrency=identity.max_worker_concurrency,
         state=core.machine.state,
         external_state=core.machine.external_state,
-        active_connection_id=current.connection_id if current is not None else None,
-        draining_connection_ids=tuple(g.connection_id for g in draining),
-        gateway_group=current.gateway_group if current is not None else None,
+        active_connection_id=shown(current.connection_id) if current is not None else None,
+        draining_connection_ids=tuple(shown(g.connection_id) for g in draining),
+        gateway_group=shown(current.gateway_group) if current is not None else None,
         last_heartbeat_sent_age=_age(heartbeat.last_sent_at if heartbeat else None, now),
         last_heartbeat_received_age=_age(heartbeat.last_answered_at if heartbeat else None, now),
         heartbeat_round_trip=heartbeat.round_trip if heartbeat else None,
         last_message_age=_age(current.handler.last_message_at if current else None, now),
         shutdown_requested=core.shutdown.requested,
-        in_flight=tuple(_in_flight(core, entry, now) for entry in list(core.requests)),
+        in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
         running=core.requests.running,
         queued=core.requests.queued,
         unacknowledged_replies=len(core.buffer),
         buffer_bytes=core.buffer.size_bytes,
         consecutive_failures=connections.attempts.failures,
-        excluded_gateways=tuple(connections.attempts.excluded),
+        excluded_gateways=tuple(map(shown, connections.attempts.excluded)),
         counters=dict(core.counters),
         io_loop_lag=io_loop_lag,
         caller_loop_lag=caller_loop_lag,
     )
 
 
-def _in_flight(core: WorkerCore, entry: InFlight, now: float) -> InFlightRequest:
+def _in_flight(
+    core: WorkerCore, entry: InFlight, now: float, shown: Callable[[str], str]
+) -> InFlightRequest:
     request = entry.request
     lease = core.leases.get(request.request_id)
     next_at = core.leases.next_extension(request.request_id)
     return InFlightRequest(
-        request_id=request.request_id,
-        run_id=request.run_id,
-        function_slug=request.function_slug,
+        request_id=shown(request.request_id),
+        run_id=shown(request.run_id),
+        function_slug=shown(request.function_slug),
         progress=entry.progress.value,
         attempt_age=now - entry.received_at,
         lease_age=_age(lease.extended_at if lease is not None else None, now),

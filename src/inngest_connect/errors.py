@@ -61,7 +61,9 @@ class WorkAbandoned(PeerFault):
 
     def __init__(self, request_ids: Sequence[str]) -> None:
         self.request_ids = tuple(request_ids)
+        # A peer chose these ids; in a text they are short and printable.
+        shown = (i if i.isprintable() and len(i) <= 64 else ascii(i[:16]) for i in self.request_ids)
         super().__init__(
             f"stopped before {len(self.request_ids)} request(s) were finished: "
-            f"{', '.join(self.request_ids)}. Inngest runs them again when their leases end."
+            f"{', '.join(shown)}. Inngest runs them again when their leases end."
         )

@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import socket
-import urllib.parse
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,6 +17,7 @@ from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost
 from .errors import ConfigurationError
 from .execution.executor import ExecutorFactory
+from .transport.urls import check_url, is_plain, shown_url
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -33,11 +33,12 @@ ISOLATE_VARIABLE: Final = "INNGEST_CONNECT_ISOLATE_EXECUTION"
 INSTANCE_ID_VARIABLE: Final = "INNGEST_CONNECT_INSTANCE_ID"
 SHUTDOWN_TIMEOUT_VARIABLE: Final = "INNGEST_CONNECT_SHUTDOWN_TIMEOUT"
 
+LONGEST_INSTANCE_ID: Final = 256
 DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 _PROCESS_SUFFIX: Final = uuid.uuid4().hex[:6]
-"""Two processes of one host must not share a concurrency limit (PROTOCOL.md, decisions)."""
+"""Two processes of one host must not share a concurrency limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ def resolve_options(
         retry=_retry(retry),
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
         max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
-        timing=timing if timing is not None else Timing(),
+        timing=_timing(timing),
         meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
         tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
         executor=_executor(executor),
@@ -169,15 +170,38 @@ def resolve_options(
 
 
 def _instance_id(value: str | None, variables: Mapping[str, str]) -> str:
+    source = "instance_id"
     if value is None:
-        value = variables.get(INSTANCE_ID_VARIABLE, "").strip() or None
+        source = INSTANCE_ID_VARIABLE
+        value = _variable(INSTANCE_ID_VARIABLE, variables) or None
     if value is None:
         return f"{socket.gethostname()}-{_PROCESS_SUFFIX}"
-    if not isinstance(value, str) or not value.strip():
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or not value.isprintable()  # neither a control character nor half of a surrogate pair
+        or len(value) > LONGEST_INSTANCE_ID
+    ):
         raise ConfigurationError(
-            f"instance_id is {value!r}; pass a name that is unique per process, or leave it out"
+            f"{source} is {_shortened(value)}; pass a printable name of at most "
+            f"{LONGEST_INSTANCE_ID} characters that is unique per process, or leave it out"
         )
     return value
+
+
+def _variable(name: str, variables: Mapping[str, str]) -> str:
+    """The value of a variable without what surrounds it. Raises ConfigurationError."""
+    value = variables.get(name, "").strip()
+    if not is_plain(value):
+        raise ConfigurationError(
+            f"{name} is {shown_url(value)!r}; it takes ASCII characters without spaces"
+        )
+    return value
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _rewrite(value: RewriteEndpoint | None) -> RewriteEndpoint | None:
@@ -192,7 +216,15 @@ def _signals(value: Sequence[signal.Signals] | None) -> tuple[signal.Signals, ..
     if value is None:
         return DEFAULT_SHUTDOWN_SIGNALS
     try:
-        return tuple(signal.Signals(one) for one in value)
+        signals = tuple(signal.Signals(one) for one in value)
+        if any(one.name in ("SIGKILL", "SIGSTOP") for one in signals):
+            raise ConfigurationError(
+                f"shutdown_signals is {value!r}; SIGKILL and SIGSTOP cannot be handled by any "
+                "process: leave them out"
+            )
+        return signals
+    except ConfigurationError:
+        raise
     except (TypeError, ValueError):
         raise ConfigurationError(
             f"shutdown_signals is {value!r}; pass a list of signal.Signals, [] for none"
@@ -203,7 +235,7 @@ def _concurrency(value: int | None, variables: Mapping[str, str]) -> int | None:
     source = "max_worker_concurrency"
     given: object = value
     if value is None:
-        text = variables.get(MAX_CONCURRENCY_VARIABLE, "").strip()
+        text = _variable(MAX_CONCURRENCY_VARIABLE, variables)
         if not text:
             return None
         source = MAX_CONCURRENCY_VARIABLE
@@ -218,19 +250,16 @@ def _concurrency(value: int | None, variables: Mapping[str, str]) -> int | None:
 def _gateway_url(value: str | None, variables: Mapping[str, str]) -> str | None:
     source = "gateway_url"
     if value is None:
-        value = variables.get(GATEWAY_URL_VARIABLE, "").strip() or None
+        value = _variable(GATEWAY_URL_VARIABLE, variables) or None
         source = GATEWAY_URL_VARIABLE
     if value is None:
         return None
-    try:
-        parts = urllib.parse.urlsplit(value)
-        valid = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{source} is {value!r}; pass a ws:// or wss:// URL")
+    parts = check_url(source, value, ("ws", "wss"), "wss://gateway.example.com/v0/connect")
+    if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"{source} is {value!r}; pass a ws:// or wss:// URL such as "
-            "'wss://gateway.example.com/v0/connect'"
+            f"{source} is {shown_url(value)!r}; a gateway takes no user name and no password"
         )
     return value
 
@@ -239,7 +268,7 @@ def _isolation(value: Isolation | None, variables: Mapping[str, str]) -> Isolati
     if value is not None:
         _choice("isolation", value, get_args(Isolation))
         return value
-    text = variables.get(ISOLATE_VARIABLE, "").strip().lower()
+    text = _variable(ISOLATE_VARIABLE, variables).lower()
     if text in ("", "1", "true"):
         return "thread"
     if text in ("0", "false"):
@@ -248,11 +277,15 @@ def _isolation(value: Isolation | None, variables: Mapping[str, str]) -> Isolati
 
 
 def _shutdown_timeout(value: float | None, variables: Mapping[str, str]) -> float | None:
-    text = variables.get(SHUTDOWN_TIMEOUT_VARIABLE, "").strip()
-    if value is not None or not text:
+    if value is not None:
         return _seconds("shutdown_timeout", value)
+    text = _variable(SHUTDOWN_TIMEOUT_VARIABLE, variables)
+    if not text:
+        return None
     try:
         return _seconds(SHUTDOWN_TIMEOUT_VARIABLE, float(text))
+    except ConfigurationError:
+        raise
     except ValueError:
         raise ConfigurationError(
             f"{SHUTDOWN_TIMEOUT_VARIABLE} is {text!r}; set seconds from 0, or nothing for no limit"
@@ -262,7 +295,8 @@ def _shutdown_timeout(value: float | None, variables: Mapping[str, str]) -> floa
 def _seconds(name: str, value: float | None) -> float | None:
     if value is None:
         return None
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0:
         raise ConfigurationError(f"{name} is {value!r}; pass seconds from 0, or None for no limit")
     return float(value)
 
@@ -270,6 +304,14 @@ def _seconds(name: str, value: float | None) -> float | None:
 def _bytes(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1024:
         raise ConfigurationError(f"{name} is {value!r}; pass a number of bytes from 1024")
+    return value
+
+
+def _timing(value: Timing | None) -> Timing:
+    if value is None:
+        return Timing()
+    if not isinstance(value, Timing):
+        raise ConfigurationError(f"timing is {value!r}; pass a Timing(...), or leave it out")
     return value
 
 

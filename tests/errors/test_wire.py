@@ -262,6 +262,21 @@ async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
     assert "redirects are not followed" in it.errors[0].message
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_an_upgrade_that_is_redirected_does_not_reach_the_other_server(status: int) -> None:
+    """Security: the other server would receive the session token."""
+    async with script() as it, MockWebSocketServer(greet=True) as elsewhere:
+        it.gateway.redirect_to = elsewhere.url
+        it.gateway.refuse_upgrades = status
+        async with running(it.worker()):
+            await it.api.wait_for_request(START_PATH, count=2)
+            it.gateway.refuse_upgrades = None
+            await it.handshake()
+
+    assert elsewhere.upgrade_headers == []
+    assert elsewhere.get_received_messages() == []
+
+
 async def test_the_gateway_address_can_be_overridden_and_rewritten() -> None:
     """Scenario 10."""
     async with script() as it, FaultProxy("127.0.0.1", it.gateway.port) as proxy:

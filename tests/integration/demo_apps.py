@@ -19,7 +19,8 @@ class Seen:
     threads: dict[str, str] = field(default_factory=dict)
     running: int = 0
     most_running: int = 0
-    request_ids: list[str | None] = field(default_factory=list)
+    ids: list[tuple[str | None, str | None]] = field(default_factory=list)
+    """Request and job, as the function's context names them; None where this SDK has no field."""
     started: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +63,7 @@ def make_app(gateway: EmbeddedGateway | str, app_id: str = "app", **options: Any
     async def echo(ctx: inngest.Context) -> Any:
         seen.calls["echo"] += 1
         seen.threads["echo"] = threading.current_thread().name
-        seen.request_ids.append(getattr(ctx, "request_id", None))
+        seen.ids.append((getattr(ctx, "request_id", None), getattr(ctx, "job_id", None)))
         return dict(ctx.event.data)
 
     @function("sync")

@@ -231,7 +231,7 @@ async def test_the_gateways_messages_can_be_asserted_on() -> None:
                 server.assert_message_received(K.WORKER_REPLY)
             server.simulate_slow_response(5)
             result = await gateway.invoke("app-echo")
-            server.simulate_latency(0)
+            server.simulate_slow_response(0)
 
     assert result.status == "completed"
     with pytest.raises(AssertionError, match="no open connection"):
@@ -281,3 +281,34 @@ async def test_a_proxy_to_nowhere_ends_connections() -> None:
 def test_a_gateway_thread_that_cannot_start_says_why() -> None:
     with pytest.raises(TypeError, match="nonsense"), GatewayThread(nonsense=1):
         pass
+
+
+async def test_functions_that_a_function_defers_run_when_it_has_ended() -> None:
+    experimental: Any = pytest.importorskip(
+        "inngest.experimental.deferred", reason="ctx.defer came with inngest 0.5.20"
+    )
+    async with EmbeddedGateway() as gateway:
+        client = make_client(gateway.api_origin)
+
+        @experimental.create_defer(client, fn_id="child")
+        async def child(ctx: Any) -> dict[str, Any]:
+            return {"parents": [p.fn_slug for p in ctx.parents], "data": dict(ctx.event.data)}
+
+        @client.create_function(fn_id="parent", trigger=trigger())
+        async def parent(ctx: inngest.Context) -> str:
+            async def one() -> int:
+                return 1
+
+            await ctx.step.run("one", one)
+            deferring: Any = ctx
+            deferring.defer("later", function=child, data={"n": 1})
+            deferring.defer("never", function=child, data={"n": 2}).abort()
+            return "parent"
+
+        async with connect([(client, [child, parent])]):
+            result = await gateway.invoke(parent)
+
+    assert (result.status, result.output) == ("completed", "parent")
+    assert [run.output for run in result.deferred] == [
+        {"parents": ["app-parent"], "data": {"n": 1}}
+    ]

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
+import picows
 import pytest
 
 from inngest_connect import ConnectionState, connect
@@ -39,7 +41,7 @@ async def test_a_conversation_can_be_scripted_from_hello_to_goodbye() -> None:
         await gateway.wait_for_message(K.WORKER_REPLY)
         took = time.monotonic() - begun
         gateway.send_reply_ack("r1")
-        gateway.simulate_latency(0)
+        gateway.simulate_slow_response(0)
         gateway.send_draining_message()
         await gateway.wait_for_connection(2)
         gateway.send_gateway_hello()
@@ -122,3 +124,81 @@ async def test_a_connection_in_its_upgrade_does_not_survive_the_stop_of_its_gate
     writer.close()
 
     assert gateway.connections == []
+
+
+class Reader(picows.WSListener):
+    """A client that notes when each frame arrives."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[tuple[float, str, bytes]] = asyncio.Queue()
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        name = picows.WSMsgType(frame.msg_type).name
+        self.frames.put_nowait((time.monotonic(), name, frame.get_payload_as_bytes()))
+
+    async def connect(self, gateway: MockWebSocketServer) -> picows.WSTransport:
+        transport, _ = await picows.ws_connect(
+            lambda: self, gateway.url, enable_auto_pong=False, logger_name="testing"
+        )
+        await gateway.wait_for_connection()
+        return transport
+
+    async def read(self, count: int) -> list[tuple[float, str, bytes]]:
+        async with asyncio.timeout(10):
+            return [await self.frames.get() for _ in range(count)]
+
+
+SENDERS: dict[str, tuple[Callable[[MockWebSocketServer], None], list[str]]] = {
+    "a message": (lambda gateway: gateway.send_heartbeat(), ["BINARY"]),
+    "malformed bytes": (lambda gateway: gateway.send_malformed("garbage"), ["BINARY"]),
+    "a text": (lambda gateway: gateway.send_text("hi"), ["TEXT"]),
+    "fragments": (
+        lambda gateway: gateway.connection.send_fragments(b"a", b"b"), ["BINARY", "CONTINUATION"],
+    ),
+    "a ping": (lambda gateway: gateway.connection.send_ping(b"p"), ["PING"]),
+    "a close": (lambda gateway: gateway.close_connection(1001, "bye"), ["CLOSE"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", SENDERS)
+async def test_latency_delays_everything_that_is_sent(sent: str) -> None:
+    send, kinds = SENDERS[sent]
+    async with MockWebSocketServer() as gateway:
+        reader = Reader()
+        transport = await reader.connect(gateway)
+        gateway.simulate_latency(60)
+        begun = time.monotonic()
+        send(gateway)
+        frames = await reader.read(len(kinds))
+        transport.disconnect()
+
+    assert [name for _, name, _ in frames] == kinds
+    assert all(at - begun >= 0.059 for at, _, _ in frames)
+
+
+async def test_what_is_sent_later_does_not_overtake_when_the_latency_ends() -> None:
+    async with MockWebSocketServer() as gateway:
+        reader = Reader()
+        transport = await reader.connect(gateway)
+        gateway.simulate_latency(50)
+        for number in range(20):
+            gateway.send_raw(bytes([number]))
+        gateway.simulate_latency(0)
+        gateway.send_text("last")
+        frames = await reader.read(21)
+        transport.disconnect()
+
+    assert [data for _, _, data in frames] == [*(bytes([n]) for n in range(20)), b"last"]
+
+
+async def test_a_slow_response_begins_immediately_and_takes_its_time() -> None:
+    async with MockWebSocketServer() as gateway:
+        reader = Reader()
+        transport = await reader.connect(gateway)
+        gateway.simulate_slow_response(60)
+        gateway.send_raw(b"abcd")
+        (begun, *first), (ended, *rest) = await reader.read(2)
+        transport.disconnect()
+
+    assert [first, rest] == [["BINARY", b"ab"], ["CONTINUATION", b"cd"]]
+    assert ended - begun >= 0.04

@@ -27,6 +27,32 @@ PATH_TO = {
 }
 """The shortest way to each state that can be entered."""
 
+# One letter for each state: C connecting, A active, R reconnecting, D draining, L closing,
+# X closed; a point where the event is refused. Written by hand from the specification, not read
+# from TRANSITIONS: a table that is compared with itself is always right.
+LETTERS = {
+    "C": S.CONNECTING, "A": S.ACTIVE, "R": S.RECONNECTING, "D": S.DRAINING_RECONNECTING,
+    "L": S.CLOSING, "X": S.CLOSED, ".": None,
+}  # fmt: skip
+COLUMNS = "CARDLX"
+EXPECTED = {
+    E.CONNECT_REQUESTED:    "C.CDL.",
+    E.WEBSOCKET_OPEN:       "C..DL.",
+    E.AUTH_SUCCESS:         "C..DL.",
+    E.AUTH_FAILED:          "C.RDL.",
+    E.GATEWAY_READY:        "AA.DL.",
+    E.DRAINING_REQUESTED:   ".D.DL.",
+    E.NEW_CONNECTION_READY: "AA.AL.",
+    E.ERROR_OCCURRED:       "CRRDL.",
+    E.SHUTDOWN_REQUESTED:   "LLLLL.",
+    E.CONNECTION_LOST:      "CRRRL.",
+    E.RECONNECT_STARTED:    "R.RDL.",
+    E.SHUTDOWN_COMPLETED:   "....X.",
+}  # fmt: skip
+
+
+LETTER_OF = {state: letter for letter, state in LETTERS.items()}
+
 
 def machine_in(state: S) -> ConnectionStateMachine:
     machine = ConnectionStateMachine()
@@ -55,7 +81,7 @@ def test_every_pair_does_what_the_table_says_or_is_refused(state: S, event: E) -
     heard: list[StateChange] = []
     machine.add_listener(heard.append)
     history = machine.history
-    target = TRANSITIONS.get((state, event))
+    target = LETTERS[EXPECTED[event][COLUMNS.index(LETTER_OF[state])]]
 
     if target is None:
         assert not machine.can_handle(event)

@@ -11,8 +11,10 @@ from typing import Any, Final
 from ..connection import WebSocketWorkerConnection, exit_soon
 from ..errors import ConfigurationError, ConnectError, WorkAbandoned, WorkerCrashed
 from ..execution.process_executor import process_executor
+from ..execution.user_exits import run_to_end
 from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
+from ..transport.urls import shown_url
 from .failures import tell
 from .live import LiveView
 from .logs import LogFormat, LogLevel, configure_logging
@@ -62,12 +64,9 @@ def run(options: RunOptions) -> int:
         gc.collect()
         gc.freeze()
         _introduce(target, options.processes)
-        with (
-            _status_server(worker, options.http),
-            _shown(view, worker),
-            asyncio.Runner(loop_factory=loop_factory) as runner,
-        ):
-            return runner.run(_serve(worker, options.with_traceback))
+        with _status_server(worker, options.http), _shown(view, worker):
+            serving = _serve(worker, options.with_traceback)
+            return run_to_end(serving, worker.report_misbehavior, loop_factory)
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)
     except KeyboardInterrupt:
@@ -102,7 +101,7 @@ def _introduce(target: Target, processes: int) -> None:
             "functions": sum(len(ids) for ids in worker.functions.values()),
             **({"processes": processes} if processes > 1 else {}),
             "instance_id": state.instance_id,
-            "api_origin": worker.api_origin,
+            "api_origin": shown_url(worker.api_origin),
         },
     )
 

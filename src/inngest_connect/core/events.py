@@ -89,6 +89,14 @@ class ExecutionFinished:
 
 
 @record
+class FunctionMisbehaved:
+    """User code tried to end more than its own run; ``text`` names the function and what it did."""
+
+    request_id: str
+    text: str
+
+
+@record
 class FlushSucceeded:
     request_id: str
 
@@ -131,6 +139,7 @@ Event = (
     | AcknowledgementWritten
     | AcknowledgementFailed
     | ExecutionFinished
+    | FunctionMisbehaved
     | FlushSucceeded
     | FlushFailed
     | CloseRequested

@@ -15,6 +15,7 @@ from .commands import Send
 from .connections import Connections
 from .deadlines import earliest
 from .delivery import ReplyDelivery
+from .remote_text import shortened_id
 from .report import Report
 from .requests import RequestTable
 from .settings import CoreSettings
@@ -104,9 +105,10 @@ class Shutdown:
         abandoned = self.abort(now, forced=False)
         if abandoned:
             limit = self._settings.shutdown_timeout
+            ids = ", ".join(map(shortened_id, abandoned))
             self._report.error(
                 "shutdown_timeout",
-                f"shutdown_timeout={limit:g} s is over; not finished: {', '.join(abandoned)}",
+                f"shutdown_timeout={limit:g} s is over; not finished: {ids}",
             )
 
     def _pause_due(self) -> float | None:

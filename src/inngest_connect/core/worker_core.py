@@ -41,6 +41,7 @@ from .message_handler import (
 )
 from .observations import HeartbeatAnswered, RequestReceived
 from .phases import Phase
+from .remote_text import clean
 from .report import Report
 from .requests import RequestTable
 from .retry import RetryStrategy
@@ -94,6 +95,7 @@ class WorkerCore:
             ev.AcknowledgementWritten: self._acknowledgement_written,
             ev.AcknowledgementFailed: self._acknowledgement_failed,
             ev.ExecutionFinished: self._execution_finished,
+            ev.FunctionMisbehaved: self._function_misbehaved,
             ev.FlushSucceeded: self._flush_succeeded,
             ev.FlushFailed: self._flush_failed,
             ev.CloseRequested: self._close_requested,
@@ -230,6 +232,10 @@ class WorkerCore:
 
     def _execution_finished(self, event: ev.ExecutionFinished, now: float) -> None:
         self.requests.finished(event.request_id, event.result, now, self._report.commands)
+
+    def _function_misbehaved(self, event: ev.FunctionMisbehaved, now: float) -> None:
+        request_id = event.request_id or None
+        self._report.error("function_misbehaved", clean(event.text), request_id=request_id)
 
     def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
         self.connections.attempts.evidence_of_api(now, self._report.commands)

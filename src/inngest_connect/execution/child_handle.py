@@ -7,6 +7,8 @@ it wrote is overlooked.
 
 import asyncio
 import contextlib
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
+from ..core.remote_text import clean
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
 
@@ -26,6 +29,13 @@ A process that a function forked can keep the socket open.
 """
 _TERM_GRACE: Final = 1.0
 """Seconds from the grace of the child to SIGTERM, and from there to SIGKILL."""
+_LAST_READS: Final = 2 * wire.MAX_RESULT_BYTES // 2**16
+_MOST_NOTICES: Final = 20
+"""For each request. A child that sends more does not work, whatever it says."""
+_LONGEST_FAILURE: Final = 2000
+_CANCELLED_UNASKED: Final = wire.error_result(
+    "unknown", "the process that ran this function cancelled it: its event loop was ended"
+)
 _BLOCKED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,6 +45,8 @@ class ChildOwner(Protocol):
     def child_ready(self, child: "ChildHandle", functions: dict[str, frozenset[str]]) -> None: ...
 
     def child_finished(self, child: "ChildHandle", finished: ExecutionFinished) -> None: ...
+
+    def child_noticed(self, notice: FunctionMisbehaved) -> None: ...
 
     def child_settled(self, child: "ChildHandle") -> None:
         """All that came together was told, or the child can be written to again."""
@@ -71,6 +83,9 @@ class ChildHandle(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader = wire.FrameReader(wire.MAX_RESULT_BYTES)
         self._unsent: list[bytes] = []
+        self._cancelled: set[str] = set()
+        """Requests in flight that it was asked to cancel."""
+        self._notices = 0
         self._exit_code: int | None = None
         self._closed = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -87,13 +102,21 @@ class ChildHandle(asyncio.Protocol):
         with theirs:
             transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
             try:
-                process = self._process = _spawn(theirs)
+                process = self._process = _spawn(theirs, self._configuration.path)
             except OSError:
                 self.stopping = True
                 transport.close()
                 raise
+        try:
+            threading.Thread(target=self._wait, args=(process,), daemon=True).start()
+        except RuntimeError as error:  # the system has no thread left
+            self.stopping = True
+            process.kill()
+            process.wait()  # it has had no time to do anything, and SIGKILL cannot be refused
+            self._process = None
+            transport.abort()
+            raise OSError(f"{error}, which waits for the process; raise the limit") from error
         self._later(ready_timeout, self._not_ready, ready_timeout)
-        threading.Thread(target=self._wait, args=(process,), daemon=True).start()
 
     def _not_ready(self, after: float) -> None:
         if not self.ready:
@@ -108,6 +131,7 @@ class ChildHandle(asyncio.Protocol):
         self._unsent.append(wire.frame(wire.RUN, request.SerializeToString()))
 
     def cancel(self, request_id: str) -> None:
+        self._cancelled.add(request_id)
         self._unsent.append(wire.frame(wire.CANCEL, request_id.encode()))
         self.flush()
 
@@ -166,16 +190,26 @@ class ChildHandle(asyncio.Protocol):
     def _take(self, kind: int, body: bytes) -> None:
         if kind in (wire.RESULT, wire.CANCELLED):
             finished = wire.finished_from(kind, body)
-            if finished.request_id not in self.in_flight:
+            request_id = finished.request_id
+            if request_id not in self.in_flight:
                 raise wire.MalformedFrame("a result that nobody waits for")
-            self.in_flight.discard(finished.request_id)
+            if finished.result is None and not self.stopping and request_id not in self._cancelled:
+                # A request that nobody asked to cancel is answered, not forgotten.
+                finished = ExecutionFinished(request_id, _CANCELLED_UNASKED)
+            self.in_flight.discard(request_id)
+            self._cancelled.discard(request_id)
             self._owner.child_finished(self, finished)
+        elif kind == wire.NOTICE and self.ready:
+            self._notices += 1
+            if self._notices > _MOST_NOTICES * (self.executions + 1):
+                raise wire.MalformedFrame(f"{self._notices} notices")
+            self._owner.child_noticed(wire.notice_from(body))
         elif kind == wire.READY and not self.ready:
             functions = wire.ready_functions(body)
             self.ready = True
             self._owner.child_ready(self, functions)
         elif kind == wire.FAILED:
-            self.failure = f"failed: {body.decode(errors='replace')}"
+            self.failure = f"failed: {clean(body.decode(errors='replace'), _LONGEST_FAILURE)}"
         else:
             raise wire.MalformedFrame(f"a frame of kind {kind} out of turn")
 
@@ -200,7 +234,11 @@ class ChildHandle(asyncio.Protocol):
     def _read_to_the_end(self) -> None:
         """A failed write ends the transport, whatever the child had written before it died."""
         with contextlib.suppress(OSError):
-            while data := self._socket.recv(2**16):
+            # Not without end: a process that the child forked may write, faster than this reads.
+            for _ in range(_LAST_READS):
+                data = self._socket.recv(2**16)
+                if not data or self.failure is not None:
+                    break
                 self.data_received(data)
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
@@ -253,11 +291,22 @@ def describe_exit(code: int | None) -> str:
     return f"was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
-def _spawn(connection: socket.socket) -> "subprocess.Popen[bytes]":
+_BOOTSTRAP: Final = f"""
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module({wire.CHILD_MODULE!r}, run_name="__main__", alter_sys=True)
+"""
+"""The path comes first: this package may be found only because the parent's program extended it, as
+in an archive.
+"""
+
+
+def _spawn(connection: socket.socket, path: list[str]) -> "subprocess.Popen[bytes]":
     """Takes this thread milliseconds: a fork would copy page tables, but this is a vfork."""
+    number = str(connection.fileno())
     with _signals_blocked():
         return subprocess.Popen(  # noqa: S603 - this interpreter and a number
-            [sys.executable, "-m", wire.CHILD_MODULE, str(connection.fileno())],
+            [sys.executable, "-c", _BOOTSTRAP, json.dumps(path), number, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=(connection.fileno(),),
         )

@@ -1,4 +1,4 @@
-"""A child of the ProcessExecutor: ``python -m inngest_connect.execution.child_process FD``.
+"""A child of the ProcessExecutor: ``child_process FD PARENT``, with the parent's ``sys.path``.
 
 It loads the apps by their import path and runs requests with a LoopExecutor on its event loop,
 until the parent closes its half of the socket pair or is gone. Signals are the parent's business:
@@ -6,6 +6,7 @@ a terminal and a service manager send them to all processes of a group.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -16,17 +17,19 @@ import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
 from ..errors import ConnectError
 from ..observability.redaction import Redactor
 from ..observability.tracing import Tracing
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
-from .executor import ExecutorPorts
+from .executor import ExecutorPorts, Report
 from .loop_executor import LoopExecutor
+from .parent_watch import watch_parent
 from .sdk_adapter import SdkApp
 from .target_apps import load_target
+from .user_exits import run_to_end
 
 _LONGEST_TEXT: Final = 2000
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -47,6 +50,8 @@ def main() -> int:
         return 0
     sys.path[:] = configuration.path
     try:
+        if len(sys.argv) > 2:
+            watch_parent(int(sys.argv[2]), configuration.grace)
         # Without a running event loop, as in a program of its own.
         apps = load_target(configuration.target)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
@@ -55,7 +60,8 @@ def main() -> int:
     # What was imported stays until the end: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    asyncio.run(_serve(connection, apps, configuration.grace))
+    child = _Child(apps)
+    run_to_end(child.serve(connection, configuration.grace), child.report_misbehavior)
     return 0
 
 
@@ -68,27 +74,30 @@ def _receive_configuration(connection: socket.socket) -> wire.Configuration | No
     return None
 
 
-async def _serve(connection: socket.socket, apps: dict[str, SdkApp], grace: float) -> None:
-    loop = asyncio.get_running_loop()
-    child = _Child(loop, apps)
-    connection.setblocking(False)
-    await loop.create_unix_connection(lambda: child, sock=connection)
-    await child.stopped.wait()
-    await child.end(grace)
-
-
 class _Child(asyncio.Protocol):
     """The child's end of the socket pair."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, apps: dict[str, SdkApp]) -> None:
-        self.stopped = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._loop = loop
-        self._reader = wire.FrameReader(wire.MAX_REQUEST_BYTES)
-        self._transport: asyncio.Transport
+    def __init__(self, apps: dict[str, SdkApp]) -> None:
         self._apps = apps
-        self._executor = LoopExecutor(_ports(loop, apps, self._report))
+        self._reader = wire.FrameReader(wire.MAX_REQUEST_BYTES)
+        self._loop: asyncio.AbstractEventLoop
+        self._stopped: asyncio.Event
+        self._closed: asyncio.Event
+        self._executor: LoopExecutor
+        self._transport: asyncio.Transport
         self._unsent: list[bytes] = []
+
+    async def serve(self, connection: socket.socket, grace: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped, self._closed = asyncio.Event(), asyncio.Event()
+        self._executor = LoopExecutor(_ports(self._loop, self._apps, self._report, self._notice))
+        connection.setblocking(False)
+        await self._loop.create_unix_connection(lambda: self, sock=connection)
+        await self._stopped.wait()
+        await self._end(grace)
+
+    def report_misbehavior(self, text: str) -> None:
+        self._notice(FunctionMisbehaved("", f"child process {os.getpid()}: {text}"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -105,29 +114,36 @@ class _Child(asyncio.Protocol):
         self._executor.flush()
 
     def eof_received(self) -> bool:
-        self.stopped.set()
+        self._stopped.set()
         return True  # what functions return from now on is still wanted
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.stopped.set()
+        self._stopped.set()
         self._closed.set()
 
     def _report(self, finished: ExecutionFinished) -> None:
+        self._send(wire.finished_frame(finished))
+
+    def _notice(self, notice: FunctionMisbehaved) -> None:
+        self._send(wire.notice_frame(notice))
+
+    def _send(self, frame: bytes) -> None:
         if not self._unsent:
             self._loop.call_soon(self._write)
-        self._unsent.append(wire.finished_frame(finished))
+        self._unsent.append(frame)
 
     def _write(self) -> None:
         self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
-    async def end(self, grace: float) -> None:
+    async def _end(self, grace: float) -> None:
         """Cancel what runs, send what is left, and see to it that this process ends."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # The interpreter would wait for functions in threads, however long they take.
         latest = threading.Timer(grace, os._exit, args=(1,))
         latest.daemon = True
-        latest.start()
+        with contextlib.suppress(RuntimeError):  # no thread left: the parent kills this process
+            latest.start()
         await self._executor.wait_stopped(grace)
         await asyncio.sleep(0)  # the last reports are written in the next turn of the loop
         self._transport.close()
@@ -137,7 +153,8 @@ class _Child(asyncio.Protocol):
 def _ports(
     loop: asyncio.AbstractEventLoop,
     apps: dict[str, SdkApp],
-    report: Callable[[ExecutionFinished], None],
+    report: Report,
+    misbehaved: Callable[[FunctionMisbehaved], None],
 ) -> ExecutorPorts:
     tracing = Tracing()
 
@@ -152,6 +169,7 @@ def _ports(
         on_loop_gone=lambda: None,
         observe=lambda _: None,
         functions={},
+        misbehaved=misbehaved,
     )
 
 

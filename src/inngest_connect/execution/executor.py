@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
 from ..core.observations import Observation
 from ..protocol import connect_pb2 as pb
@@ -80,6 +80,8 @@ class ExecutorPorts:
     """Tells users what happens to the executor; for the I/O loop."""
     functions: Mapping[str, frozenset[str]]
     """App id to the slugs that requests may name."""
+    misbehaved: Callable[[FunctionMisbehaved], None] = lambda _: None
+    """Takes what user code did beside its own run; safe to call from any thread."""
 
 
 ExecutorFactory = Callable[[ExecutorPorts], Executor]

@@ -7,21 +7,40 @@ loop in batches and results cross back the same way: neither side pays one wake-
 import asyncio
 import contextvars
 import json
+import os
 import traceback
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
 from .executor import LOOP_GONE, ExecutorPorts
+from .user_exits import (
+    EXITS,
+    FunctionExited,
+    Origin,
+    current_function,
+    describe_exit,
+    guard_tasks,
+    is_ctrl_c,
+)
 
 STARTS_PER_TURN: Final = 4
 """Functions started in one turn of the caller's loop. Starting a hundred at once makes them advance
 in lockstep: all are late together, the objects of all are alive together, which costs the garbage
 collector a third of the processor time, and nothing else on that loop gets a turn meanwhile.
 """
+
+_FOREIGN_CANCEL_DELAY: Final = 0.1
+"""Seconds until a task that somebody else cancelled is judged. When the application's loop ends, it
+cancels the tasks of functions together with ``start()``, whose abort then arrives within that time.
+"""
+
+_LONGEST_TEXT: Final = 2**20
+"""Characters of an exception that are shown: whoever reads it needs the beginning."""
 
 Work = pb.GatewayExecutorRequestData | str
 """A request to run, or the id of one to cancel."""
@@ -35,7 +54,13 @@ class LoopExecutor:
         self._run_request = ports.run_request
         self._can_cancel = ports.can_cancel
         self._report = ports.report
+        self._misbehaved = ports.misbehaved
         self._uncancellable: set[str] = set()
+        self._cancelled: set[str] = set()
+        """Running requests whose cancellation was asked for."""
+        self._doubtful: dict[str, asyncio.TimerHandle] = {}
+        """Requests whose tasks somebody else cancelled."""
+        self._process = os.getpid()
         self._context = contextvars.copy_context()
         self._tasks: dict[str, asyncio.Task[ExecutionResult]] = {}
         self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
@@ -43,6 +68,7 @@ class LoopExecutor:
         self._work: HandOver[Work] = HandOver(
             ports.loop, self._take, ports.on_loop_gone, self._start_some
         )
+        self._release_tasks = guard_tasks(ports.loop)
 
     async def start(self) -> None:
         """Nothing to get ready: the caller's loop runs."""
@@ -67,16 +93,21 @@ class LoopExecutor:
     @property
     def running(self) -> int:
         """Functions that have not ended, cancelled ones included."""
-        return len(self._tasks) + len(self._waiting)
+        return len(self._tasks) + len(self._waiting) + len(self._doubtful)
 
     async def wait_stopped(self, timeout: float) -> None:
         """Call on the caller's loop: cancel what still runs and give it ``timeout`` seconds."""
         for request in tuple(self._waiting):
             self._drop(request)
+        self._cancelled.update(self._tasks)
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=timeout)
+            await asyncio.sleep(0)  # the done-callbacks report in the next turn
+        for request_id in tuple(self._doubtful):
+            self._settle(request_id, None)
+        self._release_tasks()
 
     def _take(self, work: Work) -> None:
         if isinstance(work, str):
@@ -88,7 +119,11 @@ class LoopExecutor:
         task = self._tasks.get(request_id)
         if task is not None:
             if request_id not in self._uncancellable:
+                self._cancelled.add(request_id)
                 task.cancel()
+            return
+        if request_id in self._doubtful:
+            self._settle(request_id, None)
             return
         for request in self._waiting:
             if request.request_id == request_id:
@@ -116,8 +151,8 @@ class LoopExecutor:
         self._work.drain()
 
     def _start(self, request: pb.GatewayExecutorRequestData) -> None:
-        task = self._loop.create_task(self._run(request), context=self._context.copy())
         request_id = request.request_id
+        task = self._loop.create_task(self._run(request), context=self._context.copy())
         self._tasks[request_id] = task
         if not self._can_cancel(request):
             # Cancelling would only stop to wait for the thread: it would run on, uncounted.
@@ -127,12 +162,31 @@ class LoopExecutor:
         task.add_done_callback(lambda ended: self._ended(request_id, ended))
 
     def _ended(self, request_id: str, task: "asyncio.Task[ExecutionResult]") -> None:
+        if os.getpid() != self._process:
+            # The function forked and returned in both processes; only the first one answers.
+            os._exit(1)
         del self._tasks[request_id]
         self._uncancellable.discard(request_id)
-        result = None if task.cancelled() else task.result()
+        if not task.cancelled() and task.exception() is None:
+            self._cancelled.discard(request_id)
+            self._report(ExecutionFinished(request_id, task.result()))
+        elif request_id in self._cancelled or not task.cancelled():  # or Ctrl-C ends the program
+            self._cancelled.discard(request_id)
+            self._report(ExecutionFinished(request_id, None))
+        else:
+            self._doubtful[request_id] = self._loop.call_later(
+                _FOREIGN_CANCEL_DELAY, self._settle, request_id, _CANCELLED_BY_USER_CODE
+            )
+
+    def _settle(self, request_id: str, result: ExecutionResult | None) -> None:
+        self._doubtful.pop(request_id).cancel()
         self._report(ExecutionFinished(request_id, result))
 
     async def _run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        def report(text: str) -> None:
+            self._misbehaved(FunctionMisbehaved(request.request_id, text))
+
+        current_function.set(Origin(request.function_slug, report))
         try:
             return await self._run_request(request)
         except asyncio.CancelledError as error:
@@ -140,19 +194,45 @@ class LoopExecutor:
             if task is not None and task.cancelling():
                 raise
             return _failure(error)  # the function raised it by itself
-        except BaseException as error:  # noqa: BLE001 - sys.exit() in a function is its failure
+        except FunctionExited as error:
+            return _failure(error.__cause__ or error)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            if isinstance(error, EXITS):
+                report(f"function {request.function_slug!r} raised {describe_exit(error)}")
             return _failure(error)
 
 
 def _failure(error: BaseException) -> ExecutionResult:
-    """A retryable error in the shape of the SDK's own, for what the SDK let through."""
-    # Nothing in here may raise, or an acknowledged request would never be answered: the ``__str__``
-    # of an exception is user code.
-    name = type(error).__name__
+    """A retryable error in the shape of the SDK's own, for what the SDK let through.
+
+    Nothing in here may raise, or an acknowledged request would never be answered: the ``__str__``
+    of an exception is user code, and so are its notes, its causes and the name of its class.
+    """
+    name = _shown(lambda: str(type(error).__name__), "Exception")
+    message = _shown(
+        lambda: str(error), f"{name}, which cannot be shown: its __str__ or __repr__ raises"
+    )
+    stack = _shown(lambda: "".join(traceback.format_exception(error)), message)
+    return _error("unknown", message, name, stack)
+
+
+def _shown(show: Callable[[], str], otherwise: str) -> str:
     try:
-        message = str(error)
-        stack = "".join(traceback.format_exception(error))
-    except BaseException:  # noqa: BLE001 - see above
-        message = stack = f"{name}, which cannot be shown: its __str__ or __repr__ raises"
-    body = {"code": "unknown", "message": message, "name": name, "stack": stack}
+        return show()[:_LONGEST_TEXT]
+    except BaseException:  # noqa: BLE001 - user code
+        return otherwise
+
+
+def _error(code: str, message: str, name: str, stack: str) -> ExecutionResult:
+    body = {"code": code, "message": message, "name": name, "stack": stack}
     return ExecutionResult(pb.SDKResponseStatus.ERROR, json.dumps(body).encode())
+
+
+_CANCELLED_BY_USER_CODE: Final = _error(
+    "unknown",
+    "the function's task was cancelled by other code on its event loop",
+    "CancelledError",
+    "",
+)

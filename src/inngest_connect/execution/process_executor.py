@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..errors import ConfigurationError
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
@@ -159,6 +159,9 @@ class ProcessExecutor:
     def child_finished(self, child: ChildHandle, finished: ExecutionFinished) -> None:
         del self._owners[finished.request_id]
         self._ports.report(finished)
+
+    def child_noticed(self, notice: FunctionMisbehaved) -> None:
+        self._ports.misbehaved(notice)
 
     def child_settled(self, child: ChildHandle) -> None:
         self._pool.child_settled(child)

@@ -2,7 +2,8 @@
 
 A frame is the length of what follows it (4 bytes, big-endian), one byte of kind, and a body. The
 parent says CONFIGURE, RUN and CANCEL, and closes its half to have the child stop; the child says
-READY or FAILED, and then one RESULT or CANCELLED for each RUN.
+READY or FAILED, and then one RESULT or CANCELLED for each RUN, and a NOTICE of what a function did
+beside that.
 """
 
 import json
@@ -12,9 +13,10 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from ..core.events import ExecutionFinished
+from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
 from ..core.record import record
+from ..core.remote_text import clean
 from ..protocol import connect_pb2 as pb
 
 CHILD_MODULE: Final = "inngest_connect.execution.child_process"
@@ -32,6 +34,14 @@ FAILED: Final = 5
 RESULT: Final = 6
 """An SDKResponse, of which only the result and the request id are set."""
 CANCELLED: Final = 7
+NOTICE: Final = 8
+"""A FunctionMisbehaved, as JSON."""
+
+_STATUSES: Final = (
+    pb.SDKResponseStatus.DONE,
+    pb.SDKResponseStatus.NOT_COMPLETED,
+    pb.SDKResponseStatus.ERROR,
+)
 
 MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
 """Largest frame that a parent accepts. The gateway takes far smaller replies."""
@@ -39,7 +49,7 @@ MAX_REQUEST_BYTES: Final = 2**31 - 1
 """Largest frame that a child accepts: ``max_message_bytes`` has limited it already."""
 
 _HEADER: Final = struct.Struct(">IB")
-_KINDS: Final = frozenset(range(CONFIGURE, CANCELLED + 1))
+_KINDS: Final = frozenset(range(CONFIGURE, NOTICE + 1))
 
 
 class MalformedFrame(Exception):
@@ -102,8 +112,8 @@ def ready_functions(body: bytes) -> dict[str, frozenset[str]]:
     try:
         functions: dict[str, Any] = json.loads(body)
         return {app: frozenset(slugs) for app, slugs in functions.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise MalformedFrame("a READY that is no JSON of apps") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise MalformedFrame("a READY that is not a JSON object of apps") from error
 
 
 def finished_frame(finished: ExecutionFinished) -> bytes:
@@ -113,7 +123,9 @@ def finished_frame(finished: ExecutionFinished) -> bytes:
     result = finished.result
     if len(result.body) > MAX_RESULT_BYTES // 2:
         text = f"the function's output has {len(result.body)} bytes; return less, or a reference"
-        result = error_result("output_too_large", text, no_retry=True)
+        # An error that Inngest may retry stays one that it may retry.
+        final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
+        result = error_result("output_too_large", text, no_retry=final)
     response = pb.SDKResponse(
         request_id=finished.request_id,
         status=result.status,
@@ -134,6 +146,9 @@ def finished_from(kind: int, body: bytes) -> ExecutionFinished:
         response = pb.SDKResponse.FromString(body)
     except (DecodeError, UnicodeDecodeError) as error:
         raise MalformedFrame("a result that cannot be decoded") from error
+    if response.status not in _STATUSES:
+        # An unknown value of an enum survives decoding, and would fail when it is used.
+        raise MalformedFrame(f"a result with the status {response.status}")
     result = ExecutionResult(
         status=response.status,
         body=response.body,
@@ -143,6 +158,20 @@ def finished_from(kind: int, body: bytes) -> ExecutionFinished:
         sdk_version=response.sdk_version,
     )
     return ExecutionFinished(response.request_id, result)
+
+
+def notice_frame(notice: FunctionMisbehaved) -> bytes:
+    fields = {"request_id": notice.request_id, "text": notice.text}
+    return frame(NOTICE, json.dumps(fields).encode())
+
+
+def notice_from(body: bytes) -> FunctionMisbehaved:
+    """Raises MalformedFrame."""
+    try:
+        fields: dict[str, Any] = json.loads(body)
+        return FunctionMisbehaved(str(fields["request_id"]), clean(str(fields["text"])))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise MalformedFrame("a NOTICE that is not a JSON object") from error
 
 
 def error_result(code: str, message: str, *, no_retry: bool = False) -> ExecutionResult:

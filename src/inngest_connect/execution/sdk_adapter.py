@@ -44,6 +44,8 @@ class ClientSettings:
     app_version: str | None
     signing_key: str | None = field(repr=False)
     signing_key_fallback: str | None = field(repr=False)
+    api_origin_is_default: bool = False
+    """Whether neither the program nor a variable names another API, as far as the SDK read it."""
 
 
 def client_settings(client: object) -> ClientSettings:
@@ -54,13 +56,20 @@ def client_settings(client: object) -> ClientSettings:
         )
     return ClientSettings(
         app_id=client.app_id,
-        api_origin=client.api_origin,
-        env=client.env,
+        api_origin=client.api_origin.strip(),
+        env=_stripped(client.env),
         is_production=client.is_production,
         app_version=getattr(client, "app_version", None) or getattr(client, "_app_version", None),
-        signing_key=client.signing_key,
-        signing_key_fallback=client.signing_key_fallback,
+        signing_key=_stripped(client.signing_key),
+        signing_key_fallback=_stripped(client.signing_key_fallback),
+        api_origin_is_default=client.api_origin
+        in (const.DEFAULT_API_ORIGIN, const.DEV_SERVER_ORIGIN),
     )
+
+
+def _stripped(value: str | None) -> str | None:
+    """A variable that was read from a file often ends in a newline; an empty one is not set."""
+    return (value or "").strip() or None
 
 
 def capabilities() -> bytes:

@@ -16,10 +16,14 @@ from typing import Any, Final
 
 from ..core import observations as seen
 from ..core.observations import Observation
+from ..core.remote_text import LONGEST_ID, shortened_id
+from ..transport.urls import without_user_information
 
 MASK: Final = "***"
 RECENT: Final = 32
 """Tokens remembered; a connection has two, and the log of a closed one may still be on its way."""
+PART: Final = 8
+"""Characters of a secret, one after the other, that are masked wherever they appear."""
 
 _REMOTE_TEXT: Final[dict[type[Observation], str]] = {
     seen.Disconnected: "reason",
@@ -28,7 +32,18 @@ _REMOTE_TEXT: Final[dict[type[Observation], str]] = {
     seen.WebSocketClosed: "reason",
     seen.WebSocketFailed: "message",
 }
+_ID_FIELDS: Final[dict[type[Observation], tuple[str, ...]]] = {
+    kind: tuple(
+        name
+        for name in (
+            "request_id", "run_id", "function_slug", "app_name", "connection_id", "gateway_group",
+        )
+        if name in kind.__slots__
+    )
+    for kind in seen.OBSERVATIONS
+}  # fmt: skip
 _SHORTEST: Final = 6
+_MOST_HARMLESS: Final = 4096
 _DEEPEST: Final = 6
 _SECRET_KEYS: Final = re.compile(
     r"authorization|token|signing_?key|secret|password|credential|payload|body", re.IGNORECASE
@@ -42,71 +57,121 @@ _living_lock: Final = threading.RLock()
 
 
 class Redactor:
-    """``secrets`` are texts that must never appear, whatever they are called."""
+    """``secrets`` are texts that must never appear, whatever they are called.
+
+    Parts of a secret are masked too: a peer can repeat one cut in the middle, or inside an id. So
+    every run of ``PART`` characters of a secret is in a table, and a text is compared with the
+    table at each of its positions. Learning a secret and masking a text both cost no more than
+    their length, which matters on the thread that sends heartbeats.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._lasting = tuple(secrets)
-        self._recent: deque[str] = deque(maxlen=RECENT)
-        self._secrets: tuple[str, ...] = ()
-        self._pattern: re.Pattern[str] | None = None
-        self._compile()
+        self._recent: deque[str] = deque()
+        self._parts: dict[str, int] = {}
+        """Each part, and in how many places of the secrets it is."""
+        self._short: dict[str, int] = {}
+        self._harmless: set[str] = set()
+        for secret in secrets:
+            self._count(secret, 1)
         with _living_lock:
             _living.add(self)
 
     def learn(self, *secrets: str) -> None:
         """Mask these too, until ``RECENT`` others have come. On one thread only."""
-        self._recent.extend(secret for secret in secrets if secret not in self._recent)
-        self._compile()
+        for secret in secrets:
+            if secret not in self._recent:
+                self._recent.append(secret)
+                self._count(secret, 1)
+                self._harmless.clear()
+        while len(self._recent) > RECENT:
+            self._count(self._recent.popleft(), -1)
 
-    def _compile(self) -> None:
-        spelled = {
-            form
-            for secret in (*self._lasting, *self._recent)
-            for form in (secret, _KEY_BODY.sub("", secret), urllib.parse.quote(secret, safe=""))
-            if len(form) >= _SHORTEST
-        }
-        self._secrets = tuple(sorted(spelled, key=len, reverse=True))
-        alternatives = "|".join(map(re.escape, self._secrets))
-        self._pattern = re.compile(alternatives, re.IGNORECASE) if alternatives else None
+    def _count(self, secret: str, change: int) -> None:
+        body = _lower(_KEY_BODY.sub("", secret))
+        for form in {body, _lower(urllib.parse.quote(body, safe="", errors="replace"))}:
+            table, size = self._parts, PART
+            if len(form) < PART:
+                table, size = self._short, len(form)
+            if size < _SHORTEST:
+                continue
+            for start in range(len(form) - size + 1):
+                part = form[start : start + size]
+                left = table.get(part, 0) + change
+                if left > 0:
+                    table[part] = left
+                else:
+                    table.pop(part, None)
 
     def text(self, text: str) -> str:
         """Return ``text`` with every known or recognisable secret masked."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-            if text.endswith("..."):
-                text = self._cut_off(text)
-        return _SIGNING_KEY.sub(MASK, _BEARER.sub(f"Bearer {MASK}", text))
+        text = without_user_information(_SIGNING_KEY.sub(MASK, text))
+        if self._parts or self._short:
+            text = self._without_parts(text)
+        return _BEARER.sub(f"Bearer {MASK}", text)
 
-    def _cut_off(self, text: str) -> str:
-        """A text that was shortened may end in the middle of a secret."""
-        kept = text[:-3]
-        for secret in self._secrets:
-            for length in range(min(len(secret), len(kept)), _SHORTEST - 1, -1):
-                if kept.endswith(secret[:length]):
-                    return f"{kept[:-length]}{MASK}..."
+    def _without_parts(self, text: str) -> str:
+        lower, parts = _lower(text), self._parts
+        shown: list[str] = []
+        end = 0  # of what is masked or shown already
+        for start in range(len(lower) - PART + 1):
+            if lower[start : start + PART] in parts:
+                if start > end or not shown:
+                    shown += (text[end:start], MASK)
+                end = start + PART
+        text = "".join(shown) + text[end:]
+        for short in tuple(self._short):
+            text = re.sub(re.escape(short), MASK, text, flags=re.IGNORECASE)
         return text
+
+    def id(self, text: str) -> str:
+        """An id of a peer, short and printable, and masked when it is made of a secret."""
+        if text in self._harmless:  # the names and ids of a request come several times
+            return text
+        if len(text) <= LONGEST_ID and text.isascii() and text.isprintable():
+            if self._parts:
+                lower = text.lower()
+                # Steps of one part find every run of two, and this is done for each request.
+                for start in (*range(0, len(lower) - PART, PART), max(len(lower) - PART, 0)):
+                    if lower[start : start + PART] in self._parts:
+                        return self.text(text)
+            if len(self._harmless) >= _MOST_HARMLESS:
+                self._harmless.clear()
+            self._harmless.add(text)
+            return text
+        return self.text(shortened_id(text))
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``fields`` masked by key and by value, nested ones included."""
         return {key: masked(key, value, self.text) for key, value in fields.items()}
 
     def observation(self, observation: Observation) -> Observation:
-        """The observation with the text that came from the network or from user code masked."""
-        name = _REMOTE_TEXT.get(type(observation))
-        if name is None:
-            return observation
-        told = getattr(observation, name)
-        shown = self.text(told)
-        return observation if shown == told else _with(observation, name, shown)
+        """The observation without secrets in what came from the network or from user code."""
+        changed: dict[str, str] = {}
+        for name in _ID_FIELDS[type(observation)]:
+            value = getattr(observation, name)
+            if value is not None and (shown := self.id(value)) != value:
+                changed[name] = shown
+        text_field = _REMOTE_TEXT.get(type(observation))
+        if text_field is not None:
+            value = getattr(observation, text_field)
+            if (shown := self.text(value)) != value:
+                changed[text_field] = shown
+        return _with(observation, changed) if changed else observation
 
     def traceback(self, error: BaseException) -> str:
         """The traceback as Python prints it, with causes, notes and groups, masked."""
         return self.text("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _with(observation: Any, name: str, text: str) -> Observation:
-    changed: Observation = dataclasses.replace(observation, **{name: text})
+def _with(observation: Any, changes: dict[str, str]) -> Observation:
+    changed: Observation = dataclasses.replace(observation, **changes)
     return changed
+
+
+def _lower(text: str) -> str:
+    """In lower case and of the same length, which ``str.lower`` alone does not promise."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c.lower()[0] for c in text)
 
 
 def redact_text(text: str) -> str:

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..core.messages import ExecutionResult
-from ..core.remote_text import clean
+from ..core.remote_text import clean, shortened_id
 from ..protocol import connect_pb2 as pb
 from .providers import global_tracer_provider
 
@@ -96,7 +96,7 @@ def _failed(span: trace.Span, kind: str) -> None:
 
 
 def _attributes(request: pb.GatewayExecutorRequestData, slug: str) -> dict[str, str]:
-    request_id = clean(request.request_id)
+    request_id = shortened_id(request.request_id)
     return {
         "messaging.system": "inngest",
         "messaging.operation.name": "process",
@@ -106,7 +106,7 @@ def _attributes(request: pb.GatewayExecutorRequestData, slug: str) -> dict[str, 
         "inngest.app.name": clean(request.app_name),
         "inngest.function.slug": slug,
         "inngest.request.id": request_id,
-        "inngest.run.id": clean(request.run_id),
+        "inngest.run.id": shortened_id(request.run_id),
     }
 
 

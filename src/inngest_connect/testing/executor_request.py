@@ -19,15 +19,17 @@ def executor_request(
     attempt: int = 0,
     steps: dict[str, Any] | None = None,
     parallel: bool = False,
+    defers: tuple[str, ...] = (),
     request_id: str = "",
     lease_id: str = "",
 ) -> pb.GatewayExecutorRequestData:
     """A call of a function; ``steps`` are the results so far, by hashed step id.
 
+    ``defers`` are the hashed ids of what the run has deferred so far (inngest 0.5.20 and later).
     ``request_id`` and ``lease_id`` are left to whoever dispatches it, unless given.
     """
     memos = steps or {}
-    body = {
+    body: dict[str, Any] = {
         "ctx": {
             "attempt": attempt,
             "disable_immediate_execution": parallel,
@@ -39,6 +41,8 @@ def executor_request(
         "steps": memos,
         "use_api": False,
     }
+    if defers:
+        body["defers"] = {hashed_id: {"abortable": True} for hashed_id in defers}
     return pb.GatewayExecutorRequestData(
         request_id=request_id,
         account_id="account",

@@ -1,6 +1,8 @@
 """MockConnection: one WebSocket that a mock gateway has accepted."""
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import picows
@@ -10,6 +12,7 @@ class ConnectionOwner(Protocol):
     """The server, as its connections know it."""
 
     latency: float
+    slowness: float
     silent: bool
 
     def accepted(self, connection: "MockConnection") -> None: ...
@@ -24,6 +27,7 @@ class MockConnection(picows.WSListener):
         self._server = server
         self._transport: picows.WSTransport | None = None
         self._fragments: list[bytes] = []
+        self._delayed: deque[tuple[float, Callable[[picows.WSTransport], None]]] = deque()
         self.number = 0
         self.close_code: int | None = None
         self.close_reason = ""
@@ -35,43 +39,65 @@ class MockConnection(picows.WSListener):
         return self._transport is not None and not self.closed.is_set()
 
     def send_bytes(self, data: bytes) -> None:
-        if self._transport is not None and not self._server.silent:
-            delay = self._server.latency
-            if delay:
-                asyncio.get_running_loop().call_later(delay, self._write, data)
-            else:
-                self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is not None and not self.closed.is_set() and not transport.is_disconnected:
-            transport.send(picows.WSMsgType.BINARY, data)
+        self._send(picows.WSMsgType.BINARY, data)
 
     def send_text(self, text: str) -> None:
-        if self._transport is not None:
-            self._transport.send(picows.WSMsgType.TEXT, text.encode())
+        self._send(picows.WSMsgType.TEXT, text.encode())
 
     def send_fragments(self, *parts: bytes) -> None:
         """One message in several frames."""
-        assert self._transport is not None
         for index, part in enumerate(parts):
             kind = picows.WSMsgType.BINARY if index == 0 else picows.WSMsgType.CONTINUATION
-            self._transport.send(kind, part, fin=index == len(parts) - 1)
+            self._frame(kind, part, fin=index == len(parts) - 1)
 
     def send_ping(self, data: bytes) -> None:
         """RFC 6455 section 5.5.2; the answer is put into ``pongs``."""
-        assert self._transport is not None
-        self._transport.send_ping(data)
+        self._write(lambda transport: transport.send_ping(data))
 
     def send_invalid_frame(self) -> None:
         """A frame with reserved bits set, which RFC 6455 section 5.2 forbids."""
-        assert self._transport is not None
-        self._transport.send(picows.WSMsgType.BINARY, b"x", rsv1=True)
+        self._write(lambda transport: transport.send(picows.WSMsgType.BINARY, b"x", rsv1=True))
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame; the worker ends the connection."""
-        if self._transport is not None and not self.closed.is_set():
-            self._transport.send_close(picows.WSCloseCode(code), reason.encode())
+        self._write(lambda t: t.send_close(picows.WSCloseCode(code), reason.encode()))
+
+    def _send(self, kind: picows.WSMsgType, data: bytes) -> None:
+        slow = self._server.slowness
+        if not slow:
+            self._frame(kind, data, fin=True)
+            return
+        first, rest = data[: len(data) // 2], data[len(data) // 2 :]
+        self._frame(kind, first, fin=False)
+        self._write(lambda t: t.send(picows.WSMsgType.CONTINUATION, rest), slow)
+
+    def _frame(self, kind: picows.WSMsgType, data: bytes, *, fin: bool) -> None:
+        self._write(lambda transport: transport.send(kind, data, fin=fin))
+
+    def _write(self, action: Callable[[picows.WSTransport], None], extra: float = 0.0) -> None:
+        """Do it now, or after the server's latency, and never before what was written earlier."""
+        if self._transport is None or self._server.silent:
+            return
+        now = asyncio.get_running_loop().time()
+        latest = self._delayed[-1][0] if self._delayed else now
+        due = max(latest, now + self._server.latency) + extra
+        self._delayed.append((due, action))
+        if len(self._delayed) == 1:
+            self._release()
+
+    def _release(self) -> None:
+        # A queue and one timer: an event loop does not keep the order of timers of one instant.
+        loop, transport = asyncio.get_running_loop(), self._transport
+        while self._delayed:
+            due, action = self._delayed[0]
+            if due > loop.time():
+                loop.call_at(due, self._release)
+                return
+            self._delayed.popleft()
+            if transport is None or self.closed.is_set():
+                continue
+            if not transport.is_disconnected and not transport.is_close_frame_sent:
+                action(transport)
 
     def drop(self) -> None:
         """End the connection without a close frame."""
@@ -87,9 +113,10 @@ class MockConnection(picows.WSListener):
             payload = frame.get_payload_as_bytes()
             self.close_code = int.from_bytes(payload[:2]) if len(payload) >= 2 else 1005
             self.close_reason = payload[2:].decode(errors="replace")
-            if not transport.is_close_frame_sent:
-                transport.send_close(picows.WSCloseCode.OK)
-            transport.disconnect()
+            if transport.is_close_frame_sent or self._server.silent:
+                transport.disconnect()
+            else:
+                self._write(_answer_close)
         elif frame.msg_type == picows.WSMsgType.PONG:
             self.pongs.put_nowait(frame.get_payload_as_bytes())
         elif frame.msg_type in (picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
@@ -101,3 +128,8 @@ class MockConnection(picows.WSListener):
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         self.closed.set()
         self._server.disconnected(self)
+
+
+def _answer_close(transport: picows.WSTransport) -> None:
+    transport.send_close(picows.WSCloseCode.OK)
+    transport.disconnect()

@@ -2,6 +2,7 @@
 
 A function is called again and again with what its steps returned so far, until it returns or fails
 for good. Sleeps are skipped, waits are answered by the test, planned steps run at once in parallel.
+What it has deferred runs when it has ended (``ctx.defer`` of inngest 0.5.20 and later).
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ..protocol import connect_pb2 as pb
 from .executor_request import executor_request
@@ -20,6 +21,9 @@ from .ulid import make_ulid
 Dispatch = Callable[[pb.GatewayExecutorRequestData], Awaitable[pb.SDKResponse]]
 Event = dict[str, Any]
 WaitForEvent = Callable[[dict[str, Any]], Event | None]
+
+IDLE_REPLIES: Final = 10
+"""Replies in a row that bring nothing new, after which a run fails: it would never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class RunResult:
     requests: int = 0
     lost: int = 0
     duration: float = 0.0
+    deferred: list["RunResult"] = field(default_factory=list)
+    """The runs of what the function has deferred, in that order."""
 
 
 @dataclass(slots=True)
@@ -56,6 +62,8 @@ class _Run:
     result: RunResult
     memos: dict[str, Any] = field(default_factory=dict)
     parallel: bool = False
+    defers: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """Options of what is deferred, by hashed id; None for what was aborted."""
 
 
 class RunDriver:
@@ -83,10 +91,14 @@ class RunDriver:
         result.duration = time.monotonic() - begun
         if result.status == "failed":
             await self._on_failure(run)
+        for options in run.defers.values():
+            if options is not None:
+                slug = options["fn_slug"]
+                result.deferred.append(await self.run(slug, _deferred_event(run, options)))
         return result
 
     async def _until_ended(self, run: _Run) -> None:
-        attempt = 0
+        attempt = idle = 0
         while True:
             response = await self._call(run, "step", attempt)
             run.result.attempts = attempt + 1
@@ -95,7 +107,17 @@ class RunDriver:
                 run.result.output = json.loads(response.body)
                 return
             if response is not None and response.status == pb.SDKResponseStatus.NOT_COMPLETED:
-                retry = await self._steps(run, _opcodes(response), attempt, response.no_retry)
+                known = len(run.memos) + len(run.defers)
+                opcodes = _opcodes(response)
+                retry = await self._steps(run, opcodes, attempt, response.no_retry)
+                if run.result.status == "completed":
+                    return
+                idle = 0 if retry or len(run.memos) + len(run.defers) > known else idle + 1
+                if idle == IDLE_REPLIES:
+                    kinds = ", ".join(sorted({op["op"] for op in opcodes})) or "no opcode"
+                    text = f"{idle} replies in a row brought nothing new ({kinds})"
+                    run.result.error = _step_error({"message": text, "name": "RunDriverError"})
+                    return
                 attempt = attempt + 1 if retry else 0
                 continue
             error = json.loads(response.body) if response is not None else "no response"
@@ -118,6 +140,7 @@ class RunDriver:
             attempt=attempt,
             steps=run.memos,
             parallel=run.parallel,
+            defers=tuple(run.defers),
         )
         try:
             return await self._dispatch(message)
@@ -173,6 +196,13 @@ class RunDriver:
             self._memo(run, op, await self._invoke(op))
         elif kind == "Sleep":
             self._memo(run, op, None)
+        elif kind == "DeferAdd":
+            run.defers[op["id"]] = op["opts"]
+        elif kind == "DeferAbort":
+            run.defers[op["opts"]["target_hashed_id"]] = None
+        elif kind == "RunComplete":
+            run.result.status = "completed"
+            run.result.output = op.get("data")
         else:
             self._memo(run, op, {"data": op.get("data")})
         return False
@@ -208,6 +238,23 @@ class RunDriver:
         }
         handled = RunResult(make_ulid(time.time(), secrets.randbits), info.slug)
         await self._until_ended(_Run(info, event, handled))
+
+
+def _deferred_event(run: _Run, options: dict[str, Any]) -> Event:
+    routing = {
+        "fn_slug": options["fn_slug"],
+        "parent_fn_slug": run.info.slug,
+        "parent_run_id": run.result.run_id,
+    }
+    event: Event = {
+        "name": "inngest/deferred.schedule",
+        "data": {**options.get("input", {}), "_inngest": routing},
+        "id": "",
+        "ts": 0,
+    }
+    if "meta" in options:
+        event["meta"] = options["meta"]
+    return event
 
 
 def _opcodes(response: pb.SDKResponse) -> list[dict[str, Any]]:

@@ -61,9 +61,12 @@ class MockWebSocketServer:
         self.name = name
         self.connections: list[MockConnection] = []
         self.latency = 0.0
+        self.slowness = 0.0
         self.silent = False
         self.refuse_upgrades: int | None = None
         """An HTTP status to answer upgrades with, None to accept them."""
+        self.redirect_to: str | None = None
+        """Where an upgrade refused with 3xx is sent; None for this server's own address."""
         self._store = store
         self.greet = greet
         self._subprotocol = subprotocol
@@ -122,7 +125,9 @@ class MockWebSocketServer:
         if self.refuse_upgrades is not None:
             status = self.refuse_upgrades
             if 300 <= status < 400:
-                response = picows.WSUpgradeResponse.create_redirect_response(status, self.url)
+                response = picows.WSUpgradeResponse.create_redirect_response(
+                    status, self.redirect_to or self.url
+                )
             else:
                 response = picows.WSUpgradeResponse.create_error_response(status)
             return picows.WSUpgradeResponseWithListener(response, None)
@@ -268,8 +273,11 @@ class MockWebSocketServer:
         (connection or self.connection).drop()
 
     def simulate_slow_response(self, ms: float = 1000) -> None:
-        """The same as latency, under SPEC's name."""
-        self.simulate_latency(ms)
+        """Stretch every message from now on over ``ms``: half of it, a pause, the rest; 0 ends it.
+
+        Latency moves a message, this makes it long: the worker has begun to read it.
+        """
+        self.slowness = ms / 1000
 
     def stop_answering(self) -> None:
         """Keep connections open and say nothing more: a half-open peer."""

@@ -27,10 +27,20 @@ from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
-from .environment import tls_context
+from .environment import check_proxy_variables, tls_context
+from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
-_KEY_PREFIX: Final = re.compile(r"^signkey-\w+-")
+_MAX_DETAIL: Final = 1000
+_LONGEST_FIELDS: Final = {
+    "connection_id": 256,
+    "gateway_endpoint": 2048,
+    "gateway_group": 256,
+    "session_token": 8192,
+    "sync_token": 8192,
+}
+"""Characters. A token of a header's length is masked in microseconds; one of 500 kB is not."""
+_KEY_PREFIX: Final = re.compile(r"^signkey-\w+-", re.ASCII)
 
 
 class SigningKey:
@@ -38,16 +48,19 @@ class SigningKey:
 
     __slots__ = ("_digest", "_key")
 
-    def __init__(self, key: str) -> None:
-        """Raises ConfigurationError when the key's body is not hexadecimal."""
-        self._key = key
+    def __init__(self, key: str, variable: str = "INNGEST_SIGNING_KEY") -> None:
+        """``variable`` is where it is set. Raises ConfigurationError for a wrong form."""
+        self._key = key = key.strip()
+        digits = _KEY_PREFIX.sub("", key)
         try:
-            body = bytes.fromhex(_KEY_PREFIX.sub("", key))
+            body = bytes.fromhex(digits) if is_plain(digits) else b""
         except ValueError:
+            body = b""
+        if not body:
             raise ConfigurationError(
                 f"the signing key {self.hint()} is not of the form signkey-<env>-<hexadecimal "
-                "digits>: copy it again from the Inngest dashboard"
-            ) from None
+                f"digits>: copy it again from the Inngest dashboard into {variable}"
+            )
         self._digest = hashlib.sha256(body).hexdigest()
 
     def bearer(self) -> str:
@@ -56,7 +69,8 @@ class SigningKey:
 
     def hint(self) -> str:
         """The key by its last four characters."""
-        return f"***{self._key[-4:]}" if len(self._key) > 8 else "***"
+        end = self._key[-4:]
+        return f"***{end}" if len(self._key) > 8 and is_plain(end) else "***"
 
     def secrets(self) -> tuple[str, str]:
         """What a log must never contain: the key and its hash."""
@@ -111,6 +125,7 @@ class ApiClient:
     ) -> None:
         """``redactor`` learns the tokens of each answer and cleans what the API says of itself."""
         self.api_origin = api_origin.rstrip("/")
+        self._shown_origin = shown_url(self.api_origin)
         self._env = env
         self._keys = keys
         self._redactor = redactor if redactor is not None else Redactor()
@@ -123,9 +138,17 @@ class ApiClient:
         no_cookies = http.cookiejar.CookieJar(
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
-        self._http = httpx.AsyncClient(
-            timeout=timeout, follow_redirects=False, verify=verify, cookies=no_cookies
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                timeout=timeout, follow_redirects=False, verify=verify, cookies=no_cookies
+            )
+        except Exception as error:  # noqa: BLE001 - of httpx and of what it imports
+            # The variables may have changed since connect() checked them.
+            check_proxy_variables()
+            raise ConfigurationError(
+                f"the HTTP client for {self._shown_origin} cannot be created: {error}; check "
+                "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
+            ) from None
         # httpx turns user information of the URL into an Authorization header; with a key, the
         # header is the key's. An ``Auth`` of its own keeps httpx from looking into the URL.
         self._auth = httpx.Auth() if keys else httpx.USE_CLIENT_DEFAULT
@@ -144,9 +167,13 @@ class ApiClient:
             answer = pb.StartResponse.FromString(content)
         except DecodeError:
             answer = pb.StartResponse()
-        if not answer.connection_id or not answer.gateway_endpoint:
-            # Text of a captive portal can decode to a message without fields that we know.
-            raise ApiError(f"{self.api_origin} did not answer with a StartResponse") from None
+        too_long = any(
+            len(getattr(answer, name)) > limit for name, limit in _LONGEST_FIELDS.items()
+        )
+        if not answer.connection_id or not answer.gateway_endpoint or too_long:
+            # Text of a captive portal can decode to a message without fields that we know, or with
+            # fields that are no names and no tokens.
+            raise ApiError(f"{self._shown_origin} did not answer with a StartResponse") from None
         self._redactor.learn(answer.session_token, answer.sync_token)
         return StartAnswer(
             answer.connection_id,
@@ -169,7 +196,7 @@ class ApiClient:
             confirmed = ""
         if confirmed != request_id:
             raise ApiError(
-                f"{self.api_origin} answered HTTP 200 without confirming this reply: something "
+                f"{self._shown_origin} answered HTTP 200 without confirming this reply: something "
                 "between here and the API answered, a proxy for example"
             )
 
@@ -177,7 +204,7 @@ class ApiClient:
         await self._http.aclose()
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
-        url = self.api_origin + path
+        url, shown = self.api_origin + path, self._shown_origin + path
         try:
             # httpx limits each read and write; an answer that trickles is limited here alone.
             async with (
@@ -186,20 +213,20 @@ class ApiClient:
                     "POST", url, content=body, headers=self._headers(key), auth=self._auth
                 ) as response,
             ):
-                content = await _read(response)
+                content = await _read(response, shown)
         except ApiError:
             raise
         except TimeoutError:
-            text = f"{url} gave no complete answer within {self._timeout:g} s"
+            text = f"{shown} gave no complete answer within {self._timeout:g} s"
             raise ApiError(text) from None
         except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
-            cause = self._redactor.text(str(error)) or type(error).__name__
-            raise ApiError(f"{url} could not be reached: {cause}") from None
+            cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
+            raise ApiError(f"{shown} could not be reached: {cause}") from None
         status = response.status_code
         if status == 200:
             return content
         raise ApiError(
-            self._refusal(url, status, content, key),
+            self._refusal(shown, status, content, key),
             status,
             _retry_after(response),
             status if _is_refusal_of_the_api(status, content) else None,
@@ -225,21 +252,21 @@ class ApiClient:
         return text
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, url: str) -> bytes:
     """The content, decoded here: httpx unfolds a chunk whole, however large that becomes."""
     received = bytearray()
     async for chunk in response.aiter_raw():
         received += chunk
         if len(received) > _MAX_ANSWER_BYTES:
-            raise ApiError(f"{response.url} answered with more than {_MAX_ANSWER_BYTES} bytes")
+            raise ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return bytes(received)
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise ApiError(f"{response.url} answered with the content encoding {encoding[:40]!r}")
+        raise ApiError(f"{url} answered with the content encoding {encoding[:40]!r}")
     content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(received, _MAX_ANSWER_BYTES + 1)
     if len(content) > _MAX_ANSWER_BYTES:
-        raise ApiError(f"{response.url} answered with more than {_MAX_ANSWER_BYTES} bytes")
+        raise ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
     return content
 
 
@@ -263,7 +290,7 @@ def _error_text(content: bytes) -> str:
     except (ValueError, RecursionError):
         return text if not text.startswith("<") else "an HTML page"
     if isinstance(parsed, dict) and isinstance(parsed.get("error"), str):
-        return str(parsed["error"])
+        return str(parsed["error"])[:_MAX_DETAIL]
     return text
 
 

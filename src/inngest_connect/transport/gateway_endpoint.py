@@ -7,6 +7,7 @@ before every dial.
 import urllib.parse
 
 from .hook import Hook, HookFailed
+from .urls import shown_url
 
 
 async def endpoint_to_dial(
@@ -33,22 +34,22 @@ async def endpoint_to_dial(
 
 def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:
     """Return ``endpoint``. Raises ValueError, naming it and the remedy, when it is refused."""
+    shown = shown_url(endpoint)
     try:
         parts = urllib.parse.urlsplit(endpoint)
         port_is_valid = parts.port is None or parts.port > 0
-    except ValueError as error:
-        shown = endpoint.rpartition("@")[2]  # without user information
-        raise ValueError(f"the gateway address {shown!r} is not a URL: {error}") from None
+    except ValueError:
+        raise ValueError(f"the gateway address {shown!r} is not a URL") from None
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError("the gateway address has user information or a fragment; refused")
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
         raise ValueError(
-            f"the gateway address {endpoint!r} is not a ws:// or wss:// URL with a host"
+            f"the gateway address {shown!r} has user information or a fragment; refused"
         )
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
+        raise ValueError(f"the gateway address {shown!r} is not a ws:// or wss:// URL with a host")
     if parts.scheme == "ws" and not rewritten and api_origin.startswith("https:"):
         raise ValueError(
-            f"the API {api_origin} named an unencrypted gateway {endpoint!r}: the session token "
-            "would travel in clear. If that is intended, pass gateway_url or "
+            f"the API {shown_url(api_origin)} named an unencrypted gateway {shown!r}: the session "
+            "token would travel in clear. If that is intended, pass gateway_url or "
             "rewrite_gateway_endpoint"
         )
     return endpoint

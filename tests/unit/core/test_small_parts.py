@@ -47,6 +47,18 @@ def test_jitter_stays_within_a_fifth(failures: int, chance: float) -> None:
     assert 0.8 * exact <= ScheduleRetry().delay(failures, lambda: chance) <= 1.2 * exact
 
 
+@pytest.mark.parametrize("failures", [1, 2, 5, 20])
+def test_jitter_spreads_a_delay_over_the_whole_of_that_fifth(failures: int) -> None:
+    """Scenario U."""
+    exact = [0, 1, 2, 5, 10, 20, 30, 60, 120, 300][min(failures, 9)]
+
+    delays = [ScheduleRetry().delay(failures, lambda n=n: n / 1000) for n in range(1000)]
+
+    assert min(delays) == pytest.approx(0.8 * exact)
+    assert max(delays) == pytest.approx(1.2 * exact, rel=0.01)
+    assert len(set(delays)) == 1000
+
+
 def test_a_fixed_retry_starts_at_once() -> None:
     assert [FixedRetry(3).delay(failures, middle) for failures in (0, 1, 9)] == [0, 3, 3]
 

@@ -41,7 +41,7 @@ def test_frames_arrive_whole_however_the_stream_is_cut(
     "data",
     [
         b"\x00\x00\x00\x02\x00x",  # no kind has the number 0
-        b"\x00\x00\x00\x02\x08x",
+        b"\x00\x00\x00\x02\x09x",
         b"\x00\x00\x00\x00\x01x",  # not even a kind
         b"\x00\x00\x03\xe9\x01x",  # 1001 bytes
     ],

@@ -6,19 +6,18 @@ character of somebody else's through.
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
+from ...transport.urls import without_user_information
 from .findings import Mark, Problem, Result, exit_code
 
 SCHEMA: Final = 1
 _STYLES: Final = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red", Mark.SKIP: "dim"}
 _INDENT: Final = " " * 26
-_USER_INFORMATION: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 class Censor:
@@ -28,7 +27,7 @@ class Censor:
         self._redact = redact
 
     def text(self, text: str) -> str:
-        masked = _USER_INFORMATION.sub("***", self._redact(text))
+        masked = without_user_information(self._redact(text))
         if masked.isprintable():
             return masked
         escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in masked)

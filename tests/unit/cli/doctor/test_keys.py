@@ -28,7 +28,8 @@ async def test_good_keys_are_told_by_their_last_characters() -> None:
 @pytest.mark.parametrize(
     ("key", "mistake"),
     [
-        (f" {KEY}", "has a space or a line end around it"),
+        (f"signkey-prod-{BODY[:32]} {BODY[32:]}", "pairs of hexadecimal digits"),
+        (f"signkey-prod-{BODY}\u0660\u0660", "pairs of hexadecimal digits"),
         (f'"{KEY}"', "has quotation marks around it"),
         (f"signkey-{BODY}", "has no environment"),
         ("x" * 40, "looks like an event key"),
@@ -47,8 +48,9 @@ async def test_a_malformed_key_fails_and_says_what_is_wrong(key: str, mistake: s
         assert examination.keys == ()
 
 
-async def test_a_key_that_works_in_spite_of_its_form_is_a_warning() -> None:
-    finding, examination = await examined(f"{KEY}\n")
+@pytest.mark.parametrize("key", [f" {KEY}", f"{KEY}\n", f"\t{KEY}\r\n"])
+async def test_a_key_that_works_in_spite_of_its_form_is_a_warning(key: str) -> None:
+    finding, examination = await examined(key)
 
     assert finding.mark is Mark.WARN
     assert "line end" in finding.summary
