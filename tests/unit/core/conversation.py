@@ -115,6 +115,11 @@ class Conversation:
     def starts(self) -> None:
         self.happens(ev.Started())
 
+    def attempt_begins(self) -> list[do.Command]:
+        """Let time go by until the attempt that is planned begins."""
+        retry_at = self.core.connections.attempts.retry_at
+        return self.passes(max(retry_at - self.now, 0.0)) if retry_at is not None else []
+
     def api_names_gateway(self, generation: int, group: str = "") -> list[do.Command]:
         return self.happens(
             ev.StartSucceeded(
@@ -130,7 +135,8 @@ class Conversation:
     def becomes_ready(
         self, generation: int, heartbeat: str = "10s", extend: str = "30s", status: str = "0s"
     ) -> list[do.Command]:
-        """From the API's answer to CONNECTION_READY; the attempt must have been begun."""
+        """From the beginning of the attempt, once it is planned, to CONNECTION_READY."""
+        self.attempt_begins()
         self.api_names_gateway(generation)
         self.happens(ev.SocketOpened(generation))
         self.gateway_says(generation, K.GATEWAY_HELLO)
