@@ -6,7 +6,6 @@ import pytest
 
 from inngest_connect.transport.send_queue import LONGEST_QUEUE, SendQueue
 
-
 pytestmark = pytest.mark.unit
 
 
