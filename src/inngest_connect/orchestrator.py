@@ -295,9 +295,22 @@ class Orchestrator:
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:
+    if _out_of_memory(cause):
+        error = WorkerCrashed(
+            "this process has no memory left, so the worker's I/O loop failed; work in flight is "
+            "run again by Inngest. Raise the memory limit, or lower max_worker_concurrency"
+        )
+        error.__cause__ = cause
+        return error
     error = WorkerCrashed(
         f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in inngest-connect; "
         "work in flight is run again by Inngest. Please report the traceback below"
     )
     error.__cause__ = cause
     return error
+
+
+def _out_of_memory(cause: BaseException) -> bool:
+    if isinstance(cause, BaseExceptionGroup):
+        return any(_out_of_memory(each) for each in cause.exceptions)
+    return isinstance(cause, MemoryError)

@@ -5,6 +5,7 @@ would report them; everything else the test decides.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 from inngest_connect.core import commands as do
@@ -47,13 +48,16 @@ class Conversation:
     """One worker core, its clock, and everything it has asked for."""
 
     def __init__(
-        self, retry: RetryStrategy | None = None, settings: CoreSettings | None = None
+        self,
+        retry: RetryStrategy | None = None,
+        settings: CoreSettings | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self.core = WorkerCore(
             IDENTITY,
             settings or CoreSettings(api_origin="http://api"),
             retry or ScheduleRetry(),
-            lambda: 0.5,
+            chance,
         )
         self.now = 1000.0
         self.log: list[do.Command] = []
