@@ -74,7 +74,8 @@ def connect(
         shutdown_timeout: Seconds a graceful shutdown may take. Default: as long as work lasts.
         on_lease_lost: "continue" lets a function whose lease was refused run to its end, "cancel"
             cancels it if it is async. What it returns is delivered in either case.
-        retry: When to connect again. Default: at once, then 1, 2, 5, 10, 20, 30, 60, 120, 300 s.
+        retry: When to connect again. Default: after 0 to 1 s, then 1, 2, 5, 10, 20, 30, 60, 120,
+            300 s. A strategy of your own is called on a thread, for at most 4 seconds.
         long_running_warning: Seconds after which a function that still runs is reported by name,
             again each time it is twice as old. Default 3600, None for never.
         max_buffer_bytes: Replies kept until the server has stored them. Default 500 MiB.

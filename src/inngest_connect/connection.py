@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .announcing import Announcer, Observer
 from .apps import Apps, load_apps
 from .core import events as ev
+from .core.retry import is_own
 from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .debug_state import DebugState, snapshot
@@ -213,10 +214,12 @@ class WebSocketWorkerConnection:
             return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
         rewrite = self._options.rewrite_gateway_endpoint
-        hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, asyncio.get_running_loop())
+        users_loop, strategy = asyncio.get_running_loop(), self._options.retry
+        hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop)
+        retry = None if is_own(strategy) else Hook("retry", strategy.delay, users_loop)
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
-            self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook
+            self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook, retry
         )
 
     def _end(self, error: BaseException | None) -> None:

@@ -6,6 +6,7 @@ file from top to bottom: frame -> event -> commands -> executor -> event -> comm
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,7 +21,7 @@ from .options import ConnectOptions
 from .transport.api_client import ApiClient, ApiError
 from .transport.environment import proxy_for
 from .transport.gateway_endpoint import endpoint_to_dial
-from .transport.hook import Hook
+from .transport.hook import Hook, HookFailed
 from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
@@ -41,6 +42,7 @@ class Orchestrator:
         loop: asyncio.AbstractEventLoop,
         watch: LoopWatch,
         rewrite: Hook | None = None,
+        retry: Hook | None = None,
     ) -> None:
         self._core = core
         self._options = options
@@ -51,6 +53,7 @@ class Orchestrator:
         self._loop = loop
         self._watch = watch
         self._rewrite = rewrite
+        self._retry = retry
         self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._settle)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
@@ -165,6 +168,8 @@ class Orchestrator:
             case do.RequestStart():
                 task = self._spawn(self._start(command))
                 self._attempts[command.generation] = task
+            case do.AskRetryDelay():
+                self._spawn(self._ask_retry_delay(command))
             case do.OpenSocket():
                 task = self._spawn(self._open(command))
                 self._attempts[command.generation] = task
@@ -223,6 +228,15 @@ class Orchestrator:
             gateway_url=self._options.gateway_url,
             rewrite=self._rewrite,
         )
+
+    async def _ask_retry_delay(self, command: do.AskRetryDelay) -> None:
+        assert self._retry is not None
+        delay, problem = None, None
+        try:
+            delay = await self._retry.call(command.failures, random.random)
+        except HookFailed as error:
+            problem = str(error)
+        self.handle(ev.RetryDelayAnswered(command.question, delay, problem))
 
     async def _flush(self, command: do.Flush) -> None:
         assert self._api is not None

@@ -13,14 +13,20 @@ gateway does not come in the same instant.
 
 Evidence shortens a wait, and never prolongs one: an answer of the API to another call while
 attempts fail for want of such an answer, and a process that continues after it was stopped.
+
+A retry strategy of the user is not called here: it is asked by a command, and its answer is an
+input. Without a usable answer in time the default schedule is used, so that no strategy can keep a
+worker from coming back.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from .commands import Command
-from .observations import Reconnecting
-from .retry import DEFAULT_SCHEDULE, RetryStrategy
+from .commands import AskRetryDelay, Command
+from .observations import ErrorOccurred, Reconnecting
+from .remote_text import clean
+from .retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, problem_of
 
 SLOW_FAILURES: Final = 9
 """Failure count that stands for the slow end of any schedule."""
@@ -36,7 +42,23 @@ EVIDENCE_SPACING: Final = 10.0
 """Seconds from one attempt to one that evidence brought forward. Evidence can be wrong, when a
 proxy lets one endpoint pass and not the other; then this is the pace."""
 
+ANSWER_LIMIT: Final = 6.0
+"""Seconds for the user's retry strategy. More than its caller allows (4 s), whose report names what
+went wrong; this is the net below it."""
+
 LONGEST_EXCLUSION: Final = 16
+
+
+@dataclass(slots=True)
+class Question:
+    """The user's retry strategy is being asked for the delay before the next attempt."""
+
+    number: int
+    asked_at: float
+    failures: int
+    shown_failures: int
+    cause: str
+    at_least: float
 
 
 class Attempts:
@@ -49,6 +71,9 @@ class Attempts:
         """When the next attempt begins, None when none is planned."""
         self.excluded: dict[str, None] = {}
         self._retry = retry
+        self._default = ScheduleRetry()
+        self._question: Question | None = None
+        self._questions = 0
         self._random = random
         self._young = 0
         self._going_away = 0
@@ -58,7 +83,7 @@ class Attempts:
     # --- what happened ---------------------------------------------------------------------
 
     def begun(self, now: float) -> None:
-        self.retry_at = None
+        self.abandon()
         self._begun_at = now
 
     def api_answered(self) -> None:
@@ -78,11 +103,11 @@ class Attempts:
         longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
         """
         self.failures += 1
-        delay = self._retry.delay(self.failures, self._random)
+        at_least = 0.0
         if retry_after is not None:
             wished = min(retry_after, DEFAULT_SCHEDULE[-1])
-            delay = max(delay, wished * (1 + 0.2 * self._random()))
-        self.plan(delay, cause, now, out)
+            at_least = wished * (1 + 0.2 * self._random())
+        self._plan_by_schedule(self.failures, cause, now, out, at_least)
 
     def refused_by_closing_gateway(self, cause: str, now: float, out: list[Command]) -> None:
         """A gateway that closes refused the handshake. The first one in a row is not a failure."""
@@ -99,7 +124,7 @@ class Attempts:
     def ready(self) -> None:
         self.failures = self._young
         self._going_away = 0
-        self.retry_at = None
+        self.abandon()
         self.excluded.clear()
 
     def lived(self) -> None:
@@ -120,8 +145,7 @@ class Attempts:
         if not young:
             self.lived()
         if self._young or not going_away:
-            delay = self._retry.delay(self._young, self._random)
-            self.plan(delay, cause, now, out)
+            self._plan_by_schedule(self._young, cause, now, out)
         elif still_serves:
             self.retry_at = now + self._soon()  # a drain, which nobody outside notices
         else:
@@ -133,12 +157,57 @@ class Attempts:
 
     def plan(self, delay: float, cause: str, now: float, out: list[Command]) -> None:
         """Begin an attempt ``delay`` seconds from now."""
+        self._question = None
         self.retry_at = now + delay
         out.append(Reconnecting(self.failures, delay, cause))
 
     def abandon(self) -> None:
         """Plan no more."""
+        self._question = None
         self.retry_at = None
+
+    def _plan_by_schedule(
+        self, failures: int, cause: str, now: float, out: list[Command], at_least: float = 0.0
+    ) -> None:
+        if is_own(self._retry):
+            delay = self._retry.delay(failures, self._random)
+            self.plan(max(delay, at_least), cause, now, out)
+            return
+        self._questions += 1
+        self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
+        self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
+        out.append(AskRetryDelay(self._questions, failures))
+
+    def strategy_answered(
+        self, question: int, answer: object, problem: str | None, now: float, out: list[Command]
+    ) -> None:
+        """The user's strategy returned ``answer``, or nothing because of ``problem``."""
+        asked = self._question
+        if asked is None or asked.number != question:
+            return  # too late: the default is used, or there is nothing to plan any more
+        problem = problem or problem_of(answer)
+        if problem is None:
+            assert isinstance(answer, int | float)
+            delay = float(answer)
+        else:
+            delay = self._default.delay(asked.failures, self._random)
+            text = (
+                f"the retry strategy {clean(type(self._retry).__name__)} failed: {clean(problem)}. "
+                "The default schedule is used for this attempt"
+            )
+            out.append(ErrorOccurred("retry_strategy_failed", text))
+        waited = now - asked.asked_at
+        delay = max(delay, asked.at_least) - waited
+        self._question = None
+        self.retry_at = now + max(delay, 0.0)
+        out.append(Reconnecting(asked.shown_failures, max(delay, 0.0), asked.cause))
+
+    def due(self, now: float, out: list[Command]) -> bool:
+        """Whether to begin an attempt now."""
+        if self._question is not None and self.retry_at is not None and now >= self.retry_at:
+            problem = f"it did not return within {ANSWER_LIMIT:g} s"
+            self.strategy_answered(self._question.number, None, problem, now, out)
+        return self.retry_at is not None and now >= self.retry_at
 
     def evidence_of_api(self, now: float, out: list[Command]) -> None:
         """The API has answered another call."""

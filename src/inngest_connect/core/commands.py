@@ -21,6 +21,14 @@ class RequestStart:
 
 
 @record
+class AskRetryDelay:
+    """Ask the user's retry strategy, off the I/O thread, and report RetryDelayAnswered."""
+
+    question: int
+    failures: int
+
+
+@record
 class OpenSocket:
     generation: int
     url: str
@@ -99,6 +107,7 @@ class Finished:
 
 Command = (
     RequestStart
+    | AskRetryDelay
     | OpenSocket
     | Send
     | Acknowledge

@@ -39,6 +39,15 @@ class StartFailed:
 
 
 @record
+class RetryDelayAnswered:
+    """What the user's strategy returned, of any type; or ``problem``: why it returned nothing."""
+
+    question: int
+    delay: object
+    problem: str | None = None
+
+
+@record
 class SocketOpened:
     generation: int
 
@@ -132,6 +141,7 @@ Event = (
     Started
     | StartSucceeded
     | StartFailed
+    | RetryDelayAnswered
     | SocketOpened
     | MessageReceived
     | TextReceived

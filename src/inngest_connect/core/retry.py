@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from .remote_text import clean
+
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds: 0 (spread over the first second), then slower, then every five minutes."""
 
@@ -14,8 +16,17 @@ FLUSH_SCHEDULE: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between tries of one reply. Short: the reply is of use only while its lease lives."""
 
 
+LONGEST_DELAY: Final = 86_400.0
+"""Seconds. A longer delay is not a plan to come back."""
+
+
 class RetryStrategy(Protocol):
-    """How long to wait before an attempt."""
+    """How long to wait before an attempt.
+
+    Called on a thread of its own and for a limited time. When it raises, returns something other
+    than 0 to 86,400 s, or does not return, that is an ``error`` of kind ``retry_strategy_failed``,
+    and the default schedule is used for this attempt.
+    """
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         """Return seconds to wait after ``failures`` consecutive failures (0 = the first attempt).
@@ -34,8 +45,8 @@ class ScheduleRetry:
     """
 
     def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = 0.2) -> None:
-        if not schedule or any(seconds < 0 for seconds in schedule):
-            raise ValueError(f"a retry schedule needs delays of 0 s or more, not {schedule!r}")
+        if not schedule or any(problem_of(seconds) for seconds in schedule):
+            raise ValueError(f"a retry schedule needs delays of 0 to 86400 s, not {schedule!r}")
         if not 0 <= jitter < 1:
             raise ValueError(f"jitter is a fraction from 0 to below 1, not {jitter!r}")
         self._schedule = tuple(schedule)
@@ -52,9 +63,27 @@ class FixedRetry:
     """The same delay (seconds) before every attempt but the first."""
 
     def __init__(self, seconds: float) -> None:
-        if seconds < 0:
-            raise ValueError(f"a retry delay is 0 s or more, not {seconds!r}")
+        if problem_of(seconds):
+            raise ValueError(f"a retry delay is 0 to 86400 s, not {seconds!r}")
         self._seconds = seconds
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         return self._seconds if failures else 0.0
+
+
+def is_own(strategy: RetryStrategy) -> bool:
+    """Whether the strategy is known to answer. A subclass is the user's code."""
+    return type(strategy) in (ScheduleRetry, FixedRetry)
+
+
+def problem_of(delay: object) -> str | None:
+    """What is wrong with an answer of a retry strategy, None for a usable delay.
+
+    Runs no code of the user: of an object that is not a number only the type is named.
+    """
+    if isinstance(delay, bool) or not isinstance(delay, int | float):
+        return f"returned a value of type {clean(type(delay).__name__)}, not seconds"
+    if 0 <= delay <= LONGEST_DELAY:
+        return None
+    shown = f"{float(delay):g}" if isinstance(delay, float) else "a number"
+    return f"returned {shown}, not 0 to {LONGEST_DELAY:g} seconds"

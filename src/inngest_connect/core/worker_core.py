@@ -88,6 +88,7 @@ class WorkerCore:
             ev.Started: self._started,
             ev.StartSucceeded: self._lifecycle.start_succeeded,
             ev.StartFailed: self._start_failed,
+            ev.RetryDelayAnswered: self._retry_delay_answered,
             ev.SocketOpened: self._lifecycle.socket_opened,
             ev.MessageReceived: self._message_received,
             ev.TextReceived: self._text_received,
@@ -153,6 +154,11 @@ class WorkerCore:
         error = self._lifecycle.start_failed(event, now)
         if error is not None:
             self._fail(error, now)
+
+    def _retry_delay_answered(self, event: ev.RetryDelayAnswered, now: float) -> None:
+        self.connections.attempts.strategy_answered(
+            event.question, event.delay, event.problem, now, self._report.commands
+        )
 
     # --- what the gateway says -------------------------------------------------------------
 
@@ -282,8 +288,7 @@ class WorkerCore:
             )
             self._fail(StartupTimeout(text), now)
             return
-        attempts = self.connections.attempts
-        if attempts.retry_at is not None and now >= attempts.retry_at:
+        if self.connections.attempts.due(now, self._report.commands):
             self._lifecycle.begin(now)
         for generation in self.connections.living():
             self._tick_generation(generation, now)

@@ -4,8 +4,8 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
-from inngest_connect.core.observations import Reconnecting
-from tests.unit.core.conversation import Conversation, K, one, only
+from inngest_connect.core.observations import ErrorOccurred, Reconnecting
+from tests.unit.core.conversation import Conversation, K, errors, one, only
 
 pytestmark = pytest.mark.unit
 
@@ -226,3 +226,83 @@ def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str
 
     assert not only(delivered, Reconnecting)
     assert talk.core.connections.attempts.retry_at == planned
+
+
+# --- a retry strategy of the user ----------------------------------------------------------------
+
+
+class Users:
+    """Is never called by the core."""
+
+    def delay(self, failures: int, random: object) -> float:
+        raise AssertionError("called on the I/O thread")
+
+
+def asked(talk: Conversation) -> do.AskRetryDelay:
+    talk.starts()
+    return one(talk.happens(ev.StartFailed(1, None, "refused")), do.AskRetryDelay)
+
+
+def test_the_answer_of_a_users_strategy_counts_from_the_question() -> None:
+    talk = Conversation(Users())
+    question = asked(talk)
+    talk.passes(2.0)
+
+    answered = talk.happens(ev.RetryDelayAnswered(question.question, 30.0))
+
+    assert question.failures == 1
+    assert one(answered, Reconnecting) == Reconnecting(1, 28.0, "refused")
+    assert not only(talk.passes(27.9), do.RequestStart)
+    assert only(talk.passes(0.1), do.RequestStart)
+
+
+def test_without_any_answer_the_default_schedule_is_used() -> None:
+    talk = Conversation(Users())
+    asked(talk)
+
+    waited = talk.passes(6.0)
+
+    assert errors(waited) == ["retry_strategy_failed"]
+    assert "Users" in one(waited, ErrorOccurred).message
+    assert one(waited, do.RequestStart).generation == 2
+
+
+def test_an_answer_that_comes_too_late_changes_nothing() -> None:
+    talk = Conversation(Users())
+    question = asked(talk)
+    talk.passes(6.0)
+
+    assert talk.happens(ev.RetryDelayAnswered(question.question, 0.0)) == []
+    assert talk.core.connections.attempts.retry_at is None
+
+
+def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:
+    talk = Conversation(Users())
+    talk.starts()
+    failed = talk.happens(ev.StartFailed(1, 503, "busy", retry_after=100.0))
+
+    number = one(failed, do.AskRetryDelay).question
+    answered = talk.happens(ev.RetryDelayAnswered(number, 1.0))
+
+    assert one(answered, Reconnecting).delay == pytest.approx(110.0)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(-0.1, "-0.1"), (86_401, "a number")])
+def test_a_delay_outside_the_limits_is_not_used(seconds: float, shown: str) -> None:
+    talk = Conversation(Users())
+    question = asked(talk)
+
+    answered = talk.happens(ev.RetryDelayAnswered(question.question, seconds))
+
+    assert shown in one(answered, ErrorOccurred).message
+    assert one(answered, Reconnecting).delay == 1.0
+
+
+def test_a_shutdown_does_not_wait_for_a_strategy() -> None:
+    talk = Conversation(Users())
+    question = asked(talk)
+
+    closed = talk.happens(ev.CloseRequested())
+
+    assert only(closed, do.Finished)
+    assert talk.happens(ev.RetryDelayAnswered(question.question, 1.0)) == []
