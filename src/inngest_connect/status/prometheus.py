@@ -34,7 +34,8 @@ class PrometheusMetrics:
             views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
         )
         self._metrics = Metrics(worker.get_debug_state, self._provider)
-        self._remove_observer = worker.add_observer(self._metrics.observe)
+        self._remove_counter = worker.add_counter(self._metrics.count)
+        self._remove_observer = worker.add_observer(self._metrics.record)
         self._closed = False
 
     def render(self) -> tuple[bytes, str]:
@@ -45,6 +46,7 @@ class PrometheusMetrics:
         """Observe the worker no longer. May be called twice."""
         if not self._closed:
             self._closed = True
+            self._remove_counter()
             self._remove_observer()
             self._metrics.close()
             self._provider.shutdown()

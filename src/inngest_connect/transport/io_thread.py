@@ -31,6 +31,11 @@ class HandOver(Generic[Item]):
         self._items: deque[Item] = deque()
         self._woken = False
 
+    @property
+    def waiting(self) -> int:
+        """Items that were put and not received yet."""
+        return len(self._items)
+
     def put(self, item: Item) -> None:
         """Never raises; when the other loop is closed, ``on_gone`` is called instead."""
         self._items.append(item)
