@@ -57,7 +57,7 @@ class Announcer:
         self._to_listeners = HandOver(loop, self.listeners.emit)
 
     def add_counter(self, counter: Observer) -> Callable[[], None]:
-        """For code of this package that neither blocks nor raises: it counts what is dropped too.
+        """For code of this package that never blocks: it counts what the queue drops, too.
 
         Called on the thread that observes. The returned function removes it.
         """
@@ -86,7 +86,10 @@ class Announcer:
         # Masked here and not when it is written: by then the token may be too old to be known.
         observation = self._redactor.observation(observation)
         for counter in self._counters:
-            counter(observation)
+            try:
+                counter(observation)
+            except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
+                self._failed(observation.name, counter, error)
         if isinstance(observation, StateChanged):
             self.waiters.wake(observation.state)
         self._pass_on(observation)

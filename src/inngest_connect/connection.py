@@ -416,7 +416,10 @@ class WebSocketWorkerConnection:
         return self._announcer.add_observer(observer)
 
     def add_counter(self, counter: Observer) -> Callable[[], None]:
-        """For the status server: as ``add_observer``, but called where it happens."""
+        """For the status page and the live view: as ``add_observer``, on the thread that observes.
+
+        ``counter`` must not block: it delays heartbeats.
+        """
         return self._announcer.add_counter(counter)
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:

@@ -107,6 +107,11 @@ class Metrics:
         """The worker has ended, or is of no interest any more: leave only its counts behind."""
         self._instruments.detach(self)
 
+    def observe(self, observation: seen.Observation) -> None:
+        """Count and record one observation, with a provider that does not block."""
+        self.count(observation)
+        self.record(observation)
+
     def count(self, observation: seen.Observation) -> None:
         """Count one observation. On the thread that observes: it only adds to integers."""
         count = self._counts.get(type(observation))

@@ -34,8 +34,9 @@ class PrometheusMetrics:
             views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
         )
         self._metrics = Metrics(worker.get_debug_state, self._provider)
-        self._remove_counter = worker.add_counter(self._metrics.count)
-        self._remove_observer = worker.add_observer(self._metrics.record)
+        # On the thread that observes: this provider is our own, and its reader only holds a lock
+        # for as long as it copies numbers.
+        self._remove_counter = worker.add_counter(self._metrics.observe)
         self._closed = False
 
     def render(self) -> tuple[bytes, str]:
@@ -47,7 +48,6 @@ class PrometheusMetrics:
         if not self._closed:
             self._closed = True
             self._remove_counter()
-            self._remove_observer()
             self._metrics.close()
             self._provider.shutdown()
 

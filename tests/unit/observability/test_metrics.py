@@ -67,11 +67,6 @@ class Collector:
         return None if point is None else getattr(point, "value", None)
 
 
-def observe(metrics: Metrics, observation: seen.Observation) -> None:
-    metrics.count(observation)
-    metrics.record(observation)
-
-
 @pytest.fixture
 def collector() -> Collector:
     return Collector()
@@ -93,7 +88,7 @@ def test_a_request_is_counted_and_timed_by_function_and_status(collector: Collec
     metrics = Metrics(Worker().state, collector.provider)
 
     for observation in (started(), completed(), started(), completed(status="ERROR")):
-        observe(metrics, observation)
+        metrics.observe(observation)
 
     found = collector.collect()
     done = (("function", "app-fn"), ("status", "DONE"))
@@ -110,7 +105,7 @@ def test_durations_have_buckets_in_seconds(collector: Collector) -> None:
     if not _has_advice():
         pytest.skip("this API cannot say which buckets suit an instrument")
 
-    observe(metrics, seen.HeartbeatAnswered("c", 0.02))
+    metrics.observe(seen.HeartbeatAnswered("c", 0.02))
 
     point = collector.collect()[metric_table.HEARTBEAT_DURATION][()]
     wanted = metric_table.HISTOGRAMS[metric_table.HEARTBEAT_DURATION].buckets
@@ -127,8 +122,8 @@ def test_a_refused_request_has_neither_its_slug_nor_a_duration_in_the_metrics(
 ) -> None:
     metrics = Metrics(Worker().state, collector.provider)
 
-    observe(metrics, seen.ErrorOccurred("request_refused", "no such function", "r"))
-    observe(metrics, completed("whatever-a-gateway-sends", "ERROR"))
+    metrics.observe(seen.ErrorOccurred("request_refused", "no such function", "r"))
+    metrics.observe(completed("whatever-a-gateway-sends", "ERROR"))
 
     found = collector.collect()
     other = (("function", "_OTHER"), ("status", "ERROR"))
@@ -182,7 +177,7 @@ def test_a_lost_connection_is_counted_by_a_reason_of_a_closed_set(
 ) -> None:
     metrics = Metrics(Worker().state, collector.provider)
 
-    observe(metrics, lost(code, reason))
+    metrics.observe(lost(code, reason))
 
     points = collector.collect()[metric_table.CONNECTIONS_LOST]
     counted = {dict(labels)["reason"] for labels, point in points.items() if point.value}
@@ -193,10 +188,10 @@ def test_a_lost_connection_is_counted_by_a_reason_of_a_closed_set(
 def test_a_silent_gateway_is_told_from_a_broken_connection(collector: Collector) -> None:
     metrics = Metrics(Worker().state, collector.provider)
 
-    observe(metrics, seen.ErrorOccurred("gateway_silent", "two heartbeats", connection_id="c1"))
-    observe(metrics, lost(1006, "two heartbeats", "c1"))
-    observe(metrics, lost(1006, "", "c2"))
-    observe(metrics, dataclasses.replace(lost(1000, "", "c3"), expected=True))
+    metrics.observe(seen.ErrorOccurred("gateway_silent", "two heartbeats", connection_id="c1"))
+    metrics.observe(lost(1006, "two heartbeats", "c1"))
+    metrics.observe(lost(1006, "", "c2"))
+    metrics.observe(dataclasses.replace(lost(1000, "", "c3"), expected=True))
 
     assert collector.value(metric_table.CONNECTIONS_LOST, reason="gateway_silent") == 1
     assert collector.value(metric_table.CONNECTIONS_LOST, reason="abnormal") == 1
@@ -214,7 +209,7 @@ def test_replies_leases_and_errors_are_counted(collector: Collector) -> None:
         seen.Connected("c", "group", 0.1, outage_seconds=3.0),
         seen.StateChanged(S.CONNECTING, S.ACTIVE),
     ):
-        observe(metrics, observation)
+        metrics.observe(observation)
 
     assert collector.value(metric_table.REPLIES_DELIVERED, via="socket") == 1
     assert collector.value(metric_table.REPLIES_DELIVERED, via="flush") == 2
@@ -243,7 +238,7 @@ def test_workers_of_one_provider_add_up_and_the_worst_lag_counts(collector: Coll
     both = [Metrics(worker.state, collector.provider) for worker in (one, two)]
 
     for metrics in both:
-        observe(metrics, seen.ReplyAcknowledged("r", "socket"))
+        metrics.observe(seen.ReplyAcknowledged("r", "socket"))
 
     assert collector.value(metric_table.REQUESTS_RECEIVED) == 7
     assert collector.value(metric_table.REQUESTS_IN_FLIGHT, progress="running") == 3
@@ -282,7 +277,7 @@ def test_without_a_provider_everything_is_accepted_and_nothing_kept() -> None:
     metrics = Metrics(Worker().state)
 
     for observation in (started(), completed(), seen.HeartbeatAnswered("c", 0.1)):
-        observe(metrics, observation)
+        metrics.observe(observation)
 
     metrics.close()
 
