@@ -25,6 +25,7 @@ from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
 Observe = Callable[[Observation], None]
+_IN_BATCHES = (ev.MessageReceived, ev.AcknowledgementWritten, ev.AcknowledgementFailed)
 
 
 class Orchestrator:
@@ -115,8 +116,10 @@ class Orchestrator:
         if self._done.done():
             return
         try:
-            for socket in tuple(self._sockets.values()):
-                socket.flush()
+            # A request whose acknowledgement was written may be refused in the same turn, and its
+            # reply goes over any socket: hence again, until no acknowledgement was reported.
+            while any(socket.flush() for socket in tuple(self._sockets.values())):
+                pass
             self._executor.flush()
             self._arm_timer()
         except Exception as error:  # noqa: BLE001 - as above
@@ -143,11 +146,14 @@ class Orchestrator:
         """Returns the event that reports on the command, if it is known at once."""
         match command:
             case do.Send(generation, data):
-                self._write(generation, data)
+                socket = self._sockets.get(generation)
+                if socket is not None:
+                    socket.send(data, patient=command.patient)
             case do.Acknowledge(generation, request_id, data):
-                if self._write(generation, data):
-                    return ev.AcknowledgementWritten(generation, request_id)
-                return ev.AcknowledgementFailed(generation, request_id)
+                # AcknowledgementWritten follows when the batch is settled and the kernel has it.
+                socket = self._sockets.get(generation)
+                if socket is None or not socket.send(data, acknowledges=request_id):
+                    return ev.AcknowledgementFailed(generation, request_id)
             case do.Execute(request):
                 self._executor.submit(request)
             case Observation():
@@ -171,10 +177,6 @@ class Orchestrator:
                 if not self._done.done():
                     self._done.set_result(error)
         return None
-
-    def _write(self, generation: int, data: bytes) -> bool:
-        socket = self._sockets.get(generation)
-        return socket is not None and socket.send(data)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._group.create_task(work)
@@ -254,7 +256,7 @@ class Orchestrator:
         )
 
     def _socket_event(self, event: ev.Event) -> None:
-        if isinstance(event, ev.MessageReceived):
+        if isinstance(event, _IN_BATCHES):
             self._handle(event)  # its batch is settled together
             return
         if isinstance(event, ev.SocketClosed):
@@ -293,9 +295,22 @@ class Orchestrator:
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:
+    if _out_of_memory(cause):
+        error = WorkerCrashed(
+            "this process has no memory left, so the worker's I/O loop failed; work in flight is "
+            "run again by Inngest. Raise the memory limit, or lower max_worker_concurrency"
+        )
+        error.__cause__ = cause
+        return error
     error = WorkerCrashed(
         f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in inngest-connect; "
         "work in flight is run again by Inngest. Please report the traceback below"
     )
     error.__cause__ = cause
     return error
+
+
+def _out_of_memory(cause: BaseException) -> bool:
+    if isinstance(cause, BaseExceptionGroup):
+        return any(_out_of_memory(each) for each in cause.exceptions)
+    return isinstance(cause, MemoryError)

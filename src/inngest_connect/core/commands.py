@@ -28,15 +28,23 @@ class OpenSocket:
 
 @record
 class Send:
-    """Write one message. A failure needs no report: the socket's end will be one."""
+    """Write one message. A failure needs no report: the socket's end will be one.
+
+    A ``patient`` message may be overtaken by all others: replies, which can be large and many, must
+    not keep heartbeats and extensions waiting on a slow line.
+    """
 
     generation: int
     data: bytes = field(repr=False)
+    patient: bool = field(default=False, repr=False, kw_only=True)
 
 
 @record
 class Acknowledge:
-    """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed."""
+    """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed.
+
+    Written means that the kernel has taken it on this socket. The report can come later.
+    """
 
     generation: int
     request_id: str

@@ -4,13 +4,12 @@ At most one generation serves (``current``: ACTIVE or DRAINING), at most one is 
 (``attempt``: HANDSHAKING), and one that was replaced may still be closing. Every event carries its
 generation's number, so what a dying socket still says cannot touch the new one.
 
-Attempts follow the retry strategy for ever. Two kinds of failure leave the schedule: a gateway
-that is only going away is retried within 0.5 to 1.5 s without penalty, and an answer that will not
-change by itself (configuration refused) goes to the slow end, loudly.
+When an attempt begins is decided in ``attempts``. An answer that will not change by itself
+(configuration refused) goes to the slow end of the schedule, and is reported.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from ..protocol import (
@@ -19,24 +18,25 @@ from ..protocol import (
     REASON_AUTHENTICATION_FAILED,
     REASON_GATEWAY_CLOSING,
 )
+from .attempts import Attempts
 from .commands import AbortSocket, CloseSocket, Command, OpenSocket, RequestStart
 from .deadlines import earliest
 from .events import StartFailed, StartSucceeded
 from .message_handler import Credentials, MessageHandler
-from .observations import ErrorOccurred, Reconnecting
+from .observations import ErrorOccurred
 from .phases import Phase
 from .remote_text import clean
-from .retry import DEFAULT_SCHEDULE, RetryStrategy
+from .retry import RetryStrategy
 from .settings import CoreSettings, WorkerIdentity
 from .signing_keys import SigningKeys
-
-SLOW_FAILURES: Final = 9
-"""Failure count that stands for the slow end of any schedule."""
 
 LOUD_AFTER: Final = 3
 """Handshakes in a row that ended with 1011 before it is called what it is."""
 
-LONGEST_EXCLUSION: Final = 16
+LIVED_INTERVALS: Final = 2
+SHORTEST_LIVED_INTERVAL: Final = 1.0
+"""A connection is young until it has lived for two heartbeat intervals of at least this many
+seconds: with an interval of milliseconds every connection would have lived."""
 
 REMEDIES: Final = {
     "connect_worker_hello_invalid_payload": "an app without functions, or an empty instance_id",
@@ -60,6 +60,7 @@ class Generation:
     connection_id: str = ""
     gateway_group: str = ""
     opened: bool = False
+    ready_at: float = 0.0
     paused: bool = False
     close_sent: bool = False
     close_deadline: float | None = None
@@ -72,17 +73,6 @@ class Generation:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self.handler.phase = phase
-
-
-@dataclass(slots=True)
-class Attempts:
-    """How connecting has gone lately."""
-
-    failures: int = 0
-    retry_at: float | None = None
-    internal_errors: int = 0
-    authentication_closes: int = 0
-    excluded: dict[str, None] = field(default_factory=dict)
 
 
 class Connections:
@@ -100,12 +90,12 @@ class Connections:
         self.attempt: Generation | None = None
         self.closing: dict[int, Generation] = {}
         self.ever_ready = False
-        self.attempts = Attempts()
+        self.attempts = Attempts(retry, random)
+        self._internal_errors = 0
+        self._authentication_closes = 0
         self._identity = identity
         self._settings = settings
         self._keys = keys
-        self._retry = retry
-        self._random = random
         self._last_number = 0
 
     def get(self, number: int) -> Generation | None:
@@ -126,7 +116,7 @@ class Connections:
 
     def begin(self, now: float, out: list[Command]) -> None:
         """Start an attempt: ask the API for a gateway."""
-        self.attempts.retry_at = None
+        self.attempts.begun(now)
         self._make_room(out)
         self._last_number += 1
         handler = MessageHandler(self._last_number, self._identity, self._settings)
@@ -147,6 +137,7 @@ class Connections:
         generation = self.attempt
         assert generation is not None
         self._keys.accepted()
+        self.attempts.api_answered()
         generation.connection_id = clean(event.connection_id)
         generation.gateway_group = event.gateway_group
         credentials = Credentials(
@@ -157,104 +148,62 @@ class Connections:
         generation.handler.dialing(credentials, now)
         out.append(OpenSocket(generation.number, event.gateway_endpoint))
 
-    def start_failed(self, event: StartFailed, out: list[Command]) -> float | None:
-        """Judge an API answer; returns 0.0 to try another key, None for the schedule's delay."""
+    def start_failed(self, event: StartFailed, out: list[Command]) -> bool:
+        """Judge an API answer. Returns whether to try another key, without a delay."""
         if event.gateway_group:
-            self.exclude(event.gateway_group)
+            self.attempts.exclude(event.gateway_group)
             out.append(ErrorOccurred("gateway_endpoint_refused", clean(event.message)))
-            return None
+            return False
+        self.attempts.api_failed(event.status)
         if event.status in (401, 403):
             assert self.attempt is not None
             out.append(ErrorOccurred("authentication_failed", clean(event.message)))
-            return 0.0 if self._keys.refused(self.attempt.key) else None
+            return self._keys.refused(self.attempt.key)
         if event.status == 429:
             text = (
                 f"the API refuses another connection (HTTP 429): {clean(event.message)}. "
                 "The plan's limit of connections is reached, or calls come too fast"
             )
             out.append(ErrorOccurred("rate_limited", text))
-            return None
+            return False
         # "No gateway found" can be our own doing when everything is excluded.
         self.attempts.excluded.clear()
         origin = self._settings.api_origin
         out.append(ErrorOccurred("start_failed", f"{origin}: {clean(event.message)}"))
-        return None
+        return False
 
-    def handshake_closed(self, code: int, reason: str, out: list[Command]) -> float | None:
-        """Judge how a handshake ended; returns the delay to use, None for the schedule's."""
-        attempts = self.attempts
-        if reason == REASON_GATEWAY_CLOSING:
-            return self.soon()
+    def handshake_closed(self, code: int, reason: str, out: list[Command]) -> None:
+        """Judge how a handshake ended."""
         if code == CLOSE_INTERNAL_ERROR:
-            attempts.internal_errors += 1
-            if attempts.internal_errors >= LOUD_AFTER:
-                self._slow_down()
+            self._internal_errors += 1
+            if self._internal_errors >= LOUD_AFTER:
+                self.attempts.slow_down()
                 text = (
-                    f"the gateway has refused {attempts.internal_errors} handshakes in a row with "
+                    f"the gateway has refused {self._internal_errors} handshakes in a row with "
                     f"1011 {reason}. It says so for wrong function configurations too: check the "
                     "functions of every app, then Inngest's status"
                 )
                 out.append(ErrorOccurred("handshake_refused", text))
         elif code == CLOSE_POLICY_VIOLATION:
             self._policy_violation(reason, out)
-        return None
 
     def _policy_violation(self, reason: str, out: list[Command]) -> None:
-        attempts = self.attempts
-        if reason == REASON_AUTHENTICATION_FAILED and attempts.authentication_closes < 2:
-            attempts.authentication_closes += 1
-            if attempts.authentication_closes == 2:
+        if reason == REASON_AUTHENTICATION_FAILED and self._authentication_closes < 2:
+            self._authentication_closes += 1
+            if self._authentication_closes == 2:
                 self._keys.refused(self._keys.current)
         elif reason != "connect_worker_hello_timeout":
-            self._slow_down()
+            self.attempts.slow_down()
         remedy = REMEDIES.get(reason, "the reason comes from the API that synchronises apps")
         text = f"the gateway refused this worker (1008 {reason or 'without a reason'}): {remedy}"
         out.append(ErrorOccurred("handshake_refused", text))
 
-    def _slow_down(self) -> None:
-        self.attempts.failures = max(self.attempts.failures, SLOW_FAILURES)
-
-    def soon(self) -> float:
-        """0.5 to 1.5 s: a gateway that goes away is no failure, and not all come at once."""
-        return 0.5 + self._random()
-
-    def failed(
-        self,
-        delay: float | None,
-        cause: str,
-        now: float,
-        out: list[Command],
-        retry_after: float | None = None,
-    ) -> None:
-        """The attempt is over; plan the next one. ``delay`` None asks the retry strategy.
-
-        ``retry_after`` is only a lower bound, in seconds, and never above the default schedule's
-        longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
-        """
+    def give_up_attempt(self) -> None:
+        """The attempt is over; the caller plans the next one."""
         if self.attempt is not None:
             if self.attempt.gateway_group:
-                self.exclude(self.attempt.gateway_group)
+                self.attempts.exclude(self.attempt.gateway_group)
             self.retire(self.attempt)
-        if delay is None:
-            self.attempts.failures += 1
-            delay = self._retry.delay(self.attempts.failures, self._random)
-            if retry_after is not None:
-                wished = min(retry_after, DEFAULT_SCHEDULE[-1])
-                delay = max(delay, wished * (1 + 0.2 * self._random()))
-        self.plan(delay, cause, now, out)
-
-    def plan(self, delay: float, cause: str, now: float, out: list[Command]) -> None:
-        """Begin an attempt ``delay`` seconds from now."""
-        self.attempts.retry_at = now + delay
-        out.append(Reconnecting(self.attempts.failures, delay, cause))
-
-    def exclude(self, gateway_group: str) -> None:
-        """Ask the API for another gateway than this; advice that it may ignore."""
-        excluded = self.attempts.excluded
-        excluded.pop(gateway_group, None)
-        excluded[gateway_group] = None
-        if len(excluded) > LONGEST_EXCLUSION:
-            excluded.pop(next(iter(excluded)))
 
     # --- the serving connection ------------------------------------------------------------
 
@@ -263,12 +212,39 @@ class Connections:
         assert self.attempt is not None
         replaced, self.current, self.attempt = self.current, self.attempt, None
         self.ever_ready = True
-        self.attempts = Attempts()
+        self.current.ready_at = now
+        self._internal_errors = self._authentication_closes = 0
+        self.attempts.ready()
         if replaced is not None:
             replaced.phase = Phase.CLOSING
             replaced.close_deadline = now + self._settings.drain_ack_timeout
             self.closing[replaced.number] = replaced
         return self.current, replaced
+
+    def answered(self, generation: Generation, now: float) -> None:
+        """The gateway answered a heartbeat."""
+        if generation is self.current and not self._young(generation, now):
+            self.attempts.lived()
+
+    def replace(self, generation: Generation, reason: str, now: float, out: list[Command]) -> None:
+        """The serving connection ended or is drained: plan the attempt that replaces it."""
+        young = self._young(generation, now)
+        if young:
+            self.attempts.exclude(generation.gateway_group)
+        self.attempts.lost(
+            reason or "connection lost",
+            now,
+            out,
+            young=young,
+            going_away=reason == REASON_GATEWAY_CLOSING,
+            still_serves=generation is self.current,
+        )
+
+    def _young(self, generation: Generation, now: float) -> bool:
+        heartbeat = generation.handler.heartbeat
+        interval = heartbeat.interval if heartbeat is not None else 0.0
+        lived = LIVED_INTERVALS * max(interval, SHORTEST_LIVED_INTERVAL)
+        return now - generation.ready_at < lived
 
     def close(
         self, generation: Generation, code: int, reason: str, now: float, out: list[Command]
@@ -294,8 +270,8 @@ class Connections:
             self.attempt = None
 
     def abandon_attempt(self, out: list[Command]) -> None:
-        """Give up connecting, for good."""
-        self.attempts.retry_at = None
+        """Give up connecting, permanently."""
+        self.attempts.abandon()
         if self.attempt is not None:
             out.append(AbortSocket(self.attempt.number))
             self.retire(self.attempt)

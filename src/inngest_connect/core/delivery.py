@@ -86,7 +86,7 @@ class ReplyDelivery:
         stored = self.answered.reply(request_id)
         if stored is not None:
             self.answered.remember(request_id, stored, now)
-            out.append(Send(carrier, messages.reply(stored)))
+            out.append(Send(carrier, messages.reply(stored), patient=True))
 
     def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
         """Write everything that waits on the new socket, oldest first."""
@@ -205,7 +205,7 @@ class ReplyDelivery:
 
     def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
         self.buffer.sent(reply, carrier)
-        out.append(Send(carrier, messages.reply(reply.payload)))
+        out.append(Send(carrier, messages.reply(reply.payload), patient=True))
 
 
 def _unknown(request_id: str) -> tuple[None, None]:

@@ -6,8 +6,6 @@ serving connection ends in ``_lost`` unless it was replaced in a drain or closed
 monotonic seconds.
 """
 
-from collections.abc import Callable
-
 from ..errors import AuthenticationError
 from ..protocol import CLOSE_ABNORMAL, REASON_GATEWAY_CLOSING
 from ..state_machine import ConnectionEvent as E
@@ -30,7 +28,6 @@ from .phases import Phase
 from .remote_text import clean
 from .report import Report
 from .requests import RequestTable
-from .retry import RetryStrategy
 from .shutdown import Shutdown
 from .signing_keys import SigningKeys
 
@@ -46,8 +43,6 @@ class ConnectionLifecycle:
         leases: LeaseTable,
         shutdown: Shutdown,
         keys: SigningKeys,
-        retry: RetryStrategy,
-        random: Callable[[], float],
         report: Report,
     ) -> None:
         self.status_interval = 0.0
@@ -59,8 +54,6 @@ class ConnectionLifecycle:
         self._leases = leases
         self._shutdown = shutdown
         self._keys = keys
-        self._retry = retry
-        self._random = random
         self._report = report
 
     # --- attempts ---------------------------------------------------------------------------
@@ -81,17 +74,20 @@ class ConnectionLifecycle:
             return None
         refused = event.status in (401, 403)
         self._report.transition(E.AUTH_FAILED if refused else E.ERROR_OCCURRED, now)
-        delay = self._connections.start_failed(event, self._report.commands)
+        other_key = self._connections.start_failed(event, self._report.commands)
         cause = clean(event.message)
         if refused and not self._connections.ever_ready and self._keys.exhausted():
             return AuthenticationError(cause)
-        self._attempt_failed(delay, cause, now, event.retry_after)
+        self._connections.give_up_attempt()
+        attempts, commands = self._connections.attempts, self._report.commands
+        if other_key:
+            attempts.plan(0.0, cause, now, commands)
+        else:
+            attempts.failed(cause, now, commands, event.retry_after)
+        self._waits_for_attempt(now)
         return None
 
-    def _attempt_failed(
-        self, delay: float | None, cause: str, now: float, retry_after: float | None = None
-    ) -> None:
-        self._connections.failed(delay, cause, now, self._report.commands, retry_after)
+    def _waits_for_attempt(self, now: float) -> None:
         if self._connections.ever_ready and self._connections.current is None:
             self._report.transition(E.RECONNECT_STARTED, now)
 
@@ -149,15 +145,19 @@ class ConnectionLifecycle:
         if generation is connections.attempt:
             self._report.commands.append(AbortSocket(generation.number))
             self._report.transition(E.ERROR_OCCURRED, now)
-            self._attempt_failed(connections.soon(), REASON_GATEWAY_CLOSING, now)
+            connections.give_up_attempt()
+            connections.attempts.refused_by_closing_gateway(
+                REASON_GATEWAY_CLOSING, now, self._report.commands
+            )
+            self._waits_for_attempt(now)
         elif generation.phase is Phase.ACTIVE:
             generation.handler.drain()
-            connections.exclude(generation.gateway_group)
+            connections.attempts.exclude(generation.gateway_group)
             self._report.transition(E.DRAINING_REQUESTED, now)
             draining = Draining(generation.connection_id, generation.gateway_group)
             self._report.commands.append(draining)
             if connections.attempt is None and self._wanted():
-                self.begin(now)
+                connections.replace(generation, REASON_GATEWAY_CLOSING, now, self._report.commands)
 
     def _wanted(self) -> bool:
         """Whether the worker still has a use for a connection."""
@@ -194,7 +194,7 @@ class ConnectionLifecycle:
             Disconnected(generation.connection_id, group, code, reason, expected)
         )
         if was_current:
-            self._lost(reason, now)
+            self._lost(generation, reason, now)
         elif connections.current is not None:
             # What the drained socket took with it unacknowledged goes over its successor.
             carrier = connections.current.number
@@ -203,12 +203,18 @@ class ConnectionLifecycle:
     def _handshake_ended(self, code: int, reason: str, now: float) -> None:
         cause = f"{code} {reason}".strip()
         self._report.transition(E.ERROR_OCCURRED, now)
-        delay = self._connections.handshake_closed(code, reason, self._report.commands)
+        self._connections.handshake_closed(code, reason, self._report.commands)
         self._report.error("connection_failed", f"no connection through this gateway: {cause}")
-        self._attempt_failed(delay, cause, now)
+        self._connections.give_up_attempt()
+        attempts, commands = self._connections.attempts, self._report.commands
+        if reason == REASON_GATEWAY_CLOSING:
+            attempts.refused_by_closing_gateway(cause, now, commands)
+        else:
+            attempts.failed(cause, now, commands)
+        self._waits_for_attempt(now)
 
-    def _lost(self, reason: str, now: float) -> None:
-        """The serving connection is gone; functions go on, and a new connection is made."""
+    def _lost(self, generation: Generation, reason: str, now: float) -> None:
+        """The serving connection ended; functions go on, and a new connection is made."""
         connections = self._connections
         self._report.counters["connections_lost"] += 1
         self._requests.carrier = None
@@ -217,8 +223,6 @@ class ConnectionLifecycle:
         self._report.transition(E.CONNECTION_LOST, now)
         if connections.attempt is not None:
             self._report.transition(E.CONNECT_REQUESTED, now)
-        elif self._wanted():
-            going_away = reason == REASON_GATEWAY_CLOSING
-            delay = connections.soon() if going_away else self._retry.delay(0, self._random)
-            cause = reason or "connection lost"
-            connections.plan(delay, cause, now, self._report.commands)
+        elif connections.attempts.retry_at is None and self._wanted():
+            # What a drain has planned already is kept: its end is not a second failure.
+            connections.replace(generation, reason, now, self._report.commands)

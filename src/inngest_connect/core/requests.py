@@ -52,6 +52,8 @@ class InFlight:
     refusal: str | None = None
     """Why we cannot run it; it is then answered with a retryable error."""
     started_at: float | None = None
+    acknowledgements: int = 1
+    """How many are on their way: it can be delivered again on another socket meanwhile."""
 
 
 SMALL_PAYLOAD: Final = 1024
@@ -140,6 +142,8 @@ class RequestTable:
             out.append(acknowledge)
             return True
         out.append(acknowledge)
+        if known is not None and known.progress is Progress.ACKNOWLEDGING:
+            known.acknowledgements += 1
         if known is not None and is_ulid(request.lease_id):
             self._leases.grant(request_id, request.lease_id, now)
         if known is None or known.progress is Progress.ANSWERED:
@@ -173,7 +177,10 @@ class RequestTable:
     def acknowledgement_failed(self, request_id: str, out: list[Command]) -> None:
         """Abandon it: the server gives it to another worker; an answer would burn a retry."""
         entry = self._requests.get(request_id)
-        if entry is not None and entry.progress is Progress.ACKNOWLEDGING:
+        if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
+            return
+        entry.acknowledgements -= 1
+        if not entry.acknowledgements:
             text = (
                 "the connection ended before a request could be acknowledged; "
                 "the server gives it to another worker"

@@ -4,7 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds: at once, then slower, then every five minutes for ever (PROTOCOL.md, decisions)."""
+"""Seconds: 0 (spread over the first second), then slower, then every five minutes."""
+
+FIRST_SPREAD: Final = 1.0
+"""Seconds over which a delay of 0 is spread: a gateway that dies drops thousands of workers in one
+instant, and a fraction of 0 s is no jitter."""
 
 FLUSH_SCHEDULE: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds between tries of one reply. Short: the reply is of use only while its lease lives."""
@@ -22,10 +26,11 @@ class RetryStrategy(Protocol):
 
 
 class ScheduleRetry:
-    """Walks through ``schedule`` (seconds) and stays at its last entry for ever.
+    """Walks through ``schedule`` (seconds) and stays at its last entry.
 
     ``jitter`` is the fraction by which each delay may be shortened or lengthened, so that a
-    thousand workers that lost the same gateway do not come back in the same instant.
+    thousand workers that lost the same gateway do not come back in the same instant; an entry of
+    0 s becomes 0 to 1 s. With ``jitter=0`` every delay is exact.
     """
 
     def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = 0.2) -> None:
@@ -38,6 +43,8 @@ class ScheduleRetry:
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         seconds = self._schedule[min(failures, len(self._schedule) - 1)]
+        if not seconds and self._jitter:
+            return FIRST_SPREAD * random()
         return seconds * (1 + self._jitter * (2 * random() - 1))
 
 

@@ -80,8 +80,6 @@ class WorkerCore:
             self.leases,
             self.shutdown,
             keys,
-            retry,
-            random,
             report,
         )
         self._report = report
@@ -182,6 +180,7 @@ class WorkerCore:
                 report.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now, report.commands)
             case HeartbeatAcked(round_trip):
+                self.connections.answered(generation, now)
                 report.commands.append(HeartbeatAnswered(generation.connection_id, round_trip))
             case ConnectionReady():
                 self._startup_deadline = None
@@ -239,6 +238,7 @@ class WorkerCore:
         self._report.error("function_misbehaved", clean(event.text), request_id=request_id)
 
     def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
+        self.connections.attempts.evidence_of_api(now, self._report.commands)
         if self.delivery.flush_succeeded(event.request_id, now, self._report.commands):
             self.requests.delivered(event.request_id)
 

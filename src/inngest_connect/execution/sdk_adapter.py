@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import inngest
 import pydantic_core
-from inngest._internal import comm_lib, const, net, server_lib
+from inngest._internal import comm_lib, const, errors, net, server_lib
 
 from ..core.messages import ExecutionResult
 from ..core.settings import AppIdentity
 from ..errors import ConfigurationError, UnsupportedSDKError
 from ..protocol import connect_pb2 as pb
+from .outputs import NotJson, encode
 
 SDK_LANGUAGE: Final = str(const.LANGUAGE)
 SDK_VERSION: Final = str(const.VERSION)
@@ -99,6 +100,7 @@ class SdkApp:
         )
         _carry_context_to_threads(self._handler)
         _check_request()
+        self._logger = client.logger
         self._is_async = {each.get_id(): each.is_handler_async for each in functions}
         for each in functions:
             if each.on_failure_fn_id is not None:
@@ -118,11 +120,18 @@ class SdkApp:
     async def run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
         """Execute one request. User errors are results; only what escapes the SDK is raised."""
         response = await self._handler.post(_comm_request(request))
-        body = response.body_bytes()
-        if isinstance(body, Exception):
-            raise body
+        status = _STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR)
+        try:
+            body = encode(response.body)
+        except NotJson as error:
+            # The same error as the SDK's for a set, or for bytes.
+            unusable = errors.OutputUnserializableError(
+                f"function {request.function_slug!r} returned data that is not JSON: {error}"
+            )
+            response = comm_lib.CommResponse.from_error(self._logger, unusable)
+            status, body = pb.SDKResponseStatus.ERROR, encode(response.body)
         return ExecutionResult(
-            status=_STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR),
+            status=status,
             body=body,
             no_retry=response.no_retry,
             retry_after=response.retry_after,

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, LocalMistake
@@ -21,10 +20,11 @@ from ..health import BLOCKED_LIMIT, SILENCE_LIMIT
 from ..observability.package_logger import package_logger
 from .address import Address, parse_address
 from .application import Site
+from .connections import BACKLOG, Complaints, Connection, most_connections
 from .feed import PATIENCE_SECONDS
 from .guard import LOOPBACK_HOSTS
 
-_MOST_CONNECTIONS: Final = 128
+_WAITING: Final = 512
 _STOP_SECONDS: Final = 5.0
 _SEND_BUFFER: Final = 256 * 1024
 _REMEDIES: Final = {
@@ -97,25 +97,19 @@ class StatusServer:
         self._thread.join(_STOP_SECONDS)
 
 
-class _Quiet(H11Protocol):
-    """A probe every few seconds is no news. uvicorn's own switch is for the whole process."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.access_log = False
-
-
 class _Config(uvicorn.Config):
     def __init__(self, app: Any) -> None:
+        most = most_connections()
         super().__init__(
             app,
-            http=_Quiet,
+            http=type("_Connection", (Connection,), {"most": most, "complaints": Complaints()}),
+            backlog=BACKLOG,
             ws="none",
             lifespan="off",
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
+            limit_concurrency=most + 1,
             timeout_graceful_shutdown=1,
         )
 
@@ -137,6 +131,9 @@ class _Server(uvicorn.Server):
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[listening])
+        # asyncio has one number for how many it accepts in a turn and for how many the kernel keeps
+        # waiting. The first is to be small, the second is not: what finds no place waits a second.
+        listening.listen(_WAITING)
         serving.set_result(None)
         await self._ending.wait()
         await self.shutdown(sockets=[listening])

@@ -8,14 +8,21 @@ offered, redirects are not followed: the session token travels in the first mess
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Final
 
 import picows
 
-from ..core.events import Event, MessageReceived, SocketClosed, SocketOpened, TextReceived
+from ..core.events import (
+    AcknowledgementFailed,
+    AcknowledgementWritten,
+    Event,
+    MessageReceived,
+    SocketClosed,
+    SocketOpened,
+    TextReceived,
+)
 from ..observability.package_logger import silent_logger
 from ..protocol import (
     CLOSE_ABNORMAL,
@@ -23,6 +30,7 @@ from ..protocol import (
     CLOSE_PROTOCOL_ERROR,
     SUBPROTOCOL,
 )
+from .send_queue import SendQueue
 
 _NO_STATUS: Final = 1005
 """The peer's close frame carried no code (RFC 6455 section 7.4.1)."""
@@ -57,7 +65,8 @@ class WebSocketManager(picows.WSListener):
         self._fragments: list[bytes] = []
         self._fragments_bytes = 0
         self._fragments_text = False
-        self._unsent: list[bytes] = []
+        self._queue: SendQueue | None = None
+        self._frames = 0
         self._close: tuple[int, str] | None = None
         self._closing = False
         self._ended = False
@@ -86,6 +95,7 @@ class WebSocketManager(picows.WSListener):
                     max_frame_size=self._max_message_bytes,
                     extra_headers={"Sec-WebSocket-Protocol": SUBPROTOCOL},
                     max_redirects=0,
+                    enable_auto_pong=False,
                     proxy=proxy,
                 )
         except TimeoutError:
@@ -100,46 +110,66 @@ class WebSocketManager(picows.WSListener):
             text = "the connection ended before the upgrade was answered"
             self._end(CLOSE_ABNORMAL, "", text)
 
-    def send(self, data: bytes) -> bool:
-        """Write one binary message at the next ``flush``. Returns False when that cannot be."""
-        transport = self._transport
-        if transport is None or self._ended or transport.is_close_frame_sent:
+    def send(self, data: bytes, *, acknowledges: str | None = None, patient: bool = False) -> bool:
+        """Queue one binary message for the next ``flush``. Returns False when that cannot be.
+
+        With ``acknowledges``, the id of a request, AcknowledgementWritten is reported once the
+        kernel has taken the message, AcknowledgementFailed when the connection ends before. A
+        ``patient`` message is written after all others.
+        """
+        transport, queue = self._transport, self._queue
+        if transport is None or queue is None or self._ended or transport.is_close_frame_sent:
             return False
         if transport.is_disconnected:
             return False
-        self._unsent.append(data)
-        return True
+        if patient:
+            return queue.put_reply(data)
+        if queue.put(data, acknowledges):
+            return True
+        transport.disconnect(False)
+        self._end(CLOSE_ABNORMAL, "", "the gateway does not read: too much waits to be sent to it")
+        return False
 
-    def flush(self) -> None:
-        """Write what was sent, as few packets: each costs more than everything else about it."""
-        unsent, transport = self._unsent, self._transport
-        if not unsent or transport is None:
-            return
-        self._unsent = []
-        corked = len(unsent) > 1 and _cork(transport, True)
-        for data in unsent:
-            transport.send(picows.WSMsgType.BINARY, data)
-        if corked:
-            _cork(transport, False)
+    def flush(self) -> bool:
+        """Write what the kernel takes. Returns whether acknowledgements were reported."""
+        if self._queue is None:
+            return False
+        written = self._queue.flush()
+        for request_id in written:
+            self._report(AcknowledgementWritten(self._generation, request_id))
+        return bool(written)
+
+    def progress(self) -> bool | None:
+        """Whether bytes moved since the last call; None when none had to."""
+        return self._queue.progress(self._frames) if self._queue is not None else None
 
     def close(self, code: int, reason: str) -> None:
         """Start the closing handshake; its end is reported as SocketClosed."""
-        self.flush()
+        while self.flush():
+            pass
         transport = self._transport
         if transport is not None and not self._ended:
             self._closing = True
             transport.send_close(picows.WSCloseCode(code), reason.encode())
 
     def abort(self) -> None:
-        """Drop the connection without a closing handshake and without a report."""
+        """Drop the connection without a closing handshake and without a SocketClosed."""
         self._ended = True
+        self._drop()
         if self._transport is not None:
             self._transport.disconnect(False)
+
+    def _drop(self) -> None:
+        """Report the acknowledgements that nobody will receive."""
+        if self._queue is not None:
+            for request_id in self._queue.drop():
+                self._report(AcknowledgementFailed(self._generation, request_id))
 
     # --- called by picows ----------------------------------------------------------------------
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
+        self._queue = SendQueue(transport)
         selected = transport.response.headers.get("Sec-WebSocket-Protocol")
         if self._ended:
             transport.disconnect(False)
@@ -166,6 +196,7 @@ class WebSocketManager(picows.WSListener):
         # left in its buffer; that is no message of the peer's.
         if self._ended or (transport.is_close_frame_sent and not self._closing):
             return
+        self._frames += 1
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._fail(transport, CLOSE_PROTOCOL_ERROR, "reserved bits without an extension")
@@ -173,14 +204,33 @@ class WebSocketManager(picows.WSListener):
             self._report(MessageReceived(self._generation, frame.get_payload_as_bytes()))
         elif kind == picows.WSMsgType.CLOSE:
             self._close_received(transport, frame.get_payload_as_bytes())
+        elif kind == picows.WSMsgType.PING and self._queue is not None:
+            # Answered with the next flush: a peer that pings and never reads must not make pongs
+            # pile up here.
+            self._queue.pong = frame.get_payload_as_bytes()
         elif kind in _DATA:
             self._fragment(transport, frame)
 
     def _fail(self, transport: picows.WSTransport, code: int, reason: str) -> None:
         """End a connection on which the peer violated RFC 6455."""
         transport.send_close(picows.WSCloseCode(code), reason.encode())
-        transport.disconnect()
+        self._disconnect(transport)
         self._end(code, reason, None)
+
+    def _disconnect(self, transport: picows.WSTransport) -> None:
+        """After a close frame; a transport that cannot empty its buffer would wait for a peer."""
+        transport.disconnect(self._queue is None or not self._queue.blocked)
+
+    def pause_writing(self) -> None:
+        """The queue looks at the transport's buffer itself."""
+
+    def resume_writing(self) -> None:
+        if self._queue is None or self._ended:
+            return
+        held = self._queue.drained()
+        if held is not None:
+            self._report(AcknowledgementWritten(self._generation, held))
+        self._batch_ended()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
         code, reason = self._close or (CLOSE_ABNORMAL, "")
@@ -213,28 +263,19 @@ class WebSocketManager(picows.WSListener):
     def _close_received(self, transport: picows.WSTransport, payload: bytes) -> None:
         code = int.from_bytes(payload[:2]) if len(payload) >= 2 else _NO_STATUS
         self._close = (code, payload[2:].decode(errors="replace"))
+        # Requests that came in the same read are acknowledged before this side closes.
+        while self.flush():
+            pass
         if not transport.is_close_frame_sent:
             with contextlib.suppress(ValueError):
                 transport.send_close(picows.WSCloseCode.OK)
-        transport.disconnect()
+        self._disconnect(transport)
 
     def _end(self, code: int, reason: str, error: str | None) -> None:
         if not self._ended:
             self._ended = True
+            self._drop()
             self._report(SocketClosed(self._generation, code, reason, error))
-
-
-def _cork(transport: picows.WSTransport, corked: bool) -> bool:
-    """Whether the kernel was told to hold packets back, or to let them go. Linux only."""
-    option = getattr(socket, "TCP_CORK", None)
-    if option is None or transport.is_disconnected:
-        return False
-    connection = transport.underlying_transport.get_extra_info("socket")
-    try:
-        connection.setsockopt(socket.IPPROTO_TCP, option, corked)
-    except OSError:
-        return False
-    return True
 
 
 def _describe(error: Exception) -> str:

@@ -5,6 +5,7 @@ would report them; everything else the test decides.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import TypeVar
 
 from inngest_connect.core import commands as do
@@ -47,13 +48,16 @@ class Conversation:
     """One worker core, its clock, and everything it has asked for."""
 
     def __init__(
-        self, retry: RetryStrategy | None = None, settings: CoreSettings | None = None
+        self,
+        retry: RetryStrategy | None = None,
+        settings: CoreSettings | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
     ) -> None:
         self.core = WorkerCore(
             IDENTITY,
             settings or CoreSettings(api_origin="http://api"),
             retry or ScheduleRetry(),
-            lambda: 0.5,
+            chance,
         )
         self.now = 1000.0
         self.log: list[do.Command] = []
@@ -115,6 +119,11 @@ class Conversation:
     def starts(self) -> None:
         self.happens(ev.Started())
 
+    def attempt_begins(self) -> list[do.Command]:
+        """Let time go by until the attempt that is planned begins."""
+        retry_at = self.core.connections.attempts.retry_at
+        return self.passes(max(retry_at - self.now, 0.0)) if retry_at is not None else []
+
     def api_names_gateway(self, generation: int, group: str = "") -> list[do.Command]:
         return self.happens(
             ev.StartSucceeded(
@@ -130,7 +139,8 @@ class Conversation:
     def becomes_ready(
         self, generation: int, heartbeat: str = "10s", extend: str = "30s", status: str = "0s"
     ) -> list[do.Command]:
-        """From the API's answer to CONNECTION_READY; the attempt must have been begun."""
+        """From the beginning of the attempt, once it is planned, to CONNECTION_READY."""
+        self.attempt_begins()
         self.api_names_gateway(generation)
         self.happens(ev.SocketOpened(generation))
         self.gateway_says(generation, K.GATEWAY_HELLO)

@@ -9,7 +9,7 @@ from inngest_connect.core.deadlines import Deadlines
 from inngest_connect.core.heartbeat import HeartbeatMonitor
 from inngest_connect.core.phases import Phase, writes
 from inngest_connect.core.remote_text import clean
-from inngest_connect.core.retry import DEFAULT_SCHEDULE, FixedRetry, ScheduleRetry
+from inngest_connect.core.retry import FixedRetry, ScheduleRetry
 from inngest_connect.core.signing_keys import SigningKeys
 from inngest_connect.core.ulid import is_ulid
 from inngest_connect.protocol import connect_pb2 as pb
@@ -29,10 +29,17 @@ def test_the_schedule_is_walked_through_and_stays_at_its_end() -> None:
 
     delays = [retry.delay(failures, middle) for failures in range(12)]
 
-    assert delays == [*DEFAULT_SCHEDULE, 300, 300]
+    assert delays == [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 300, 300]
 
 
-@given(st.integers(0, 50), st.floats(0, 1, exclude_max=True))
+@pytest.mark.parametrize("chance", [0.0, 0.25, 0.999])
+def test_the_first_delay_is_spread_over_a_second(chance: float) -> None:
+    assert ScheduleRetry().delay(0, lambda: chance) == chance
+    assert ScheduleRetry([3, 0]).delay(1, lambda: chance) == chance
+    assert ScheduleRetry(jitter=0).delay(0, lambda: chance) == 0
+
+
+@given(st.integers(1, 50), st.floats(0, 1, exclude_max=True))
 def test_jitter_stays_within_a_fifth(failures: int, chance: float) -> None:
     """Scenario U: a thousand workers do not come back in one instant."""
     exact = ScheduleRetry(jitter=0).delay(failures, middle)

@@ -79,9 +79,9 @@ def test_a_successful_handshake_resets_the_schedule() -> None:
     talk.becomes_ready(4)
 
     lost = talk.happens(ev.SocketClosed(4, 1006, ""))
-    again = talk.passes(0.0)
+    again = talk.attempt_begins()
 
-    assert one(lost, Reconnecting).delay == 0
+    assert one(lost, Reconnecting).delay == 0.5
     assert one(again, do.RequestStart).generation == 5
 
 
@@ -106,7 +106,7 @@ def test_the_key_that_worked_is_remembered() -> None:
 
     talk.happens(ev.SocketClosed(2, 1006, ""))
 
-    assert one(talk.passes(0.0), do.RequestStart).key == 1
+    assert one(talk.attempt_begins(), do.RequestStart).key == 1
 
 
 def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
@@ -127,7 +127,7 @@ def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
 def test_refused_keys_after_a_first_connection_are_retried_for_ever() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=1)).connected()
     talk.happens(ev.SocketClosed(1, 1006, ""))
-    talk.passes(0.0)
+    talk.attempt_begins()
 
     for attempt in range(2, 8):
         refused = talk.happens(ev.StartFailed(attempt, 401, "rotated"))
@@ -219,8 +219,9 @@ def test_a_gateway_that_fails_in_the_handshake_is_excluded_until_one_succeeds() 
 
     second = one(talk.passes(2.0), do.RequestStart)
     talk.becomes_ready(2)
+    talk.heartbeats_answered_for(20.0, generation=2)
     talk.happens(ev.SocketClosed(2, 1006, ""))
-    third = one(talk.passes(0.0), do.RequestStart)
+    third = one(talk.attempt_begins(), do.RequestStart)
 
     assert second.exclude_gateways == ("bad",)
     assert third.exclude_gateways == ()
@@ -291,7 +292,7 @@ def test_a_gateway_that_is_going_away_is_left_without_penalty() -> None:
 
     refused = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
 
-    assert one(refused, Reconnecting) == Reconnecting(0, 1.0, "1001 connect_gateway_closing")
+    assert one(refused, Reconnecting) == Reconnecting(0, 0.25, "1001 connect_gateway_closing")
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 4000])
@@ -300,7 +301,7 @@ def test_every_end_of_a_serving_connection_leads_to_another_one(code: int) -> No
     talk = Conversation().connected()
 
     lost = talk.happens(ev.SocketClosed(1, code, "whatever"))
-    again = talk.passes(0.0)
+    again = talk.attempt_begins()
 
     assert "disconnected" in seen(lost)
     assert [c.state for c in only(lost, StateChanged)] == [S.RECONNECTING]
@@ -346,9 +347,10 @@ def test_a_drain_opens_the_new_connection_before_the_old_one_is_closed() -> None
     talk = Conversation().connected()
 
     closing = talk.gateway_says(1, K.GATEWAY_CLOSING)
+    begun = talk.passes(0.5)
     ready = talk.becomes_ready(2)
 
-    assert one(closing, do.RequestStart).exclude_gateways == ("group-1",)
+    assert one(begun, do.RequestStart).exclude_gateways == ("group-1",)
     assert talk.core.machine.history[-2].state is S.DRAINING_RECONNECTING
     assert not only(closing, StateChanged)
     assert not only(ready, StateChanged)
@@ -404,7 +406,8 @@ def test_two_drains_in_a_row_never_hold_more_than_two_sockets() -> None:
     talk.gateway_says(1, K.GATEWAY_CLOSING)
     talk.becomes_ready(2)
 
-    second = talk.gateway_says(2, K.GATEWAY_CLOSING)
+    talk.gateway_says(2, K.GATEWAY_CLOSING)
+    second = talk.attempt_begins()
 
     assert one(second, do.AbortSocket).generation == 1
     assert one(second, do.RequestStart).generation == 3
@@ -415,6 +418,7 @@ def test_two_drains_in_a_row_never_hold_more_than_two_sockets() -> None:
 def test_the_old_connection_dying_first_turns_a_drain_into_a_reconnect() -> None:
     talk = Conversation().connected()
     talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.attempt_begins()
 
     died = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
     talk.becomes_ready(2)
@@ -427,16 +431,18 @@ def test_the_old_connection_dying_first_turns_a_drain_into_a_reconnect() -> None
 def test_a_replacement_that_cannot_be_had_is_retried_while_the_old_one_serves() -> None:
     talk = Conversation().connected()
     talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.attempt_begins()
 
     talk.happens(ev.StartFailed(2, 500, "no"))
 
     assert talk.core.machine.state is S.DRAINING_RECONNECTING
-    assert one(talk.passes(1.0), do.RequestStart).generation == 3
+    assert one(talk.passes(2.0), do.RequestStart).generation == 3
 
 
 def test_a_new_gateway_that_drains_in_its_handshake_is_left_for_another() -> None:
     talk = Conversation().connected()
     talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.attempt_begins()
     talk.api_names_gateway(2)
     talk.happens(ev.SocketOpened(2))
 

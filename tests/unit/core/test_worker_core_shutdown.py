@@ -113,11 +113,12 @@ def test_a_drain_in_a_shutdown_moves_the_work_to_a_paused_connection() -> None:
     closes(talk)
     talk.passes(1.0)
 
-    drained = talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    begun = talk.attempt_begins()
     ready = talk.becomes_ready(2, extend="3s")
     waited = talk.heartbeats_answered_for(7.0, generation=2)
 
-    assert only(drained, do.RequestStart)
+    assert only(begun, do.RequestStart)
     assert sent(ready)[0] == "WORKER_PAUSE"
     assert sent(waited, 2).count("WORKER_REQUEST_EXTEND_LEASE") >= 2
     assert "WORKER_HEARTBEAT" in sent(waited, 2)

@@ -6,7 +6,6 @@ import inspect
 import json
 import threading
 from typing import Any
-from unittest import mock
 
 import inngest
 import pytest
@@ -151,21 +150,22 @@ def test_two_functions_with_one_id_are_refused() -> None:
         SdkApp(client, [make(), make()])
 
 
-async def test_a_body_that_the_sdk_cannot_encode_is_raised(monkeypatch: Any) -> None:
-    """The SDK hands such an error over as a value; the executor answers it as a failure."""
-    app = make_app()
+async def test_a_body_that_is_not_json_is_the_error_that_the_sdk_has_for_a_set() -> None:
+    client = inngest.Inngest(app_id="app", is_production=False)
 
-    class Unencodable:
-        def body_bytes(self) -> Exception:
-            return ValueError("no JSON")
+    @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+    async def fn(ctx: inngest.Context) -> Any:
+        return {1} if "set" in ctx.event.data else {"x": [float("nan")]}
 
-    async def post(_: object) -> Unencodable:
-        return Unencodable()
+    app = SdkApp(client, [fn])
+    ours, theirs = await app.run(request({})), await app.run(request({"set": True}))
+    error = json.loads(ours.body)
 
-    monkeypatch.setattr(app, "_handler", mock.Mock(post=post))
-
-    with pytest.raises(ValueError, match="no JSON"):
-        await app.run(request({}))
+    assert (ours.status, ours.no_retry) == (theirs.status, theirs.no_retry)
+    assert {**error, "message": ""} == {**json.loads(theirs.body), "message": ""}
+    assert error["message"].startswith(
+        "function 'app-fn' returned data that is not JSON: nan at ['x'][0]"
+    )
 
 
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")

@@ -116,7 +116,7 @@ def test_an_outage_with_changing_causes_stays_readable() -> None:
 
 
 def test_a_connection_that_flaps_for_an_hour_stays_readable() -> None:
-    worker = Logged()
+    worker = Logged(FixedRetry(1.0))  # by default a connection that dies young slows down
     worker.starts()
     flaps = 0
     until = worker.now + HOUR

@@ -13,7 +13,7 @@ class Session:
     def __init__(self, max_message_bytes: int) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._manager = WebSocketManager(
-            1, max_message_bytes, self._events.put_nowait, batch_ended=lambda: None
+            1, max_message_bytes, self._events.put_nowait, batch_ended=self._flush
         )
         self._running: asyncio.Task[None] | None = None
         self.closed: SocketClosed | None = None
@@ -42,6 +42,9 @@ class Session:
     def send(self, data: bytes) -> None:
         """A failure needs no report: the end of the socket will be one."""
         self._manager.send(data)
+        self._flush()
+
+    def _flush(self) -> None:
         self._manager.flush()
 
     def close(self, code: int, reason: str) -> None:

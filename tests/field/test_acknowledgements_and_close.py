@@ -1,0 +1,102 @@
+"""A function runs only when its acknowledgement was handed to the kernel on that socket."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+
+import inngest
+import pytest
+
+from inngest_connect import ScheduleRetry, connect
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
+
+pytestmark = pytest.mark.field
+K = pb.GatewayMessageType
+
+
+def request(number: int) -> pb.GatewayExecutorRequestData:
+    return executor_request(
+        "app",
+        "app-f",
+        {"name": "x", "data": {}},
+        request_id=f"r{number}",
+        lease_id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    )
+
+
+def close_frame(gateway: MockWebSocketServer) -> None:
+    gateway.connection.close(1001, "connect_gateway_closing")
+
+
+def reset(gateway: MockWebSocketServer) -> None:
+    transport = gateway.connection._transport
+    assert transport is not None
+    connection = transport.underlying_transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gateway.connection.drop()
+
+
+def violation(gateway: MockWebSocketServer) -> None:
+    gateway.connection.send_bytes(pb.ConnectMessage(kind=K.SYNC_FAILED).SerializeToString())
+
+
+def invalid_frame(gateway: MockWebSocketServer) -> None:
+    gateway.connection.send_invalid_frame()
+
+
+def invalid_frames(gateway: MockWebSocketServer) -> None:
+    gateway.connection.send_ping(b"")
+    gateway.connection.send_invalid_frame()
+    gateway.connection.send_invalid_frame()
+
+
+@pytest.mark.parametrize("end", [close_frame, reset, violation, invalid_frame, invalid_frames])
+@pytest.mark.parametrize("count", [1, 20])
+async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledged_execution(
+    end: Callable[[MockWebSocketServer], None], count: int
+) -> None:
+    ran: list[str] = []
+    closed = asyncio.Event()
+    async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
+        api.add_gateway("g", gateway.url)
+        client = inngest.Inngest(
+            app_id="app",
+            api_base_url=api.origin,
+            event_api_base_url=api.origin,
+            is_production=False,
+        )
+
+        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+        async def f(ctx: inngest.Context) -> int:
+            ran.append(ctx.run_id)
+            return 1
+
+        worker = connect(
+            [(client, [f])],
+            shutdown_signals=[],
+            logger=False,
+            isolation="none",
+            retry=ScheduleRetry([60.0]),
+            on={"disconnected": lambda _: closed.set()},
+        )
+        running = asyncio.create_task(worker.start())
+        await gateway.wait_for_message(K.WORKER_CONNECT)
+        gateway.send_connection_ready()
+        await gateway.wait_for_message(K.WORKER_READY)
+
+        for number in range(count):
+            gateway.send_executor_request(request(number))
+        end(gateway)
+        await asyncio.wait_for(closed.wait(), 10)
+        await worker.close()
+        await asyncio.wait_for(running, 20)
+        acknowledged = len(gateway.get_received_messages(K.WORKER_REQUEST_ACK))
+
+    if end is reset:  # nothing that the worker wrote can arrive; its kernel must have taken it
+        assert len(ran) in (0, count)
+    else:
+        assert acknowledged == len(ran)
+        assert len(ran) <= count
+    assert worker.get_debug_state().in_flight == ()

@@ -1,0 +1,239 @@
+"""The status port is open to anything: it takes neither the worker's descriptors nor its log."""
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+
+import httpx
+import inngest
+import pytest
+
+from inngest_connect import connect
+from inngest_connect.connection import WebSocketWorkerConnection
+from inngest_connect.status import StatusServer
+from inngest_connect.status import connections as limits
+
+pytestmark = pytest.mark.field
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler = Lines(1)
+    names = ("inngest_connect", "uvicorn.error", "uvicorn.access", "asyncio")
+    for name in names:
+        logging.getLogger(name).addHandler(handler)
+    yield lines
+    for name in names:
+        logging.getLogger(name).removeHandler(handler)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    server = StatusServer(worker(), "127.0.0.1:0")
+    url = server.start()
+    yield int(url.rpartition(":")[2])
+    server.stop()
+
+
+def worker() -> WebSocketWorkerConnection:
+    client = inngest.Inngest(
+        app_id="app",
+        api_base_url="http://127.0.0.1:1",
+        event_api_base_url="http://127.0.0.1:1",
+        is_production=False,
+    )
+
+    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+    async def f(ctx: inngest.Context) -> None:
+        pass
+
+    return connect([(client, [f])], logger=False)
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def ended(connection: socket.socket, seconds: float = 10.0) -> bool:
+    """Whether the server ends it, whatever it says before."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(4096):
+            continue
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+    return True
+
+
+def health(port: int) -> int:
+    return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=10).status_code
+
+
+def test_idle_connections_are_limited_and_a_probe_is_answered_all_the_same(
+    port: int, log: list[str]
+) -> None:
+    idle = [connected(port) for _ in range(400)]
+
+    assert health(port) == 200
+    # The oldest ones made room.
+    assert all(ended(one) for one in idle[: 400 - 128])
+    assert health(port) == 200
+    assert len([line for line in log if "more than" in line]) == 1
+    for one in idle:
+        one.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /healthz HT",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nx",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+def test_a_connection_on_which_no_whole_request_arrives_is_closed(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
+    server = StatusServer(worker(), "127.0.0.1:0")
+    with connected(int(server.start().rpartition(":")[2])) as connection:
+        connection.sendall(sent)
+
+        assert ended(connection)
+    server.stop()
+
+
+def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
+    server = StatusServer(worker(), "127.0.0.1:0")
+    begun = time.monotonic()
+    with connected(int(server.start().rpartition(":")[2])) as connection:
+        connection.settimeout(0.05)
+        over = False
+        while not over and time.monotonic() - begun < 20:
+            try:
+                connection.sendall(b"x")
+                over = not connection.recv(10)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                over = True
+    server.stop()
+
+    assert over
+
+
+def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.2)
+    server = StatusServer(worker(), "127.0.0.1:0")
+    with connected(int(server.start().rpartition(":")[2])) as connection:
+        connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while received.count(b"\n\n") < 3:  # one event a second
+            received += connection.recv(65536)
+    server.stop()
+
+
+GARBAGE = {
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
+    "ssh": b"SSH-2.0-OpenSSH_9\r\n",
+    "escape": b"\x1b[31mGET\r\n\r\n",
+    "random": bytes(range(256)),
+    "line": b"GET / HTTP/1.1\r\nHost: a\r\nHost : b\r\n\r\n",
+    "upgrade": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n"
+    b"Upgrade: websocket\r\n\r\n",
+}
+
+
+def test_garbage_writes_one_line_for_each_source(port: int, log: list[str]) -> None:
+    for _ in range(30):
+        for data in GARBAGE.values():
+            with connected(port) as connection:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                assert ended(connection)
+
+    assert health(port) == 200
+    assert len(log) == 1
+    assert log[0].startswith("status server: 127.0.0.1: ")
+    assert log[0].isprintable()
+
+
+def test_what_was_not_told_is_counted_and_sources_are_limited(log: list[str]) -> None:
+    complaints = limits.Complaints()
+    for _ in range(10):
+        complaints.warn("10.0.0.1", "garbage", 0.0)
+    complaints.warn("10.0.0.1", "garbage", 600.0)
+    for number in range(5000):
+        complaints.warn(f"::{number:x}", "garbage", 601.0)
+
+    assert log[:2] == [
+        "status server: 10.0.0.1: garbage",
+        "status server: 10.0.0.1: garbage (9 more since the last line)",
+    ]
+    assert len(log) < 70
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are limited by ulimit")
+async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
+    script = textwrap.dedent(
+        """
+        import asyncio, resource, socket, sys
+        import inngest
+        from inngest_connect import connect
+        from inngest_connect.state_machine import ConnectionState
+        from inngest_connect.status import StatusServer
+        from inngest_connect.testing import QUICK_TIMING, EmbeddedGateway
+
+        async def main():
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+            async with EmbeddedGateway() as gateway:
+                client = gateway.client("a")
+                @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+                async def f(ctx): return "ok"
+                worker = connect([(client, [f])], shutdown_signals=[], timing=QUICK_TIMING)
+                url = StatusServer(worker, "127.0.0.1:0").start()
+                print(url.rpartition(":")[2], flush=True)
+                running = asyncio.create_task(worker.start())
+                await gateway.wait_for_worker()
+                await asyncio.to_thread(sys.stdin.readline)
+                again = asyncio.Event()
+                worker.add_event_listener("connected", lambda _: again.set())
+                gateway.gateways[0].simulate_connection_drop()
+                await asyncio.wait_for(again.wait(), 20)
+                print((await gateway.invoke("a-f")).status, flush=True)
+                await worker.close(wait=True)
+        asyncio.run(main())
+        """
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    port = int(await asyncio.wait_for(process.stdout.readline(), 30))
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+    process.stdin.write(b"\n")
+
+    said = await asyncio.wait_for(process.stdout.read(), 40)
+
+    for _, writer in idle:
+        writer.close()
+    assert said == b"completed\n"
+    assert await process.wait() == 0

@@ -1,0 +1,228 @@
+"""When the next attempt to connect begins: losses, drains, young connections, evidence."""
+
+import pytest
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import events as ev
+from inngest_connect.core.observations import Reconnecting
+from tests.unit.core.conversation import Conversation, K, one, only
+
+pytestmark = pytest.mark.unit
+
+ENDS = ["aborted", "closed", "closing", "drained", "silent"]
+
+
+def ends(talk: Conversation, generation: int, how: str) -> list[do.Command]:
+    if how == "aborted":
+        return talk.happens(ev.SocketClosed(generation, 1006, ""))
+    if how == "closed":
+        return talk.happens(ev.SocketClosed(generation, 1000, "bye"))
+    if how == "closing":
+        return talk.happens(ev.SocketClosed(generation, 1001, "connect_gateway_closing"))
+    if how == "drained":
+        return talk.gateway_says(generation, K.GATEWAY_CLOSING)
+    return talk.gateway_says(generation, K.WORKER_READY)  # a violation
+
+
+def lives_and_ends(talk: Conversation, generation: int, seconds: float, how: str) -> float:
+    """The delay before the attempt that replaces this connection."""
+    talk.heartbeats_answered_for(seconds, generation)
+    ends(talk, generation, how)
+    retry_at = talk.core.connections.attempts.retry_at
+    assert retry_at is not None
+    return retry_at - talk.now
+
+
+@pytest.mark.parametrize("how", ["aborted", "closed", "closing", "drained"])
+def test_connections_that_end_right_after_ready_follow_the_schedule(how: str) -> None:
+    talk = Conversation().connected()
+
+    delays = [lives_and_ends(talk, 1, 0.0, how)]
+    for generation in range(2, 12):
+        talk.becomes_ready(generation)
+        delays.append(lives_and_ends(talk, generation, 0.0, how))
+
+    first = 0.25 if how in ("closing", "drained") else 0.5
+    assert delays == [first, 1, 2, 5, 10, 20, 30, 60, 120, 300, 300]
+
+
+def test_a_gateway_that_breaks_the_protocol_after_ready_is_not_called_without_a_pause() -> None:
+    talk = Conversation().connected()
+    starts = 0
+    begun = talk.now
+
+    while talk.now < begun + 60.0:
+        attempt = talk.core.connections.attempt
+        if attempt is not None:
+            starts += 1
+            talk.becomes_ready(attempt.number)
+        current = talk.core.connections.current
+        if current is not None:
+            talk.gateway_says(current.number, K.GATEWAY_HELLO)
+        talk.passes(0.1)
+
+    assert starts <= 8
+
+
+@pytest.mark.parametrize("how", ["aborted", "closing", "drained"])
+@pytest.mark.parametrize(
+    ("heartbeat", "young", "lived"), [("10s", 19.9, 20.1), ("3s", 5.9, 6.1), ("900ms", 1.9, 2.1)]
+)
+def test_only_a_connection_that_lived_two_heartbeat_intervals_resets_the_schedule(
+    how: str, heartbeat: str, young: float, lived: float
+) -> None:
+    """A shorter interval counts as one second, or every connection would have lived."""
+    delays = []
+    for seconds in (young, lived):
+        talk = Conversation()
+        talk.starts()
+        for generation in (1, 2, 3):
+            talk.becomes_ready(generation, heartbeat=heartbeat)
+            lives_and_ends(talk, generation, 0.0, "aborted")
+        talk.becomes_ready(4, heartbeat=heartbeat)
+        delays.append(lives_and_ends(talk, 4, seconds, how))
+
+    assert delays == pytest.approx([5.0, 0.5 if how == "aborted" else 0.25])
+
+
+def test_a_connection_that_lived_shows_no_failures_any_more() -> None:
+    talk = Conversation().connected()
+    lives_and_ends(talk, 1, 0.0, "aborted")
+    talk.becomes_ready(2)
+    before = talk.core.connections.attempts.failures
+
+    talk.heartbeats_answered_for(21.0, generation=2)
+
+    assert (before, talk.core.connections.attempts.failures) == (1, 0)
+
+
+def test_ready_ends_the_count_of_failed_attempts() -> None:
+    """An outage of the API does not make the first loss after it slow."""
+    talk = Conversation()
+    talk.starts()
+    for attempt in range(1, 12):
+        talk.happens(ev.StartFailed(attempt, None, "refused"))
+        talk.attempt_begins()
+    talk.becomes_ready(12)
+
+    assert lives_and_ends(talk, 12, 1.0, "aborted") == 0.5
+
+
+def test_only_a_drain_that_has_to_wait_is_reported_as_reconnecting() -> None:
+    talk = Conversation().connected()
+    talk.heartbeats_answered_for(60.0)
+
+    first = ends(talk, 1, "drained")
+    talk.becomes_ready(2)
+    lives_and_ends(talk, 2, 0.0, "drained")
+    talk.becomes_ready(3)
+    third = ends(talk, 3, "drained")
+
+    assert not only(first, Reconnecting)
+    assert one(third, Reconnecting) == Reconnecting(1, 1.0, "connect_gateway_closing")
+
+
+def test_the_end_of_a_drained_connection_keeps_what_the_drain_has_planned() -> None:
+    talk = Conversation().connected()
+    for generation in (1, 2, 3):
+        lives_and_ends(talk, generation, 0.0, "drained")
+        talk.becomes_ready(generation + 1)
+    lives_and_ends(talk, 4, 0.0, "drained")
+    planned = talk.core.connections.attempts.retry_at
+
+    ended = talk.happens(ev.SocketClosed(4, 1001, "connect_gateway_closing"))
+
+    assert not only(ended, Reconnecting)
+    assert talk.core.connections.attempts.retry_at == planned
+
+
+def test_a_gateway_that_dies_young_is_excluded_from_the_next_attempt() -> None:
+    talk = Conversation().connected()
+    lives_and_ends(talk, 1, 1.0, "aborted")
+
+    assert one(talk.attempt_begins(), do.RequestStart).exclude_gateways == ("group-1",)
+
+
+def test_a_closing_gateway_that_refuses_again_and_again_follows_the_schedule() -> None:
+    talk = Conversation()
+    talk.starts()
+    delays = []
+
+    for generation in range(1, 7):
+        talk.api_names_gateway(generation)
+        talk.happens(ev.SocketOpened(generation))
+        refused = ends(talk, generation, "closing")
+        delays.append(one(refused, Reconnecting).delay)
+        talk.attempt_begins()
+
+    assert delays == [0.25, 1, 2, 5, 10, 20]
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def away(talk: Conversation, minutes: float, status: int | None = None) -> float:
+    """The API fails for a while. Returns the seconds until the attempt that is planned then."""
+    until = talk.now + 60 * minutes
+    while talk.now < until:
+        attempt = talk.core.connections.attempt
+        if attempt is not None:
+            talk.happens(ev.StartFailed(attempt.number, status, "away"))
+        talk.passes(1.0)
+    retry_at = talk.core.connections.attempts.retry_at
+    assert retry_at is not None
+    return retry_at - talk.now
+
+
+def lost_with_a_reply() -> Conversation:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.heartbeats_answered_for(30.0)
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.function_returns("r1")
+    return talk
+
+
+@pytest.mark.parametrize("status", [None, 500, 503, 401])
+def test_a_delivered_flush_brings_the_next_attempt_forward(status: int | None) -> None:
+    talk = lost_with_a_reply()
+    wait = away(talk, 6.0, status)
+
+    delivered = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert wait > 60
+    assert one(delivered, Reconnecting) == Reconnecting(9, 1.0, "the API answers again")
+    assert only(talk.passes(2.0), do.RequestStart)
+
+
+def test_evidence_is_not_faster_than_ten_seconds_after_the_last_attempt() -> None:
+    talk = lost_with_a_reply()
+    away(talk, 6.0)
+    talk.happens(ev.FlushSucceeded("r1"))
+    attempt = talk.passes(1.0)
+    assert only(attempt, do.RequestStart)
+    generation = only(attempt, do.RequestStart)[0].generation
+    talk.happens(ev.StartFailed(generation, None, "away"))
+
+    delivered = talk.happens(ev.FlushSucceeded("another"))
+
+    assert one(delivered, Reconnecting).delay == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize("why", ["entitlement", "gateway", "configuration"])
+def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str) -> None:
+    talk = lost_with_a_reply()
+    talk.attempt_begins()
+    if why == "entitlement":
+        talk.happens(ev.StartFailed(2, 429, "limit"))
+    else:
+        talk.api_names_gateway(2)
+        talk.happens(ev.SocketOpened(2))
+        code, reason = (1006, "") if why == "gateway" else (1008, "plan_limit")
+        talk.happens(ev.SocketClosed(2, code, reason))
+    planned = talk.core.connections.attempts.retry_at
+
+    delivered = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert not only(delivered, Reconnecting)
+    assert talk.core.connections.attempts.retry_at == planned

@@ -1,0 +1,93 @@
+"""WorkerCore in outages: what goes on, what waits, and what is sent where."""
+
+import pytest
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import events as ev
+from inngest_connect.core.retry import FixedRetry
+from inngest_connect.core.settings import CoreSettings
+from inngest_connect.protocol import connect_pb2 as pb
+from tests.unit.core.conversation import Conversation, only, sent
+
+K = pb.GatewayMessageType
+pytestmark = pytest.mark.unit
+
+
+def flushed(commands: list[do.Command]) -> list[str]:
+    return [flush.request_id for flush in only(commands, do.Flush)]
+
+
+def test_a_heartbeat_that_is_lost_does_not_stop_the_next() -> None:
+    """Scenario 20: the first was written on a socket that did not carry it."""
+    talk = Conversation().connected()
+    talk.heartbeats_answered_for(30.0)
+
+    missed = talk.passes(10.0)
+    talk.gateway_says(1, K.GATEWAY_HEARTBEAT)
+    after = talk.heartbeats_answered_for(30.0)
+
+    assert sent(missed, 1).count("WORKER_HEARTBEAT") == 1
+    assert sent(after, 1).count("WORKER_HEARTBEAT") == 3
+
+
+def test_heartbeats_go_to_the_serving_connection_alone() -> None:
+    """Scenario 21: the drained one is open until its last reply is acknowledged."""
+    talk = Conversation(settings=CoreSettings(drain_ack_timeout=60.0)).connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.passes(2.0)
+    talk.becomes_ready(2)
+
+    both_open = talk.heartbeats_answered_for(30.0, generation=2)
+
+    assert talk.core.connections.get(1) is not None
+    assert sent(both_open, 1).count("WORKER_HEARTBEAT") == 0
+    assert sent(both_open, 2).count("WORKER_HEARTBEAT") >= 3
+
+
+def test_a_reply_is_flushed_immediately_and_does_not_wait_for_the_next_attempt() -> None:
+    """Scenario 49: whether it was waiting when the connection was lost, or comes later."""
+    talk = Conversation(FixedRetry(60.0)).connected()
+    for name in ("waiting", "late"):
+        talk.request(name)
+    talk.function_returns("waiting")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.passes(5.0)
+    talk.happens(ev.FlushSucceeded("waiting"))
+
+    late = talk.function_returns("late")
+
+    assert flushed(talk.log) == ["waiting", "late"]
+    assert flushed(late) == ["late"]
+    assert only(late, do.RequestStart) == []
+
+
+def test_a_reply_has_one_flush_at_a_time() -> None:
+    """Scenario 49."""
+    talk = Conversation(FixedRetry(600.0)).connected()
+    talk.request("r1")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.function_returns("r1")
+
+    waiting = talk.passes(120.0)
+    talk.happens(ev.FlushFailed("r1", None, "no answer"))
+    again = talk.passes(60.0)
+
+    assert flushed(waiting) == []
+    assert flushed(again) == ["r1"]
+
+
+def test_a_machine_that_slept_for_an_hour_makes_another_connection() -> None:
+    """Scenario L: no time passed for the process, and the gateway has forgotten it."""
+    talk = Conversation(FixedRetry(0.0)).connected()
+    talk.request("r1")
+    talk.heartbeats_answered_for(30.0)
+
+    talk.now += 3600.0
+    woken = talk.happens(ev.Tick()) + talk.passes(2.0)
+
+    assert [abort.generation for abort in only(woken, do.AbortSocket)] == [1]
+    assert [start.generation for start in only(woken, do.RequestStart)] == [2]
+    ready = talk.becomes_ready(2)
+    assert sent(ready, 2).count("WORKER_REQUEST_EXTEND_LEASE") == 1

@@ -1,0 +1,180 @@
+"""What the kernel takes of a WebSocket's messages, in which order, and what is known of it."""
+
+from typing import Any
+
+import pytest
+
+from inngest_connect.transport.send_queue import LONGEST_QUEUE, SendQueue
+
+pytestmark = pytest.mark.unit
+
+
+class Line:
+    """A picows transport and what is below it. ``room`` is how many bytes the kernel takes."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+        self.buffered = 0
+        self.closing = False
+        self.limits: tuple[int, int] | None = None
+        self.is_close_frame_sent = self.is_disconnected = False
+        self.underlying_transport = self
+
+    def send(self, kind: object, data: bytes) -> None:
+        self.sent.append(data)
+        self.buffered += max(len(data) - self.room, 0)
+        self.room = max(self.room - len(data), 0)
+
+    def send_pong(self, data: bytes) -> None:
+        self.send(None, b"pong " + data)
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        self.limits = (high, low)
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_extra_info(self, name: str) -> Any:
+        return self
+
+    def setsockopt(self, *_: Any) -> None: ...
+
+    def getsockopt(self, *_: Any) -> bytes:
+        raise OSError("not a socket")
+
+    def take(self, room: int) -> None:
+        """The kernel takes ``room`` bytes more."""
+        taken = min(self.buffered, room)
+        self.buffered -= taken
+        self.room = room - taken
+
+
+def queue_on(line: Line) -> SendQueue:
+    return SendQueue(line)  # type: ignore[arg-type]
+
+
+def test_what_the_kernel_takes_is_acknowledged() -> None:
+    line = Line(100)
+    queue = queue_on(line)
+    queue.put(b"ack 1", "r1")
+    queue.put(b"ack 2", "r2")
+
+    assert queue.flush() == ["r1", "r2"]
+    assert line.limits == (0, 0)
+    assert queue.drop() == []
+
+
+def test_an_acknowledgement_in_the_transports_buffer_counts_when_it_has_left_it() -> None:
+    line = Line(7)
+    queue = queue_on(line)
+    for number in (1, 2, 3):
+        queue.put(b"ack %d" % number, f"r{number}")
+
+    assert queue.flush() == ["r1"]
+    assert queue.flush() == []
+    assert line.sent == [b"ack 1", b"ack 2"]
+    line.take(100)
+    assert queue.drained() == "r2"
+    assert queue.flush() == ["r3"]
+
+
+def test_what_the_kernel_has_not_taken_is_lost_with_the_connection() -> None:
+    line = Line(7)
+    queue = queue_on(line)
+    for number in (1, 2, 3):
+        queue.put(b"ack %d" % number, f"r{number}")
+
+    written = queue.flush()
+
+    assert written == ["r1"]
+    assert sorted(queue.drop()) == ["r2", "r3"]
+
+
+def test_a_failed_write_acknowledges_nothing() -> None:
+    line = Line(100)
+    queue = queue_on(line)
+    queue.put(b"ack 1", "r1")
+    line.closing = True
+
+    assert queue.flush() == []
+    assert queue.drop() == ["r1"]
+
+
+def test_nothing_is_acknowledged_after_the_close_frame() -> None:
+    line = Line(100)
+    queue = queue_on(line)
+    queue.put(b"ack 1", "r1")
+    line.is_close_frame_sent = True
+
+    assert queue.flush() == []
+    assert line.sent == []
+    assert queue.drop() == ["r1"]
+
+
+def test_replies_are_overtaken_by_everything_else() -> None:
+    line = Line(10)
+    queue = queue_on(line)
+    for number in range(3):
+        queue.put_reply(b"a long reply %d" % number)
+    queue.flush()
+    queue.put(b"heartbeat")
+    queue.pong = b"x"
+
+    line.take(1000)
+    queue.drained()
+    queue.flush()
+
+    assert line.sent == [
+        b"a long reply 0",
+        b"pong x",
+        b"heartbeat",
+        b"a long reply 1",
+        b"a long reply 2",
+    ]
+
+
+def test_what_waits_is_bounded() -> None:
+    line = Line(0)
+    queue = queue_on(line)
+    megabyte = b"x" * 2**20
+    queue.put(b"blocked")
+    queue.flush()
+
+    replies = sum(queue.put_reply(megabyte) for _ in range(100))
+    others = sum(queue.put(megabyte) for _ in range(100))
+
+    assert replies == 32
+    assert others == 33
+    assert LONGEST_QUEUE == 32 * 2**20
+
+
+def test_one_reply_may_always_wait() -> None:
+    queue = queue_on(Line(0))
+
+    assert queue.put_reply(b"x" * (LONGEST_QUEUE + 1))
+    assert not queue.put_reply(b"x")
+
+
+@pytest.mark.parametrize(("taken", "moved"), [(5, True), (0, False)])
+def test_bytes_that_wait_show_whether_they_move(taken: int, moved: bool) -> None:
+    line = Line(0)
+    queue = queue_on(line)
+    queue.put(b"heartbeat")
+    queue.flush()
+
+    assert queue.progress(frames=1) is None
+    line.take(taken)
+    assert queue.progress(frames=1) is moved
+
+
+def test_a_line_without_a_backlog_shows_nothing() -> None:
+    queue = queue_on(Line(1000))
+    queue.progress(frames=0)
+    queue.put(b"heartbeat")
+    queue.flush()
+
+    assert queue.progress(frames=0) is None
