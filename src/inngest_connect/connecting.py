@@ -11,6 +11,7 @@ from .core.settings import OnLeaseLost
 from .events import Callback
 from .execution.executor import ExecutorFactory
 from .options import (
+    DEFAULT_LONG_RUNNING_WARNING,
     DEFAULT_MAX_MESSAGE_BYTES,
     Isolation,
     RewriteEndpoint,
@@ -37,6 +38,7 @@ def connect(
     shutdown_timeout: float | None = None,
     on_lease_lost: OnLeaseLost = "continue",
     retry: RetryStrategy | None = None,
+    long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING,
     max_buffer_bytes: int = 500 * 1024 * 1024,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     timing: Timing | None = None,
@@ -73,6 +75,8 @@ def connect(
         on_lease_lost: "continue" lets a function whose lease was refused run to its end, "cancel"
             cancels it if it is async. What it returns is delivered in either case.
         retry: When to connect again. Default: at once, then 1, 2, 5, 10, 20, 30, 60, 120, 300 s.
+        long_running_warning: Seconds after which a function that still runs is reported by name,
+            again each time it is twice as old. Default 3600, None for never.
         max_buffer_bytes: Replies kept until the server has stored them. Default 500 MiB.
         max_message_bytes: The largest message accepted from the gateway. Default 16 MiB.
         timing: Time limits of the protocol, in seconds.
@@ -96,6 +100,7 @@ def connect(
         shutdown_timeout=shutdown_timeout,
         on_lease_lost=on_lease_lost,
         retry=retry,
+        long_running_warning=long_running_warning,
         max_buffer_bytes=max_buffer_bytes,
         max_message_bytes=max_message_bytes,
         timing=timing,

@@ -49,6 +49,10 @@ class DebugState:
     in_flight: tuple[InFlightRequest, ...]
     running: int
     queued: int
+    oldest_running_age: float | None
+    """Since the start of the function that has run for the longest time; None when none runs."""
+    saturated_age: float | None
+    """Since when all slots are taken and no function has ended; None while one is free."""
     unacknowledged_replies: int
     buffer_bytes: int
     consecutive_failures: int
@@ -94,6 +98,8 @@ def snapshot(
         in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
         running=core.requests.running,
         queued=core.requests.queued,
+        oldest_running_age=core.requests.long_running.oldest_age(now),
+        saturated_age=_age(core.requests.long_running.full_since, now),
         unacknowledged_replies=len(core.buffer),
         buffer_bytes=core.buffer.size_bytes,
         consecutive_failures=connections.attempts.failures,

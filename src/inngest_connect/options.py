@@ -35,6 +35,7 @@ SHUTDOWN_TIMEOUT_VARIABLE: Final = "INNGEST_CONNECT_SHUTDOWN_TIMEOUT"
 
 LONGEST_INSTANCE_ID: Final = 256
 DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+DEFAULT_LONG_RUNNING_WARNING: Final = 3600.0
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 _PROCESS_SUFFIX: Final = uuid.uuid4().hex[:6]
@@ -88,6 +89,7 @@ class ConnectOptions:
     startup_timeout: float | None = None
     shutdown_timeout: float | None = None
     on_lease_lost: OnLeaseLost = "continue"
+    long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING
     retry: RetryStrategy = field(default_factory=ScheduleRetry)
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
@@ -122,6 +124,7 @@ class ConnectOptions:
             max_worker_concurrency=self.max_worker_concurrency,
             max_buffer_bytes=self.max_buffer_bytes,
             on_lease_lost=self.on_lease_lost,
+            long_running_warning=self.long_running_warning,
             signing_keys=signing_keys,
             api_origin=api_origin,
         )
@@ -145,6 +148,7 @@ def resolve_options(
     meter_provider: "MeterProvider | None" = None,
     tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
+    long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
@@ -159,6 +163,7 @@ def resolve_options(
         startup_timeout=_seconds("startup_timeout", startup_timeout),
         shutdown_timeout=_shutdown_timeout(shutdown_timeout, variables),
         on_lease_lost=_choice("on_lease_lost", on_lease_lost, get_args(OnLeaseLost)),
+        long_running_warning=_warning(long_running_warning),
         retry=_retry(retry),
         max_buffer_bytes=_bytes("max_buffer_bytes", max_buffer_bytes),
         max_message_bytes=_bytes("max_message_bytes", max_message_bytes),
@@ -299,6 +304,15 @@ def _seconds(name: str, value: float | None) -> float | None:
     if not is_number or not math.isfinite(value) or value < 0:
         raise ConfigurationError(f"{name} is {value!r}; pass seconds from 0, or None for no limit")
     return float(value)
+
+
+def _warning(value: float | None) -> float | None:
+    seconds = _seconds("long_running_warning", value)
+    if seconds == 0:
+        raise ConfigurationError(
+            f"long_running_warning is {value!r}; pass seconds above 0, or None for no warning"
+        )
+    return seconds
 
 
 def _bytes(name: str, value: int) -> int:

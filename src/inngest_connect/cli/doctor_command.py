@@ -9,8 +9,8 @@ HELP: Final = (
     "Does, stage by stage, what a worker does to connect, and has a remedy for each failure: "
     "configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket, "
     "handshake, heartbeats, close.\n\n"
-    "It takes no work, and touches no running worker: its instance id is its own. While it runs it "
-    "counts as one connection of your plan.\n\n"
+    "It takes no work and changes nothing on the server: it stops before the handshake, in which a "
+    "worker registers its functions. [bold]--connect[/bold] does that too.\n\n"
     "[bold]Exit codes[/bold]: 0 nothing failed, 10 plus the number of the first check that failed "
     "(11 configuration to 22 close), 2 wrong usage, 130 interrupted."
 )
@@ -29,11 +29,13 @@ def doctor(
     handshake: Annotated[
         bool,
         typer.Option(
+            "--connect/--no-connect",
             "--handshake/--no-handshake",
-            help="Go on after the WebSocket is open. A handshake registers the worker's apps; "
-            "without MODULE an app named inngest-connect-doctor, with one function.",
+            help="Go on with the handshake, as a worker. It REPLACES what the server knows of the "
+            "apps: functions that are missing here are unregistered until a live worker connects "
+            "again. Without MODULE it leaves an app named inngest-connect-doctor behind.",
         ),
-    ] = True,
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(

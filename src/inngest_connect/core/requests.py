@@ -25,6 +25,7 @@ from . import messages
 from .commands import Acknowledge, CancelExecution, Command, Execute, Send
 from .delivery import ReplyDelivery
 from .leases import LeaseTable
+from .long_running import LONGEST_RUN, LongRunning
 from .messages import ExecutionResult
 from .observations import LeaseLost, RequestCompleted, RequestStarted
 from .remote_text import clean
@@ -79,6 +80,7 @@ class RequestTable:
         self._leases = leases
         self._delivery = delivery
         delivery.about = self.about
+        self.long_running = LongRunning(settings, delivery.error)
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._requests: dict[str, InFlight] = {}
         self.queue: OrderedDict[str, InFlight] = OrderedDict()
@@ -205,6 +207,7 @@ class RequestTable:
             entry.started_at = now
             self.running += 1
             request = entry.request
+            self.long_running.started(request.request_id, self.running, now)
             out.append(
                 RequestStarted(
                     request.request_id,
@@ -223,6 +226,7 @@ class RequestTable:
         if entry is None or entry.progress not in (Progress.RUNNING, Progress.LOST):
             return
         self.running -= 1
+        self.long_running.ended(request_id)
         if entry.progress is Progress.LOST and result is None:
             self._forget(request_id)
         elif result is None:
@@ -288,6 +292,9 @@ class RequestTable:
             return
         for lease in self._leases.take_due(now, self._settings.extensions_per_turn):
             entry = self._requests[lease.request_id]
+            if now - entry.received_at >= LONGEST_RUN:
+                self._outlived(entry, out)
+                continue
             out.append(Send(self.carrier, messages.extend_lease(entry.request, lease.lease_id)))
 
     def lease_answered(
@@ -300,10 +307,30 @@ class RequestTable:
             return
         if not self._leases.release(request_id):
             return
-        entry = self._requests.get(request_id)
-        if entry is None or entry.progress is Progress.ANSWERED:
+        self._lease_lost(self._requests[request_id], out)
+
+    def _outlived(self, entry: InFlight, out: list[Command]) -> None:
+        """Nobody waits for this request any more, and no refusal says so: extending it ends here.
+
+        The server would extend it without end: it forgets a lease two hours after its last
+        extension, and does not ask for how long somebody has waited.
+        """
+        request_id = entry.request.request_id
+        self._leases.release(request_id)
+        if entry.progress is not Progress.ANSWERED:
+            text = (
+                f"a request is {LONGEST_RUN / 3600:g} h old, which is as long as Inngest waits: "
+                "its lease is not extended any more, and Inngest runs it again if retries are "
+                "left. Divide the function into steps"
+            )
+            out.append(self._delivery.error("request_outlived", text, request_id))
+        self._lease_lost(entry, out)
+
+    def _lease_lost(self, entry: InFlight, out: list[Command]) -> None:
+        if entry.progress is Progress.ANSWERED:
             return
         request = entry.request
+        request_id = request.request_id
         out.append(LeaseLost(request_id, request.run_id, request.function_slug))
         if entry.progress is Progress.QUEUED:
             del self.queue[request_id]

@@ -74,6 +74,8 @@ class CoreSettings:
     max_buffer_bytes: int = 500 * 1024 * 1024
     max_reply_bytes: int = GATEWAY_READ_LIMIT
     on_lease_lost: OnLeaseLost = "continue"
+    long_running_warning: float | None = 3600.0
+    """Age of a function at which it is reported, None for never."""
     signing_keys: int = 0
     """How many signing keys there are to try, 0 in development mode."""
     api_origin: str = field(default="")

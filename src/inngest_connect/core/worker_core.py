@@ -130,6 +130,7 @@ class WorkerCore:
             self.connections.next_deadline(),
             self.delivery.next_deadline(),
             self.leases.next_deadline() if self.requests.carrier is not None else None,
+            self.requests.long_running.next_deadline(),
             self._startup_deadline,
             self._lifecycle.status_at,
             self.shutdown.next_deadline(),
@@ -329,6 +330,8 @@ class WorkerCore:
             self.requests.extend_due(now, commands)
         if self.delivery.deadlines.first <= now:
             self.delivery.tick(now, commands)
+        if self.requests.long_running.due(now):
+            self.requests.long_running.tick(now, self.requests.queued, commands)
         if self.shutdown.requested and self.shutdown.settle(now):
             error = self.shutdown.outcome()
             self._report.transition(E.SHUTDOWN_COMPLETED, now)

@@ -73,6 +73,7 @@ CONNECTIONS_LOST: Final = "inngest.connect.connections.lost"
 REQUESTS_IN_FLIGHT: Final = "inngest.connect.requests.in_flight"
 REQUESTS_LIMIT: Final = "inngest.connect.requests.limit"
 SATURATION: Final = "inngest.connect.saturation"
+OLDEST_RUNNING: Final = "inngest.connect.requests.oldest_running_age"
 REQUESTS_RECEIVED: Final = "inngest.connect.requests.received"
 REQUESTS_ACKNOWLEDGED: Final = "inngest.connect.requests.acknowledged"
 REQUESTS_COMPLETED: Final = "inngest.connect.requests.completed"
@@ -104,6 +105,9 @@ OBSERVABLES: Final = {
     SATURATION: ObservableSpec(
         Kind.GAUGE, "1", "Running and queued requests over the limit; absent without a limit"
     ),
+    OLDEST_RUNNING: ObservableSpec(
+        Kind.GAUGE, "s", "Since the start of the function that has run for the longest time"
+    ),
     REQUESTS_RECEIVED: ObservableSpec(Kind.COUNTER, "{request}", "Requests received"),
     REQUESTS_ACKNOWLEDGED: ObservableSpec(Kind.COUNTER, "{request}", "Requests acknowledged"),
     REQUESTS_COMPLETED: ObservableSpec(
@@ -130,7 +134,7 @@ OBSERVABLES: Final = {
 }
 
 COUNTERS: Final = frozenset(n for n, spec in OBSERVABLES.items() if spec.kind is Kind.COUNTER)
-HIGHEST: Final = frozenset({SATURATION, LOOP_LAG})
+HIGHEST: Final = frozenset({SATURATION, OLDEST_RUNNING, LOOP_LAG})
 """Of several workers the highest value counts; all others are added up."""
 
 SILENT: Final = "gateway_silent"

@@ -217,6 +217,7 @@ def readings(state: DebugState) -> Values:
             (("progress", "queued"),): state.queued,
             (("progress", "answered"),): state.unacknowledged_replies,
         },
+        table.OLDEST_RUNNING: {(): state.oldest_running_age or 0.0},
         table.REPLIES_UNACKNOWLEDGED: {(): state.unacknowledged_replies},
         table.BUFFER_SIZE: {(): state.buffer_bytes},
         table.RECORDS_DROPPED: {(): counters.get("records_dropped", 0)},

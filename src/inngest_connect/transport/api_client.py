@@ -225,12 +225,9 @@ class ApiClient:
         status = response.status_code
         if status == 200:
             return content
-        raise ApiError(
-            self._refusal(shown, status, content, key),
-            status,
-            _retry_after(response),
-            status if _is_refusal_of_the_api(status, content) else None,
-        )
+        refusal = status if _is_refusal_of_the_api(status, content) else None
+        text = self._refusal(shown, status, content, key, by_the_api=refusal is not None)
+        raise ApiError(text, status, _retry_after(response), refusal)
 
     def _headers(self, key: int) -> dict[str, str]:
         headers = {"Content-Type": "application/protobuf", "Accept-Encoding": "identity"}
@@ -240,10 +237,12 @@ class ApiClient:
             headers["Authorization"] = self._keys[key].bearer()
         return headers
 
-    def _refusal(self, url: str, status: int, content: bytes, key: int) -> str:
+    def _refusal(self, url: str, status: int, content: bytes, key: int, *, by_the_api: bool) -> str:
         detail = self._redactor.text(_error_text(content))
         text = f"{url} answered HTTP {status}" + (f": {detail}" if detail else "")
-        if status in (401, 403):
+        if status in (401, 403) and not by_the_api:
+            text += " (not in the API's own form: a firewall, a proxy or another server answered)"
+        elif status in (401, 403):
             used = f"signing key {self._keys[key].hint()}" if self._keys else "no signing key"
             text += f" ({used}, environment {self._env or 'default'}): check INNGEST_SIGNING_KEY, "
             text += "INNGEST_SIGNING_KEY_FALLBACK and INNGEST_ENV"

@@ -91,7 +91,7 @@ async def test_people_get_one_line_a_check_and_a_verdict(
     assert [int(line[5:7]) for line in checks] == list(range(1, 13))
     assert any(f"api_origin = {gateway.api_origin}  (INNGEST_DEV)" in line for line in lines)
     assert "inngest-connect-doctor" in lines[0]
-    assert "--no-handshake" in lines[1]
+    assert "registers these functions" in lines[1]
     assert lines[-1] == "A worker can connect from here."
 
 

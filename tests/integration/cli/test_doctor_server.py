@@ -37,7 +37,7 @@ def redirect(api: MockHTTPServer) -> None:
     ("fault", "status", "remedy"),
     [
         (lambda api: api.simulate_auth_failure(status=401), 401, "signing key of this environment"),
-        (lambda api: api.simulate_auth_failure(status=403), 403, "firewall"),
+        (lambda api: api.simulate_auth_failure(status=403), 403, "signing key"),
         (lambda api: api.simulate_rate_limiting(retry_after=7), 429, "asks to wait 7 s"),
         (lambda api: api.simulate_server_error(), 500, "status page"),
         (lambda api: api.simulate_server_error(status=404), 404, "INNGEST_BASE_URL"),

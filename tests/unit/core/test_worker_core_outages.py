@@ -1,13 +1,16 @@
 """WorkerCore in outages: what goes on, what waits, and what is sent where."""
 
+import random
+
 import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
+from inngest_connect.core.observations import Reconnecting
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
-from tests.unit.core.conversation import Conversation, only, sent
+from tests.unit.core.conversation import Conversation, one, only, sent
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit
@@ -91,3 +94,16 @@ def test_a_machine_that_slept_for_an_hour_makes_another_connection() -> None:
     assert [start.generation for start in only(woken, do.RequestStart)] == [2]
     ready = talk.becomes_ready(2)
     assert sent(ready, 2).count("WORKER_REQUEST_EXTEND_LEASE") == 1
+
+
+def test_a_thousand_workers_that_lose_a_gateway_do_not_return_in_the_same_instant() -> None:
+    """Scenario U: with the default schedule and independent random numbers."""
+    delays = []
+    for seed in range(1000):
+        talk = Conversation(chance=random.Random(seed).random).connected()
+        talk.heartbeats_answered_for(60.0)
+        delays.append(one(talk.happens(ev.SocketClosed(1, 1006, "")), Reconnecting).delay)
+
+    tenths = [int(delay * 10) for delay in delays]
+    assert max(delays) <= 1.0
+    assert max(tenths.count(tenth) for tenth in set(tenths)) < 200

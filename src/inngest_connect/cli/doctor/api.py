@@ -14,7 +14,7 @@ _KEY: Final = (
 _STATUS: Final = {
     400: "Report this as a bug of inngest-connect, with its version",
     401: _KEY,
-    403: f"{_KEY}. A page of a firewall or a proxy means that it blocks the call",
+    403: _KEY,
     404: "Nothing answers for Connect there: check INNGEST_API_BASE_URL and INNGEST_BASE_URL; an "
     "old self-hosted server has to be updated",
     405: "Something else than Inngest answers there: check INNGEST_API_BASE_URL",
@@ -34,6 +34,10 @@ _OTHER_PAGE: Final = (
     "Something else answers at this address: a captive portal, a proxy's page, or a web site. "
     "Check INNGEST_API_BASE_URL"
 )
+_IN_BETWEEN: Final = (
+    "A firewall, a proxy or another server answered instead of the API: let it pass "
+    "POST /v0/connect/start, or check INNGEST_API_BASE_URL"
+)
 _UNREACHABLE: Final = (
     "The connection was made before, so the answer is lost on the way: try again; a proxy or "
     "firewall may cut the request"
@@ -52,7 +56,7 @@ async def check_start(examination: Examination) -> Finding:
             answer = await api.start((), key)
         except ApiError as error:
             refusals[key] = error
-            if error.status not in (401, 403):
+            if error.refusal not in (401, 403):
                 break
         else:
             if examination.answer is None:
@@ -93,6 +97,8 @@ def _refused(error: ApiError, text: str) -> Finding:
         remedy = _REDIRECT
     elif status >= 500:
         remedy = _SERVER
+    elif error.refusal is None and status in (400, 401, 403, 429):
+        remedy = _IN_BETWEEN
     else:
         remedy = _STATUS.get(status, "Look the status up at whoever runs this address")
     if status is not None and error.retry_after is not None:

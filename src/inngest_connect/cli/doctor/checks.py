@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ...errors import ConfigurationError
 from .api import check_start
 from .conversation import HANDSHAKE_PATIENCE, check_close, check_handshake, check_heartbeats
 from .examination import Examination
@@ -92,5 +93,7 @@ async def _guarded(check: Check, examination: Examination) -> Finding:
             return await check.run(examination)
     except TimeoutError:
         return failed(f"took longer than {limit:g} s", "Try again, with a longer --timeout")
+    except ConfigurationError as error:
+        return failed(str(error), "Correct what the text names")
     except OSError as error:
         return failed(f"{type(error).__name__}: {error}", "Try again; the network changed just now")

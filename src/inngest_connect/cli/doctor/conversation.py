@@ -51,7 +51,7 @@ _CLOSE_CODES: Final = {
 
 async def check_handshake(examination: Examination) -> Finding:
     if not examination.handshake:
-        return skipped("--no-handshake: no app is registered")
+        return skipped("it would register functions with Inngest: --connect does it")
     session, answer = examination.session, examination.answer
     assert session is not None
     assert answer is not None
@@ -196,8 +196,8 @@ async def check_heartbeats(examination: Examination) -> Finding:
             return failed(
                 f"heartbeat {len(seconds) + 1} of {ROUND_TRIPS} had no answer within "
                 f"{examination.timeout:g} s",
-                "A worker would give this connection up and reconnect for ever. Something between "
-                "may hold messages back: look at proxies and load balancers",
+                "A worker would give this connection up and reconnect again and again. Something "
+                "between may hold messages back: look at proxies and load balancers",
                 round_trips=seconds,
             )
         else:

@@ -45,12 +45,13 @@ class Censor:
 
 def print_introduction(console: Console, subject: str, handshake: bool) -> None:
     console.print(f"Examining {subject}.", soft_wrap=True, highlight=False, markup=False)
+    text = "It stops before the handshake, which would register functions; --connect goes on."
     if handshake:
         text = (
-            "The handshake registers its apps with Inngest, as a worker does, and takes no work; "
-            "--no-handshake leaves it out."
+            "The handshake registers these functions with Inngest, in place of those that the "
+            "server knows of these apps. It takes no work."
         )
-        console.print(text, soft_wrap=True, highlight=False, style="dim")
+    console.print(text, soft_wrap=True, highlight=False, style="dim")
 
 
 def print_result(console: Console, result: Result, censor: Censor) -> None:
@@ -84,17 +85,18 @@ def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def print_verdict(console: Console, results: Sequence[Result]) -> None:
+def print_verdict(console: Console, results: Sequence[Result], handshake: bool) -> None:
     marks = [result.mark for result in results]
     warnings = marks.count(Mark.WARN)
     code = exit_code(results)
     if code:
         first = next(result for result in results if result.mark is Mark.FAIL)
         text = f"A worker cannot work from here: {first.name} failed (exit code {code})."
-    elif warnings:
-        text = f"A worker can connect from here; {warnings} check(s) with a warning."
     else:
-        text = "A worker can connect from here."
+        text = "A worker can connect from here"
+        if not handshake:
+            text = "A worker can open a connection from here; the handshake was not tried"
+        text += f"; {warnings} check(s) with a warning." if warnings else "."
     console.print(text, style="bold red" if code else "green", highlight=False)
 
 

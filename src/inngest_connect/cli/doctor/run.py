@@ -60,7 +60,7 @@ def _run(options: DoctorOptions) -> int:
         results = asyncio.run(examine(examination, tell))
     if options.json:
         sys.stdout.write(as_json(options.target, results, censor) + "\n")
-    print_verdict(console, results)
+    print_verdict(console, results, options.handshake)
     return exit_code(results)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ...core.remote_text import clean
+from ...errors import ConfigurationError
 from ...transport.environment import tls_context
 from .examination import Endpoint, Examination
 from .findings import Finding, Problem, failed, skipped
@@ -75,9 +76,9 @@ async def examine(endpoint: Endpoint, timeout: float) -> Finding:
     """Raises ProxyRefused when the endpoint's proxy does not let the connection through."""
     try:
         context = tls_context()
-    except (OSError, ssl.SSLError) as error:
+    except ConfigurationError as error:
         return failed(
-            f"the certificate authorities cannot be read: {error}",
+            str(error),
             "SSL_CERT_FILE has to name a readable PEM file, SSL_CERT_DIR a directory of them",
         )
     try:
