@@ -136,7 +136,7 @@ class Connections:
         """The API has named a gateway for the attempt: dial it."""
         generation = self.attempt
         assert generation is not None
-        self._keys.accepted()
+        self._keys.accepted(generation.key)
         self.attempts.api_answered()
         generation.connection_id = clean(event.connection_id)
         generation.gateway_group = event.gateway_group
@@ -191,7 +191,9 @@ class Connections:
         if reason == REASON_AUTHENTICATION_FAILED and self._authentication_closes < 2:
             self._authentication_closes += 1
             if self._authentication_closes == 2:
-                self._keys.refused(self._keys.current)
+                # The key that this attempt used, which may be another than the current one by now.
+                key = self.attempt.key if self.attempt is not None else self._keys.current
+                self._keys.refused(key)
         elif reason != "connect_worker_hello_timeout":
             self.attempts.slow_down()
         remedy = REMEDIES.get(reason, "the reason comes from the API that synchronises apps")

@@ -126,8 +126,9 @@ class ReplyDelivery:
 
     def flush_succeeded(self, request_id: str, now: float, out: list[Command]) -> bool:
         """Returns whether this reply was still waited for."""
-        self._flush_ended(request_id)
-        self._keys.accepted()
+        reply = self._flush_ended(request_id)
+        if reply is not None:
+            self._keys.accepted(reply.flush_key)
         if not self._delivered(request_id, "flush", now, out):
             return False
         self.flushed += 1

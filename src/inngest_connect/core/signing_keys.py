@@ -12,9 +12,10 @@ class SigningKeys:
         self.current = 0
         self._refused_in_a_row = 0
 
-    def accepted(self) -> None:
-        """The current key worked."""
-        self._refused_in_a_row = 0
+    def accepted(self, key: int) -> None:
+        """``key`` worked. A late success of a key that was left says nothing of the current one."""
+        if key == self.current:
+            self._refused_in_a_row = 0
 
     def refused(self, key: int) -> bool:
         """``key`` was refused. Returns whether another one is worth trying at once.

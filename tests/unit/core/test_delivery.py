@@ -129,3 +129,29 @@ def test_a_wish_of_the_server_does_not_outlive_the_lease(
     delivery.flush_failed("a", 503, "busy", wished, 0.0, [])
 
     assert delivery.next_deadline() == pytest.approx(next_try)
+
+
+def test_flushes_that_are_refused_together_blame_the_key_that_they_used() -> None:
+    options = CoreSettings()
+    keys = SigningKeys(2)
+    delivery = ReplyDelivery(MessageBuffer(10_000), options, keys, lambda: 0.5, lambda: 30.0)
+    for name in "ab":
+        delivery.add(name, b"x", None, 0.0, [])
+    flushed(delivery, 0.0)
+
+    for name in "ab":
+        delivery.flush_failed(name, 401, "no such key", None, 0.0, [])
+    out: list[Command] = []
+    delivery.tick(0.0, out)
+
+    assert [(flush.request_id, flush.key) for flush in only(out, Flush)] == [("a", 1), ("b", 1)]
+    assert not keys.exhausted()
+
+
+def test_a_late_success_of_a_key_that_was_left_says_nothing_of_the_current_one() -> None:
+    keys = SigningKeys(2)
+    keys.refused(0)
+    keys.accepted(0)
+    keys.refused(1)
+
+    assert keys.exhausted()

@@ -216,7 +216,7 @@ def test_late_refusals_of_a_key_that_was_left_do_not_toggle_back() -> None:
 def test_an_accepted_key_forgets_earlier_refusals() -> None:
     keys = SigningKeys(2)
     keys.refused(0)
-    keys.accepted()
+    keys.accepted(keys.current)
 
     assert not keys.exhausted()
     assert keys.current == 1
