@@ -1,41 +1,80 @@
-"""Announcer: tells everybody who is to hear what the worker observes, secrets masked.
+"""Announcer: passes on what the worker observes, secrets masked, without ever waiting for anyone.
 
-In this order: the log, the observers (metrics, status page) on the connection's thread, those who
-wait for a state, and the listeners on the caller's event loop. None of them can break the worker.
+On the thread that observed it: counters of this package, and waiters for a state. On the
+application's event loop: the listeners. On the outlet's thread, in this order: the log and the
+observers, metrics among them. None of them can break the worker or keep another from being called.
 """
 
 import asyncio
+import concurrent.futures
+import contextlib
+import inspect
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
-from .core.observations import ErrorOccurred, Observation, StateChanged
+from .core.observations import ErrorOccurred, HeartbeatAnswered, Observation, StateChanged
 from .core.remote_text import clean
-from .events import Callback, EventListeners
+from .errors import ConfigurationError
+from .events import Callback, EventListeners, is_async, name_of, shown
 from .observability.logger import ConnectLogger
+from .observability.outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
+from .observability.records import REQUESTS
 from .observability.redaction import Redactor
 from .transport.io_thread import HandOver
-from .waiting import StateWaiters
+from .waiting import StateWaiters, until_done
 
-Observer = Callable[[Observation], None]
+Observer = Callable[[Observation], object]
+
+_FREQUENT: Final = REQUESTS | {HeartbeatAnswered}
 
 
 class Announcer:
-    """``tell`` on the connection's thread; the rest from the caller's."""
+    """``tell`` from any thread; the rest from the application's."""
 
     def __init__(self, logger: ConnectLogger, redactor: Redactor, on: dict[str, Callback]) -> None:
         """Raises ConfigurationError when ``on`` has an unknown name or something not callable."""
         self.logger = logger
-        self.listeners = EventListeners(on, self._failed)
+        self.listeners = EventListeners(on, self._failed, self._backlog)
         self.waiters = StateWaiters()
         self._redactor = redactor
+        self._counters: tuple[Observer, ...] = ()
         self._observers: tuple[Observer, ...] = ()
         self._to_listeners: HandOver[Observation] | None = None
+        self._outlet: Outlet[Observation] = Outlet(
+            self._deliver, lambda item: type(item) in _FREQUENT
+        )
+        self._drained: concurrent.futures.Future[None] | None = None
+        self._reported = 0
+
+    @property
+    def dropped(self) -> int:
+        """Observations that the log, an observer or a listener did not receive."""
+        return self._outlet.dropped
 
     def listen_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listeners are called on ``loop`` from now on."""
         self._to_listeners = HandOver(loop, self.listeners.emit)
 
+    def add_counter(self, counter: Observer) -> Callable[[], None]:
+        """For code of this package that never blocks: it counts what the queue drops, too.
+
+        Called on the thread that observes. The returned function removes it.
+        """
+        self._counters = (*self._counters, counter)
+
+        def remove() -> None:
+            self._counters = tuple(one for one in self._counters if one is not counter)
+
+        return remove
+
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """The returned function removes it."""
+        """The returned function removes it. Raises ConfigurationError for an async function."""
+        if not callable(observer) or is_async(observer):
+            raise ConfigurationError(
+                f"the observer {name_of(observer)} is not a plain function: it is called on a "
+                "thread without an event loop. Pass async functions to add_event_listener()"
+            )
         self._observers = (*self._observers, observer)
 
         def remove() -> None:
@@ -44,18 +83,84 @@ class Announcer:
         return remove
 
     def tell(self, observation: Observation) -> None:
+        # Masked here and not when it is written: by then the token may be too old to be known.
         observation = self._redactor.observation(observation)
+        for counter in self._counters:
+            try:
+                counter(observation)
+            except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
+                self._failed(observation.name, counter, error)
+        if isinstance(observation, StateChanged):
+            self.waiters.wake(observation.state)
+        self._pass_on(observation)
+        self._outlet.put(observation)
+
+    def write(self, call: Callable[[], None]) -> None:
+        """Have ``call`` write something to the log, in its turn and off this thread."""
+        self._outlet.put(Call(call))
+
+    def crashed(self, error: BaseException) -> None:
+        """Log the end of the worker with its traceback."""
+        self.write(partial(self.logger.error, "worker_crashed", error=error))
+
+    def close(self) -> None:
+        """Nothing more will be told. Does not wait."""
+        self._drained = self._outlet.close(self.logger.close)
+
+    async def drained(self) -> None:
+        """On the application's loop: give what was told before ``close`` two seconds to arrive."""
+        if self._drained is None:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await until_done(self._drained)
+                await self.listeners.finished()
+        except TimeoutError:
+            self._outlet.patient = False
+        finally:
+            self.listeners.cancel()
+
+    def _pass_on(self, observation: Observation) -> None:
+        listeners = self._to_listeners
+        if listeners is None or not self.listeners.wants(observation.name):
+            return
+        if listeners.waiting < MOST_ITEMS:
+            listeners.put(observation)
+        else:
+            self._outlet.drop()
+
+    # --- on the outlet's thread --------------------------------------------------------------
+
+    def _deliver(self, observation: Observation) -> None:
         self.logger.observe(observation)
         for observer in self._observers:
             try:
-                observer(observation)
-            except Exception as error:  # noqa: BLE001 - an observer must not break the worker
-                self._failed(observation.name, error)
-        if isinstance(observation, StateChanged):
-            self.waiters.wake(observation.state)
-        if self._to_listeners is not None and self.listeners.wants(observation.name):
-            self._to_listeners.put(observation)
+                result = observer(observation)
+                if inspect.isawaitable(result):
+                    with contextlib.suppress(AttributeError):
+                        result.close()  # type: ignore[attr-defined]
+                    raise TypeError("it returned an awaitable, which nothing awaits here")
+            except BaseException as error:  # noqa: BLE001 - an observer must not break the worker
+                self._failed(observation.name, observer, error)
+        if self._outlet.dropped != self._reported:
+            self._report_dropped()
 
-    def _failed(self, name: str, error: Exception) -> None:
-        text = clean(f"a listener for {name!r} raised {error!r}")
-        self.logger.observe(ErrorOccurred("listener_failed", text))
+    def _report_dropped(self) -> None:
+        listeners = self._to_listeners
+        if not self._outlet.has_room or (listeners and listeners.waiting > MOST_ITEMS // 2):
+            return  # it does not flow yet
+        count = self._outlet.dropped - self._reported
+        self._reported += count
+        text = (
+            f"{count} records were dropped: a log handler, an observer, a listener or an exporter "
+            "was blocked, or slower than the worker"
+        )
+        self.logger.observe(ErrorOccurred("records_dropped", text))
+
+    def _backlog(self) -> None:
+        self._outlet.drop()
+
+    def _failed(self, name: str, callback: Callback, error: BaseException) -> None:
+        text = clean(f"the listener {name_of(callback)} for {name!r} raised {shown(error)}")
+        failure = self._redactor.observation(ErrorOccurred("listener_failed", text))
+        self.write(partial(self.logger.observe, failure))

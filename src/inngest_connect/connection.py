@@ -31,6 +31,7 @@ from .execution.sdk_adapter import ClientSettings, SdkApp
 from .execution.user_exits import run_to_end
 from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .identity import worker_identity
+from .observability.library_logs import off_this_thread
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
@@ -97,7 +98,8 @@ class WebSocketWorkerConnection:
         self._make_orchestrator = orchestrator.Orchestrator
         self._tracing = Tracing(options.tracer_provider)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
-        self.add_observer(self._metrics.observe)
+        self._announcer.add_counter(self._metrics.count)
+        self._announcer.add_observer(self._metrics.record)
 
     def _configure(self) -> None:
         """Make what depends on the options."""
@@ -160,6 +162,7 @@ class WebSocketWorkerConnection:
             finally:
                 watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
+                await self._announcer.drained()
 
     def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
         return ExecutorPorts(
@@ -176,7 +179,7 @@ class WebSocketWorkerConnection:
     async def _run_on_thread(self, executor: Executor) -> None:
         thread = IoThread("inngest-connect-io", self._end)
         self._orchestrator = self._orchestrator_on(thread.loop, executor)
-        thread.start(self._orchestrator.run())
+        thread.start(self._orchestrate(self._orchestrator))
         self._repeat_close_requests()
         try:
             await self.closed()
@@ -190,7 +193,7 @@ class WebSocketWorkerConnection:
 
     async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._orchestrator = self._orchestrator_on(loop, executor)
-        running = loop.create_task(self._orchestrator.run())
+        running = loop.create_task(self._orchestrate(self._orchestrator))
         self._repeat_close_requests()
         error: BaseException | None = None
         try:
@@ -204,6 +207,10 @@ class WebSocketWorkerConnection:
             raise
         finally:
             self._end(error)
+
+    async def _orchestrate(self, orchestrator: "Orchestrator") -> None:
+        with off_this_thread(self._announcer.write):
+            await orchestrator.run()
 
     def _orchestrator_on(
         self, loop: asyncio.AbstractEventLoop, executor: Executor
@@ -226,8 +233,8 @@ class WebSocketWorkerConnection:
             crash.__cause__ = error
             error = crash
         if isinstance(error, WorkerCrashed):
-            self._announcer.logger.error("worker_crashed", error=error)
-        self._announcer.logger.close()
+            self._announcer.crashed(error)
+        self._announcer.close()
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
         if error is None or isinstance(error, asyncio.CancelledError):
@@ -385,7 +392,10 @@ class WebSocketWorkerConnection:
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
         lags = _lag(self._io_watch), _lag(self._caller_watch)
-        return snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
+        state = snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
+        if self._announcer.dropped:
+            state.counters["records_dropped"] = self._announcer.dropped
+        return state
 
     def get_health(
         self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT
@@ -398,17 +408,25 @@ class WebSocketWorkerConnection:
         return self._redactor.fields(fields)
 
     def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call ``observer`` with every event, on the thread of the connection, as it happens.
+        """Call ``observer``, a plain function, with every event, on a thread for observers.
 
-        For metrics and the like, which must not block; everybody else wants
-        ``add_event_listener``. Returns a function that removes it.
+        It shares that thread with the log. Returns a function that removes it. Raises
+        ConfigurationError for an async function: use ``add_event_listener``.
         """
         return self._announcer.add_observer(observer)
+
+    def add_counter(self, counter: Observer) -> Callable[[], None]:
+        """For the status page and the live view: as ``add_observer``, on the thread that observes.
+
+        ``counter`` must not block: it delays heartbeats.
+        """
+        return self._announcer.add_counter(counter)
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
         """Call ``callback`` with each event of that name, on the loop of ``start()``.
 
-        Returns a function that removes it. Raises ConfigurationError for an unknown name.
+        It may be an async function, which gets the next event when it has returned. Returns a
+        function that removes it. Raises ConfigurationError for an unknown name.
         """
         return self._announcer.listeners.add(name, callback)
 

@@ -13,7 +13,7 @@ from .core import commands as do
 from .core import events as ev
 from .core.observations import Observation
 from .core.worker_core import WorkerCore
-from .errors import ConfigurationError, ConnectError, WorkerCrashed
+from .errors import ConnectError, WorkerCrashed
 from .execution.executor import Executor
 from .observability.loop_watch import LoopWatch
 from .options import ConnectOptions
@@ -245,13 +245,15 @@ class Orchestrator:
         self._sockets[generation] = manager
         try:
             proxy = proxy_for(command.url)
-        except ConfigurationError as error:
+            encrypted = command.url.startswith("wss:")
+            ssl_context = self._api.tls_context() if encrypted else None
+        except Exception as error:  # noqa: BLE001 - what the environment names can change and break
             self._socket_event(ev.SocketClosed(generation, 1006, "", str(error)))
             return
         await manager.run(
             command.url,
             timeout=self._options.timing.open_timeout,
-            ssl_context=self._api.tls_context() if command.url.startswith("wss:") else None,
+            ssl_context=ssl_context,
             proxy=proxy,
         )
 

@@ -1,6 +1,7 @@
 """Every end of an attempt to connect is reported, once, within its limit and with its cause."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -44,9 +45,31 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"\x15\x03\x01\x00\x02\x02\x28\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
 @pytest.mark.parametrize(
     "serve",
-    [close_immediately, close_after_the_request, close_within_the_answer, reset, refuse],
+    [
+        redirect,
+        garbage,
+        close_immediately,
+        close_after_the_request,
+        close_within_the_answer,
+        reset,
+        refuse,
+    ],
 )
 async def test_a_connection_that_ends_before_the_upgrade_is_reported_once(serve: Serve) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -61,3 +84,39 @@ async def test_a_connection_that_ends_before_the_upgrade_is_reported_once(serve:
     assert isinstance(report, ev.SocketClosed)
     assert report.code == 1006
     assert report.error
+
+
+async def trickle(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(b"X")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socket() -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        trickling = asyncio.create_task(trickle(writer))
+        with contextlib.suppress(OSError):
+            await reader.read()
+        trickling.cancel()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reports: list[ev.Event] = []
+    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+
+    await asyncio.wait_for(manager.run(f"ws://127.0.0.1:{port}/", timeout=0.3), 10)
+    await asyncio.wait_for(closed.wait(), 10)
+    server.close()
+
+    (report,) = reports
+    assert isinstance(report, ev.SocketClosed)
+    assert report.error == (
+        f"no WebSocket within 0.3 s, connected to 127.0.0.1:{port}, waiting for its answer"
+    )

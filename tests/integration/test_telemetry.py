@@ -1,13 +1,14 @@
 """Metrics and traces of a worker on a real gateway."""
 
 import asyncio
+import threading
 from typing import Any
 
 import inngest
 import pytest
 from opentelemetry import trace
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState, RequestCompleted, connect
 from inngest_connect.observability import metric_table as table
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import EmbeddedGateway, executor_request
@@ -111,9 +112,14 @@ async def test_a_worker_reports_to_the_users_provider_and_stops_when_closed(
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         worker = connect([app.pair], meter_provider=meter_provider, max_worker_concurrency=3)
+        completed = threading.Event()
+        worker.add_observer(  # called after the metrics, on the same thread
+            lambda event: completed.set() if isinstance(event, RequestCompleted) else None
+        )
         async with worker:
             await gateway.invoke(app.functions["echo"], {"data": {}})
             await gateway.wait_until_idle()
+            assert await asyncio.to_thread(completed.wait, 10)
             running = collect(reader)
         assert worker.state is ConnectionState.CLOSED
         closed = collect(reader)

@@ -32,9 +32,9 @@ def test_only_those_who_asked_for_an_event_hear_it() -> None:
 
 def test_a_listener_that_raises_is_reported_and_the_next_one_is_called() -> None:
     heard: list[object] = []
-    reported: list[tuple[str, Exception]] = []
+    reported: list[tuple[str, BaseException]] = []
     listeners = EventListeners(
-        {"lease_lost": lambda _: 1 / 0}, lambda name, error: reported.append((name, error))
+        {"lease_lost": lambda _: 1 / 0}, lambda name, _, error: reported.append((name, error))
     )
     listeners.add("lease_lost", heard.append)
 

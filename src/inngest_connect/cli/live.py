@@ -59,7 +59,7 @@ class LiveView:
     @contextlib.contextmanager
     def showing(self, worker: WebSocketWorkerConnection) -> Iterator[None]:
         """Draw ``worker`` until the end of the block, and leave the last picture standing."""
-        remove = worker.add_observer(self._observe)
+        remove = worker.add_counter(self._observe)
         # The view has a thread of its own: it moves on while a function blocks the event loop.
         live = Live(
             console=self._console,

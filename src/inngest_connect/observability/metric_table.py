@@ -86,6 +86,7 @@ REPLIES_UNACKNOWLEDGED: Final = "inngest.connect.replies.unacknowledged"
 BUFFER_SIZE: Final = "inngest.connect.buffer.size"
 LOOP_LAG: Final = "inngest.connect.loop.lag"
 ERRORS: Final = "inngest.connect.errors"
+RECORDS_DROPPED: Final = "inngest.connect.records.dropped"
 
 OBSERVABLES: Final = {
     CONNECTION_STATE: ObservableSpec(
@@ -127,6 +128,9 @@ OBSERVABLES: Final = {
     BUFFER_SIZE: ObservableSpec(Kind.UP_DOWN, "By", "Size of the unacknowledged replies"),
     LOOP_LAG: ObservableSpec(Kind.GAUGE, "s", "How late an event loop is"),
     ERRORS: ObservableSpec(Kind.COUNTER, "{error}", "Error events, by kind"),
+    RECORDS_DROPPED: ObservableSpec(
+        Kind.COUNTER, "{record}", "Log records and events that a blocked receiver did not get"
+    ),
 }
 
 COUNTERS: Final = frozenset(n for n, spec in OBSERVABLES.items() if spec.kind is Kind.COUNTER)

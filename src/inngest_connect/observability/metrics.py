@@ -66,7 +66,7 @@ class _Tally:
 
 
 class Metrics:
-    """``observe`` on the thread of the connection, ``close`` once and from anywhere."""
+    """``count`` where it happens, ``record`` after it on a thread that may block."""
 
     def __init__(
         self, state: Callable[[], DebugState], meter_provider: MeterProvider | None = None
@@ -87,15 +87,19 @@ class Metrics:
         self._heartbeat = histograms[table.HEARTBEAT_DURATION].record
         self._handshake = histograms[table.HANDSHAKE_DURATION].record
         self._outage = histograms[table.OUTAGE_DURATION].record
-        self._handlers: dict[type[seen.Observation], Callable[..., None]] = {
+        self._counts: dict[type[seen.Observation], Callable[..., None]] = {
             seen.RequestStarted: self._request_started,
             seen.RequestCompleted: self._request_completed,
             seen.ReplyAcknowledged: self._reply_acknowledged,
-            seen.HeartbeatAnswered: self._heartbeat_answered,
-            seen.Connected: self._connected,
             seen.Disconnected: self._disconnected,
             seen.LeaseLost: self._lease_lost,
             seen.ErrorOccurred: self._error_occurred,
+        }
+        self._records: dict[type[seen.Observation], Callable[..., None]] = {
+            seen.RequestStarted: self._record_queue,
+            seen.RequestCompleted: self._record_execution,
+            seen.HeartbeatAnswered: self._record_heartbeat,
+            seen.Connected: self._record_handshake,
         }
         self._instruments.attach(self)
 
@@ -104,18 +108,27 @@ class Metrics:
         self._instruments.detach(self)
 
     def observe(self, observation: seen.Observation) -> None:
-        """Count or record one observation."""
-        handler = self._handlers.get(type(observation))
-        if handler is not None:
-            handler(observation)
+        """Count and record one observation, with a provider that does not block."""
+        self.count(observation)
+        self.record(observation)
+
+    def count(self, observation: seen.Observation) -> None:
+        """Count one observation. On the thread that observes: it only adds to integers."""
+        count = self._counts.get(type(observation))
+        if count is not None:
+            count(observation)
+
+    def record(self, observation: seen.Observation) -> None:
+        """Record the durations of an observation that was counted: calls the user's provider."""
+        record = self._records.get(type(observation))
+        if record is not None:
+            record(observation)
 
     # --- as it happens ---------------------------------------------------------------------
 
     def _request_started(self, started: seen.RequestStarted) -> None:
-        labels = self._functions.get(started.function_slug)
-        if labels is None:
-            labels = self._functions[started.function_slug] = {"function": started.function_slug}
-        self._queue(started.queued_seconds, labels)
+        if started.function_slug not in self._functions:
+            self._functions[started.function_slug] = {"function": started.function_slug}
 
     def _request_completed(self, completed: seen.RequestCompleted) -> None:
         known = self._completions.get((completed.function_slug, completed.status))
@@ -126,7 +139,6 @@ class Metrics:
                 return
             known = self._remember(completed.function_slug, completed.status)
         known[0].count += 1
-        self._execution(completed.seconds, known[1])
 
     def _remember(self, function: str, status: str) -> "tuple[_Tally, dict[str, str]]":
         series = _completed(function, status)
@@ -139,14 +151,6 @@ class Metrics:
     def _reply_acknowledged(self, acknowledged: seen.ReplyAcknowledged) -> None:
         tally = self._by_socket if acknowledged.via == "socket" else self._by_flush
         tally.count += 1
-
-    def _heartbeat_answered(self, answered: seen.HeartbeatAnswered) -> None:
-        self._heartbeat(answered.round_trip, _NO_LABELS)
-
-    def _connected(self, connected: seen.Connected) -> None:
-        self._handshake(connected.handshake_seconds, _NO_LABELS)
-        if connected.outage_seconds is not None:
-            self._outage(connected.outage_seconds, _NO_LABELS)
 
     def _disconnected(self, ended: seen.Disconnected) -> None:
         if ended.expected:
@@ -168,6 +172,26 @@ class Metrics:
             self._tally(_reply_lost(_LOST_REPLIES[kind])).count += 1
         elif kind == "request_refused":
             self._tally(_REFUSED).count += 1
+
+    # --- what calls the provider -------------------------------------------------------------
+
+    def _record_queue(self, started: seen.RequestStarted) -> None:
+        labels = self._functions.get(started.function_slug)
+        if labels is not None:
+            self._queue(started.queued_seconds, labels)
+
+    def _record_execution(self, completed: seen.RequestCompleted) -> None:
+        known = self._completions.get((completed.function_slug, completed.status))
+        if known is not None:
+            self._execution(completed.seconds, known[1])
+
+    def _record_heartbeat(self, answered: seen.HeartbeatAnswered) -> None:
+        self._heartbeat(answered.round_trip, _NO_LABELS)
+
+    def _record_handshake(self, connected: seen.Connected) -> None:
+        self._handshake(connected.handshake_seconds, _NO_LABELS)
+        if connected.outage_seconds is not None:
+            self._outage(connected.outage_seconds, _NO_LABELS)
 
     # --- when somebody collects ------------------------------------------------------------
 
@@ -196,6 +220,7 @@ def readings(state: DebugState) -> Values:
         table.OLDEST_RUNNING: {(): state.oldest_running_age or 0.0},
         table.REPLIES_UNACKNOWLEDGED: {(): state.unacknowledged_replies},
         table.BUFFER_SIZE: {(): state.buffer_bytes},
+        table.RECORDS_DROPPED: {(): counters.get("records_dropped", 0)},
         table.LOOP_LAG: {
             (("loop", "connection"),): state.io_loop_lag,
             (("loop", "caller"),): state.caller_loop_lag,

@@ -106,4 +106,4 @@ def _error(error: seen.ErrorOccurred) -> Record:
         return Record("error", "error", fields, 1)
     if error.kind in _QUIET_ERRORS:
         return Record("debug", "error", fields)
-    return Record("warning", "error", fields, 1)
+    return Record("warning", "error", fields, _SOME if error.kind == "records_dropped" else 1)

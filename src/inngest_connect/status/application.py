@@ -60,7 +60,7 @@ class Site:
         self.feed = EventFeed(self._page_report)
         self._recorder = Recorder(self.feed.wake)
         self._metrics = _metrics(worker)
-        self._stop_recording = worker.add_observer(self._recorder.observe)
+        self._stop_recording = worker.add_counter(self._recorder.observe)
 
     def application(self, allowed_hosts: Sequence[str] | None) -> Starlette:
         """GET and HEAD; Starlette answers 405 to the rest."""

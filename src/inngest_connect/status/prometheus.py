@@ -34,7 +34,9 @@ class PrometheusMetrics:
             views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
         )
         self._metrics = Metrics(worker.get_debug_state, self._provider)
-        self._remove_observer = worker.add_observer(self._metrics.observe)
+        # On the thread that observes: this provider is our own, and its reader only holds a lock
+        # for as long as it copies numbers.
+        self._remove_counter = worker.add_counter(self._metrics.observe)
         self._closed = False
 
     def render(self) -> tuple[bytes, str]:
@@ -45,7 +47,7 @@ class PrometheusMetrics:
         """Observe the worker no longer. May be called twice."""
         if not self._closed:
             self._closed = True
-            self._remove_observer()
+            self._remove_counter()
             self._metrics.close()
             self._provider.shutdown()
 

@@ -27,7 +27,7 @@ from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
-from .environment import check_proxy_variables, tls_context
+from .environment import check_proxy_variables, proxy_for, tls_context, without_user
 from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -139,9 +139,17 @@ class ApiClient:
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
         try:
+            proxy = proxy_for(self.api_origin)
             self._http = httpx.AsyncClient(
-                timeout=timeout, follow_redirects=False, verify=verify, cookies=no_cookies
+                timeout=timeout,
+                follow_redirects=False,
+                verify=verify,
+                cookies=no_cookies,
+                proxy=proxy,
+                trust_env=False,
             )
+        except ConfigurationError:
+            raise
         except Exception as error:  # noqa: BLE001 - of httpx and of what it imports
             # The variables may have changed since connect() checked them.
             check_proxy_variables()
@@ -149,6 +157,7 @@ class ApiClient:
                 f"the HTTP client for {self._shown_origin} cannot be created: {error}; check "
                 "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             ) from None
+        self._way = f" through the proxy {without_user(proxy)}" if proxy else ""
         # httpx turns user information of the URL into an Authorization header; with a key, the
         # header is the key's. An ``Auth`` of its own keeps httpx from looking into the URL.
         self._auth = httpx.Auth() if keys else httpx.USE_CLIENT_DEFAULT
@@ -217,11 +226,11 @@ class ApiClient:
         except ApiError:
             raise
         except TimeoutError:
-            text = f"{shown} gave no complete answer within {self._timeout:g} s"
+            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._way}"
             raise ApiError(text) from None
         except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
             cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
-            raise ApiError(f"{shown} could not be reached: {cause}") from None
+            raise ApiError(f"{shown} could not be reached{self._way}: {cause}") from None
         status = response.status_code
         if status == 200:
             return content

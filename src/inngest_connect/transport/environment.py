@@ -1,10 +1,11 @@
 """What the process environment says about the network: proxies and certificate authorities.
 
-The same rules hold for the HTTP calls (``httpx`` reads the environment itself) and for ``wss://``,
-where ``picows`` takes a proxy and a TLS context as arguments. ``ws://`` never goes through a proxy.
+The same rules hold for the HTTP calls and for ``wss://``: both libraries get the proxy and the TLS
+context as arguments and do not read the environment. ``ws://`` never goes through a proxy.
 """
 
 import importlib.util
+import ipaddress
 import os
 import ssl
 import urllib.parse
@@ -16,38 +17,83 @@ import httpx
 from ..errors import ConfigurationError
 from .urls import check_url, shown_url
 
-_SUPPORTED_PROXIES: Final = frozenset({"http", "https", "socks4", "socks5"})
 _PROXY_SCHEMES: Final = ("http", "https", "socks4", "socks5", "socks5h")
 _CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _VARIABLE_SCHEMES: Final = {"wss": "https", "https": "https", "http": "http"}
+_PORTS: Final = {"wss": 443, "https": 443, "http": 80}
 
 
 def proxy_for(url: str) -> str | None:
     """The proxy that the environment names for ``url``, None for a direct connection.
 
-    Reads HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, for ``http://`` HTTP_PROXY.
-    Raises ConfigurationError for a kind of proxy that cannot be used, instead of connecting
-    without it.
+    Decides for the HTTP calls and for the WebSocket alike. Reads HTTPS_PROXY, ALL_PROXY and
+    NO_PROXY, in upper or lower case, for ``http://`` HTTP_PROXY. Raises ConfigurationError for a
+    proxy that cannot be used, instead of connecting without it.
     """
     parts = urllib.parse.urlsplit(url)
     scheme = _VARIABLE_SCHEMES.get(parts.scheme)
     if scheme is None or parts.hostname is None:
         return None
-    if urllib.request.proxy_bypass(parts.hostname):
-        return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy:
         return None
+    if not urllib.request.getproxies_environment() and urllib.request.proxy_bypass(parts.hostname):
+        return None  # the settings of macOS or Windows
+    port = parts.port or _PORTS[parts.scheme]
+    if _is_excepted(parts.scheme, parts.hostname, port, proxies.get("no", "")):
+        return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    kind = urllib.parse.urlsplit(proxy).scheme
-    if kind not in _SUPPORTED_PROXIES:
-        raise ConfigurationError(
-            f"the environment names a {kind}:// proxy, which cannot carry the WebSocket; "
-            f"use one of {', '.join(sorted(_SUPPORTED_PROXIES))}, or NO_PROXY={parts.hostname}"
-        )
+    name = _variable(scheme if proxies.get(scheme) else "all")
+    check_url(name, proxy, _PROXY_SCHEMES, "http://proxy.example.com:3128")
     return proxy
+
+
+def _variable(kind: str) -> str:
+    """The variable that names the proxy of this kind, in the case in which it is set."""
+    name = f"{kind}_proxy"
+    return name.upper() if os.environ.get(name.upper()) else name
+
+
+def without_user(proxy: str) -> str:
+    """``host:port`` of a proxy's URL."""
+    return urllib.parse.urlsplit(proxy).netloc.rpartition("@")[2]
+
+
+def _is_excepted(scheme: str, host: str, port: int, no_proxy: str) -> bool:
+    """Whether NO_PROXY names the host.
+
+    Entries are separated by commas: ``*``, a host with all hosts below it (a leading dot or ``*.``
+    says the same), an address, a network such as ``10.0.0.0/8``, each with an optional scheme and
+    port. Names are not resolved.
+    """
+    host = host.rstrip(".").lower()
+    for entry in no_proxy.lower().replace(",", " ").split():
+        only_scheme, separator, name = entry.rpartition("://")
+        if separator and only_scheme not in (scheme, _VARIABLE_SCHEMES[scheme], "all"):
+            continue
+        name, only_port = _split_port(name)
+        if only_port is not None and only_port != port:
+            continue
+        name = name.removeprefix("*.").lstrip(".").rstrip(".")
+        if name == "*" or (name and (host == name or host.endswith(f".{name}"))):
+            return True
+        try:
+            if ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False):
+                return True
+        except ValueError:
+            pass  # names
+    return False
+
+
+def _split_port(name: str) -> tuple[str, int | None]:
+    """Host and port of ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port``."""
+    host, _, port = name.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if port.isdecimal() and host and (":" not in host or bracketed):
+        return host.strip("[]"), int(port)
+    return name.strip("[]"), None
 
 
 def check_proxy_variables() -> None:
@@ -55,8 +101,7 @@ def check_proxy_variables() -> None:
     for kind, proxy in urllib.request.getproxies().items():
         if kind not in ("http", "https", "all") or not proxy:
             continue
-        name = f"{kind}_proxy"
-        name = name.upper() if os.environ.get(name.upper()) else name
+        name = _variable(kind)
         url = proxy if "://" in proxy else f"http://{proxy}"
         check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
         if url.startswith("socks") and importlib.util.find_spec("socksio") is None:

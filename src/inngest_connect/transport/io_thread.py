@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from .resolver import getaddrinfo
+
 Item = TypeVar("Item")
 
 
@@ -30,6 +32,11 @@ class HandOver(Generic[Item]):
         self._after = after
         self._items: deque[Item] = deque()
         self._woken = False
+
+    @property
+    def waiting(self) -> int:
+        """Items that were put and not received yet."""
+        return len(self._items)
 
     def put(self, item: Item) -> None:
         """Never raises; when the other loop is closed, ``on_gone`` is called instead."""
@@ -80,6 +87,9 @@ class IoThread:
         self._thread: threading.Thread | None = None
         self._name = name
         self.loop = asyncio.new_event_loop()
+        # The HTTP client and SOCKS resolve names through the loop, whose own way is a pool that is
+        # joined at its end: a resolver that hangs would hold back ``close()`` and the interpreter.
+        setattr(self.loop, "getaddrinfo", getaddrinfo)  # noqa: B010 - a method, for mypy
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         self._thread = threading.Thread(

@@ -1,12 +1,9 @@
 """WebSocketManager: one WebSocket, its lifecycle and its sending. Decides nothing.
 
 What happens to the socket is reported as core events carrying its generation. Fragmented messages
-(RFC 6455 section 5.4) are put together here, because ``picows`` delivers frames. Compression is not
-offered, redirects are not followed: the session token travels in the first message and would follow
-(PROTOCOL.md, decisions).
+(RFC 6455 section 5.4) are put together here, because ``picows`` delivers frames.
 """
 
-import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
@@ -23,13 +20,13 @@ from ..core.events import (
     SocketOpened,
     TextReceived,
 )
-from ..observability.package_logger import silent_logger
 from ..protocol import (
     CLOSE_ABNORMAL,
     CLOSE_MESSAGE_TOO_BIG,
     CLOSE_PROTOCOL_ERROR,
     SUBPROTOCOL,
 )
+from .dial import Dial, DialFailed
 from .fork_guard import keep_from_forks
 from .send_queue import SendQueue
 
@@ -41,8 +38,6 @@ _DATA: Final = (
     picows.WSMsgType.TEXT,
     picows.WSMsgType.CONTINUATION,
 )
-
-_SILENT: Final = silent_logger("picows")
 
 
 class WebSocketManager(picows.WSListener):
@@ -86,23 +81,14 @@ class WebSocketManager(picows.WSListener):
         cancellation.
         """
         try:
-            async with asyncio.timeout(timeout):
-                transport, _ = await picows.ws_connect(
-                    lambda: self,
-                    url,
-                    ssl_context=ssl_context,
-                    websocket_handshake_timeout=timeout,
-                    logger_name=_SILENT,
-                    max_frame_size=self._max_message_bytes,
-                    extra_headers={"Sec-WebSocket-Protocol": SUBPROTOCOL},
-                    max_redirects=0,
-                    enable_auto_pong=False,
-                    proxy=proxy,
-                )
-        except TimeoutError:
-            self._end(CLOSE_ABNORMAL, "", f"no WebSocket within {timeout:g} s")
-        except Exception as error:  # noqa: BLE001 - every library on the way has its own tree
-            self._end(CLOSE_ABNORMAL, "", _describe(error))
+            transport = await Dial(url, proxy).open(
+                self,
+                timeout=timeout,
+                max_frame_bytes=self._max_message_bytes,
+                ssl_context=ssl_context,
+            )
+        except DialFailed as error:
+            self._end(CLOSE_ABNORMAL, "", str(error))
         else:
             with contextlib.suppress(Exception):
                 await transport.wait_disconnected()
@@ -278,14 +264,3 @@ class WebSocketManager(picows.WSListener):
             self._ended = True
             self._drop()
             self._report(SocketClosed(self._generation, code, reason, error))
-
-
-def _describe(error: Exception) -> str:
-    """One line that says what failed, without headers or bodies, which may carry secrets."""
-    if isinstance(error, picows.WSError):
-        response = getattr(error, "response", None)
-        if response is not None:
-            return f"the server answered the upgrade with HTTP {int(response.status)}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the gateway's certificate was not accepted: {error.verify_message}"
-    return f"{type(error).__name__}: {error}"

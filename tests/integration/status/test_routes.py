@@ -371,9 +371,9 @@ def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     worker = idle_worker()
     server = StatusServer(worker, "0")
     server.stop()
-    observers = worker._announcer._observers
+    observers = worker._announcer._counters
     url = server.start()
-    attached = len(worker._announcer._observers)
+    attached = len(worker._announcer._counters)
     with pytest.raises(LocalMistake, match="called before"):
         server.start()
 
@@ -381,7 +381,7 @@ def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     server.stop()
 
     assert attached == len(observers) + 2
-    assert worker._announcer._observers == observers
+    assert worker._announcer._counters == observers
     assert "inngest-connect-status" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)

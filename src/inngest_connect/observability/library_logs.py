@@ -1,0 +1,52 @@
+"""``off_this_thread``: log records of libraries that run on the I/O thread leave it too.
+
+httpx logs every request at INFO, and asyncio every exception that nobody retrieved. Their handlers
+are the program's, and may block.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+_LOGGERS: Final = (
+    "aiohappyeyeballs",
+    "asyncio",
+    "httpx",
+    # A filter is asked for the records of its own logger only, not for those of children.
+    *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
+)
+
+Put = Callable[[Callable[[], None]], None]
+
+_threads: Final[dict[int, Put]] = {}
+
+
+class _OffThread(logging.Filter):
+    """Passes records of other threads; those of an I/O thread are handled elsewhere."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        put = _threads.get(record.thread or 0)
+        if put is None or threading.get_ident() != record.thread:
+            return True
+        put(partial(logging.getLogger(record.name).callHandlers, record))
+        return False
+
+
+_FILTER: Final = _OffThread()
+
+
+@contextlib.contextmanager
+def off_this_thread(put: Put) -> Iterator[None]:
+    """Until the end of the block, ``put`` gets what writes a record that this thread makes."""
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_FILTER)
+    ident = threading.get_ident()
+    _threads[ident] = put
+    try:
+        yield
+    finally:
+        if _threads.get(ident) is put:
+            del _threads[ident]

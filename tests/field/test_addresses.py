@@ -1,0 +1,190 @@
+"""Finding the gateway's address: names that do not resolve, and addresses that do not answer."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import inngest
+import pytest
+
+from inngest_connect import ConnectionState, Timing, connect
+from inngest_connect.core import events as ev
+from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
+from inngest_connect.transport.resolver import getaddrinfo
+from inngest_connect.transport.websocket_manager import WebSocketManager
+
+pytestmark = pytest.mark.field
+REAL = socket.getaddrinfo
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    def fake(host: Any, port: Any, *args: Any, **named: Any) -> Any:
+        if host != "gateway.test":
+            return REAL(host, port, *args, **named)
+        return [
+            answer
+            for address in addresses
+            for answer in REAL(address, port, type=socket.SOCK_STREAM)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", fake)
+
+
+@contextlib.contextmanager
+def black_hole(port: int) -> Iterator[str]:
+    """An address that answers no SYN, because its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.2", port))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.2", port))
+        yield "127.0.0.2"
+
+
+@pytest.mark.parametrize("other", ["black hole", "127.0.0.3", "::1"])
+async def test_an_address_that_does_not_answer_does_not_delay_the_next(
+    other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: asyncio.Queue[ev.Event] = asyncio.Queue()
+    async with MockWebSocketServer(greet=False) as gateway:
+        port = int(gateway.url.rpartition(":")[2].partition("/")[0])
+        manager = WebSocketManager(1, 1024, events.put_nowait, lambda: None)
+        with black_hole(port) as hole:
+            resolve_to(monkeypatch, hole if other == "black hole" else other, "127.0.0.1")
+            begun = time.monotonic()
+            running = asyncio.create_task(
+                manager.run(f"ws://gateway.test:{port}/v0/connect", timeout=30.0)
+            )
+            event = await asyncio.wait_for(events.get(), 20)
+            took = time.monotonic() - begun
+        manager.abort()
+        await running
+
+    assert isinstance(event, ev.SocketOpened)
+    assert took < 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        socket.gaierror(-3, "Temporary failure in name resolution"),
+        OSError("too many open files"),
+        RuntimeError("can't start new thread"),
+        KeyError("host"),
+        UnicodeError("label too long"),
+        SystemExit(3),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_resolver_raises_is_a_failed_attempt(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    reports: list[ev.Event] = []
+    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+
+    await asyncio.wait_for(manager.run("ws://gateway.test:1/", timeout=10.0), 10)
+
+    (report,) = reports
+    assert isinstance(report, ev.SocketClosed)
+    assert str(error) in (report.error or "")
+
+
+async def test_the_same_question_waits_for_the_same_lookup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def slow(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        answer.wait(20)
+        return [host]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    impatient = [asyncio.ensure_future(getaddrinfo("a.test", 1)) for _ in range(5)]
+    patient = asyncio.ensure_future(getaddrinfo("a.test", 1))
+    await asyncio.sleep(0)
+    for one in impatient:
+        one.cancel()
+    answer.set()
+
+    assert await asyncio.wait_for(patient, 10) == ["a.test"]
+    assert asked == ["a.test"]
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+@pytest.mark.parametrize("slow_name", ["api.test", "gateway.test"])
+async def test_closing_does_not_wait_for_a_resolver(
+    isolation: Any, slow_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(host: Any, port: Any, *args: Any, **named: Any) -> Any:
+        if host in (slow_name, slow_name.encode()):
+            asked.set()
+            answer.wait(30)
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return REAL(host, port, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "ws://gateway.test:1/v0/connect")
+        origin = "http://api.test:1" if slow_name == "api.test" else api.origin
+        client = inngest.Inngest(
+            app_id="a", api_base_url=origin, event_api_base_url=origin, is_production=False
+        )
+
+        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+        async def f(ctx: inngest.Context) -> None: ...
+
+        worker = connect(
+            [(client, [f])],
+            shutdown_signals=[],
+            logger=False,
+            isolation=isolation,
+            timing=Timing(start_timeout=25.0, open_timeout=25.0),
+        )
+        running = asyncio.create_task(worker.start())
+        try:
+            assert await asyncio.to_thread(asked.wait, 10)
+            begun = time.monotonic()
+            await worker.close(wait=True)
+            took = time.monotonic() - begun
+            await asyncio.wait_for(running, 10)
+        finally:
+            answer.set()
+
+    assert worker.state is ConnectionState.CLOSED
+    assert took < 3
+
+
+def test_the_interpreter_does_not_wait_for_a_resolver() -> None:
+    program = """
+import asyncio, socket, time
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+from inngest_connect.transport.resolver import getaddrinfo
+async def main():
+    try:
+        await asyncio.wait_for(getaddrinfo("a.test", 1), 0.1)
+    except TimeoutError:
+        print("gave up")
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=40, check=True
+    )
+
+    assert done.stdout == "gave up\n"

@@ -1,0 +1,313 @@
+"""Whatever receives logs, events and metrics may block, raise or call back: the worker goes on."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
+
+from inngest_connect import ConnectionState, StateChanged
+from inngest_connect.observability.outlet import MOST_ITEMS, RESERVED, Outlet
+from inngest_connect.protocol import connect_pb2 as pb
+from tests.errors.faulty import faulty
+
+pytestmark = pytest.mark.field
+LIMIT = 15.0
+BEAT = pb.GatewayMessageType.WORKER_HEARTBEAT
+
+
+class Trouble:
+    """``strike`` is called by what receives something; ``release`` ends a block."""
+
+    def __init__(self, strike: Callable[["Trouble"], object]) -> None:
+        self.struck = threading.Event()
+        self.released = threading.Event()
+        self._strike = strike
+        self.worker: Any = None
+
+    def strike(self) -> None:
+        self.struck.set()
+        self._strike(self)
+
+
+def block(trouble: Trouble) -> None:
+    trouble.released.wait(60)
+
+
+def leave(trouble: Trouble) -> None:
+    raise SystemExit(3)
+
+
+def interrupt(trouble: Trouble) -> None:
+    raise KeyboardInterrupt
+
+
+class CannotBeShown(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+def fail_without_a_text(trouble: Trouble) -> None:
+    raise CannotBeShown
+
+
+def call_back(trouble: Trouble) -> None:
+    assert trouble.worker.state
+    trouble.worker.get_debug_state()
+    trouble.worker.add_observer(lambda _: None)()
+    logging.getLogger("inngest_connect").debug("from within")
+
+
+STRIKES = [block, leave, interrupt, fail_without_a_text, call_back]
+
+
+class Handler(logging.Handler):
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__()
+        self.trouble = trouble
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.trouble.strike()
+
+
+class Structured:
+    """Like a structlog logger."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self._trouble = trouble
+
+    def _write(self, event: str, **fields: Any) -> None:
+        self._trouble.strike()
+
+    debug = info = warning = error = _write
+
+
+class Provider(NoOpMeterProvider):
+    def __init__(self, trouble: Trouble) -> None:
+        self._trouble = trouble
+
+    def get_meter(self, name: str, *rest: Any, **more: Any) -> Any:
+        trouble = self._trouble
+
+        class Histogram:
+            def record(self, *_: Any, **__: Any) -> None:
+                trouble.strike()
+
+        class Meter(NoOpMeter):
+            def create_histogram(self, *_: Any, **__: Any) -> Any:
+                return Histogram()
+
+        return Meter(name)
+
+
+@contextlib.contextmanager
+def receiver(kind: str, trouble: Trouble) -> Iterator[dict[str, Any]]:
+    """Options of ``connect()`` with which ``trouble`` receives something early and often."""
+    logger = logging.Logger("of this test", logging.DEBUG)
+    if kind == "handler":
+        logger.addHandler(Handler(trouble))
+        yield {"logger": logger}
+    elif kind == "filter":
+
+        def strikes(_: logging.LogRecord) -> bool:
+            trouble.strike()
+            return True
+
+        logger.addFilter(strikes)
+        yield {"logger": logger}
+    elif kind == "structured logger":
+        yield {"logger": Structured(trouble)}
+    elif kind == "metrics":
+        yield {"meter_provider": Provider(trouble), "logger": False}
+    elif kind == "log of httpx":
+        httpx, handler = logging.getLogger("httpx"), Handler(trouble)
+        before = httpx.level
+        httpx.setLevel(logging.DEBUG)
+        httpx.addHandler(handler)
+        try:
+            yield {"logger": False}
+        finally:
+            httpx.removeHandler(handler)
+            httpx.setLevel(before)
+    else:
+        assert kind == "observer"
+        yield {"logger": False}
+
+
+async def goes_on(kind: str, strike: Callable[[Trouble], object], isolation: str) -> None:
+    """Heartbeats, a lost connection, a drain, a run and the close, while ``strike`` strikes."""
+    trouble = Trouble(strike)
+    with receiver(kind, trouble) as options:
+        async with faulty(heartbeat_interval="100ms") as it:
+            worker = trouble.worker = it.worker(isolation=isolation, **options)
+            if kind == "observer":
+                worker.add_observer(lambda _: trouble.strike())
+            running = asyncio.create_task(worker.start())
+            await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+            assert await asyncio.to_thread(trouble.struck.wait, LIMIT)
+            server = it.gateway.gateways[0]
+            beats = len(server.get_received_messages(BEAT))
+            await server.wait_for_message(BEAT, count=beats + 3, timeout=LIMIT)
+            it.socket.reset()
+            await server.wait_for_connection(2, LIMIT)
+            await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+            await it.gateway.drain()
+            result = await asyncio.wait_for(it.gateway.invoke("app-echo"), LIMIT)
+            await asyncio.wait_for(worker.close(wait=True), LIMIT)
+            async with asyncio.timeout(2 + 3):  # the drain of the queue is bounded, not endless
+                await running
+    trouble.released.set()
+
+    assert result.status == "completed"
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+@pytest.mark.parametrize(
+    "kind", ["handler", "filter", "structured logger", "metrics", "log of httpx", "observer"]
+)
+async def test_the_worker_goes_on_and_closes_while_a_receiver_blocks(
+    kind: str, isolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "handler":  # one of them waits as long as a user does
+        monkeypatch.setattr("inngest_connect.announcing.DRAIN_SECONDS", 0.1)
+    await goes_on(kind, block, isolation)
+
+
+@pytest.mark.parametrize("strike", [one for one in STRIKES if one is not block])
+@pytest.mark.parametrize("kind", ["handler", "observer", "structured logger", "metrics"])
+async def test_the_worker_goes_on_whatever_a_receiver_raises_or_calls(
+    kind: str, strike: Callable[[Trouble], object]
+) -> None:
+    await goes_on(kind, strike, "thread")
+
+
+async def test_a_handler_may_close_the_worker_and_wait_for_it() -> None:
+    closed = threading.Event()
+
+    def close(trouble: Trouble) -> None:
+        asyncio.run(trouble.worker.close(wait=True))
+        closed.set()
+
+    trouble = Trouble(close)
+    with receiver("handler", trouble) as options:
+        async with faulty() as it:
+            worker = trouble.worker = it.worker(**options)
+            await asyncio.wait_for(worker.start(), LIMIT)
+
+    assert await asyncio.to_thread(closed.wait, LIMIT)
+
+
+async def test_the_lock_of_a_handler_may_be_held_by_another_thread() -> None:
+    handler = Handler(Trouble(lambda _: None))
+    assert handler.lock is not None
+    logger = logging.Logger("of this test", logging.DEBUG)
+    logger.addHandler(handler)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with handler.lock:  # type: ignore[union-attr]
+            held.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(LIMIT)
+    async with faulty() as it:
+        worker = it.worker(logger=logger)
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+        await asyncio.wait_for(worker.close(wait=True), LIMIT)
+        await asyncio.wait_for(running, LIMIT)
+    release.set()
+
+
+async def test_what_is_dropped_is_counted_and_reported_once_it_flows_again() -> None:
+    release, reported = threading.Event(), threading.Event()
+    lines: list[str] = []
+
+    class Blocking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            release.wait(60)
+            lines.append(record.getMessage())
+            if "records_dropped" in lines[-1]:
+                reported.set()
+
+    logger = logging.Logger("of this test", logging.INFO)
+    logger.addHandler(Blocking())
+    async with faulty() as it:
+        worker = it.worker(logger=logger)
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+        change = StateChanged(ConnectionState.ACTIVE, ConnectionState.ACTIVE)
+        for _ in range(MOST_ITEMS + 500):
+            worker._announcer.tell(change)
+        dropped = worker.get_debug_state().counters["records_dropped"]
+        release.set()
+        assert await asyncio.to_thread(reported.wait, LIMIT)
+        await worker.close()
+        await running
+
+    assert dropped >= 500
+    (line,) = [line for line in lines if "records_dropped" in line]
+    assert f"{dropped} records were dropped" in line
+
+
+def test_frequent_items_leave_room_for_the_others() -> None:
+    started, release = threading.Event(), threading.Event()
+    received: list[str] = []
+
+    def receive(item: str) -> None:
+        started.set()
+        release.wait(60)
+        received.append(item)
+
+    outlet = Outlet(receive, lambda item: item == "frequent")
+    outlet.put("first")
+    assert started.wait(LIMIT)
+    for _ in range(MOST_ITEMS):
+        outlet.put("frequent")
+    for _ in range(RESERVED):
+        outlet.put("rare")
+    release.set()
+    outlet.close(lambda: None).result(LIMIT)
+
+    assert outlet.dropped == RESERVED
+    assert received.count("rare") == RESERVED
+
+
+def test_what_is_put_after_the_close_is_received_in_order_and_the_thread_ends() -> None:
+    received: list[int] = []
+    outlet: Outlet[int] = Outlet(received.append)
+    outlet.put(1)
+    outlet.close(lambda: received.append(-1)).result(LIMIT)
+    for number in range(2, 100):
+        outlet.put(number)
+    outlet.close(lambda: None).result(LIMIT)
+    thread = outlet._thread
+    if thread is not None:
+        thread.join(LIMIT)
+
+    assert outlet._thread is None
+    assert received == [1, -1, *range(2, 100)]
+
+
+def test_it_works_on_when_a_thread_cannot_be_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
+    outlet: Outlet[int] = Outlet(received.append)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        outlet.put(1)
+    outlet.put(2)
+    outlet.close(lambda: None).result(LIMIT)
+
+    assert received == [1, 2]
