@@ -17,7 +17,7 @@ from typing import Any
 
 import inngest
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState, FixedRetry, connect
 from inngest_connect.testing import EmbeddedGateway, executor_request
 from inngest_connect.testing.memory import resident_bytes
 
@@ -47,6 +47,7 @@ async def serve(origin: str, connections: int) -> None:
             isolation="thread" if connections == 1 else "none",
             shutdown_signals=[],
             logger=False,
+            retry=FixedRetry(0.0),
         )
         for n in range(connections)
     ]
