@@ -17,7 +17,7 @@ from typing import Any
 
 import inngest
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState, FixedRetry, connect
 from inngest_connect.testing import EmbeddedGateway, executor_request
 from inngest_connect.testing.memory import resident_bytes
 
@@ -46,6 +46,7 @@ async def serve(origin: str, connections: int) -> None:
             instance_id=f"w{n}",
             isolation="thread" if connections == 1 else "none",
             shutdown_signals=[],
+            retry=FixedRetry(0.0),  # connections that die young are otherwise made ever later
             logger=False,
         )
         for n in range(connections)

@@ -20,7 +20,7 @@ WORKER = """
 import asyncio, gc, random, sys, tracemalloc
 import inngest
 random.random = lambda: 0.0  # no jitter: reconnects follow one another
-from inngest_connect import connect
+from inngest_connect import FixedRetry, connect
 from inngest_connect.core import answered_requests
 answered_requests.REPEAT_WINDOW = 0.0  # for 150 s they are kept on purpose
 
@@ -31,7 +31,7 @@ async def fn(ctx: inngest.Context) -> str:
     return "done"
 
 async def main():
-    async with connect([(client, [fn])], shutdown_signals=[], logger=False):
+    async with connect([(client, [fn])], shutdown_signals=[], retry=FixedRetry(0.0), logger=False):
         tracemalloc.start()
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
@@ -96,7 +96,7 @@ async def traced_worker() -> AsyncIterator[TracedWorker]:
 
 
 async def test_an_execution_leaves_nothing_behind() -> None:
-    """Measured: about -5 to 15 bytes. What a worker keeps by design is bounded and warmed up."""
+    """Measured: 8 bytes. What a worker keeps by design is bounded and warmed up."""
     async with traced_worker() as worker:
         await worker.execute(1_500)
         before = await worker.traced_bytes()
@@ -107,7 +107,7 @@ async def test_an_execution_leaves_nothing_behind() -> None:
 
 
 async def test_a_reconnect_leaves_nothing_behind() -> None:
-    """Histories of 50 and 100 entries are full after warming up."""
+    """Measured: less than 20 bytes. Histories of 50 and 100 entries are full after warming up."""
     async with traced_worker() as worker:
         await worker.reconnect(110)
         before = await worker.traced_bytes()

@@ -46,7 +46,7 @@ class Conduct:
         self._acknowledged_at = float("-inf")
         self._ever_connected = False
         self._blamed: set[str] = set()
-        """Gateways that may be excluded: tried or drained since the last success."""
+        """Gateways that may be excluded: tried, drained or lost since the last success."""
         self._waiting: dict[str, None] = {}
         """Acknowledged requests in their order that do not run yet."""
         self._executed: set[str] = set()
@@ -65,6 +65,8 @@ class Conduct:
                 self._require(not strange, f"{strange} are excluded without a reason")
             case do.CloseSocket(generation) | do.AbortSocket(generation):
                 self._line(generation).closed = True
+            case do.Flush(_, payload):
+                self._traces(pb.SDKResponse.FromString(payload), "a flush")
             case do.Execute(request):
                 self._executes(request.request_id)
             case do.Finished():
@@ -118,6 +120,8 @@ class Conduct:
         elif kind == _K.WORKER_REQUEST_EXTEND_LEASE:
             extension = pb.WorkerRequestExtendLeaseData.FromString(message.payload)
             self._traces(extension, name)
+        elif kind == _K.WORKER_REPLY:
+            self._traces(pb.SDKResponse.FromString(message.payload), name)
         elif kind == _K.WORKER_STATUS:
             status = pb.WorkerStatusData.FromString(message.payload)
             same = set(status.in_flight_request_ids) == set(core.requests.unfinished_ids())
@@ -131,7 +135,9 @@ class Conduct:
             self._require(not late, f"{name} {now - last:.1f} s after the last one")
 
     def _traces(
-        self, data: pb.WorkerRequestAckData | pb.WorkerRequestExtendLeaseData, name: str
+        self,
+        data: pb.WorkerRequestAckData | pb.WorkerRequestExtendLeaseData | pb.SDKResponse,
+        name: str,
     ) -> None:
         echoed = data.user_trace_ctx == USER_TRACE and data.system_trace_ctx == SYSTEM_TRACE
         self._require(echoed, f"{name} with other trace contexts than its request")
@@ -146,7 +152,7 @@ class Conduct:
         if isinstance(observation, seen.Connected):
             self._ever_connected = True
             self._blamed.clear()
-        elif isinstance(observation, seen.Draining):
+        elif isinstance(observation, seen.Draining | seen.Disconnected):
             self._blamed.add(observation.gateway_group)
         elif isinstance(observation, seen.LeaseLost):
             self.forgets(observation.request_id)
