@@ -48,6 +48,7 @@ async def serve(origin: str, connections: int) -> None:
             shutdown_signals=[],
             retry=FixedRetry(0.0),  # connections that die young are otherwise made ever later
             logger=False,
+            retry=FixedRetry(0.0),
         )
         for n in range(connections)
     ]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState, FixedRetry, connect
 from inngest_connect.testing import QUICK_TIMING, EmbeddedGateway
 from tests.integration.demo_apps import make_app
 
@@ -91,7 +91,7 @@ async def test_a_gateway_that_flaps_is_survived() -> None:
     """Scenario W."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK_TIMING) as worker:
+        async with connect([app.pair], timing=QUICK_TIMING, retry=FixedRetry(0.05)) as worker:
             running = asyncio.create_task(gateway.invoke("app-wait"))
             await app.seen.started.wait()
             for _ in range(20):

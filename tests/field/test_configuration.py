@@ -314,6 +314,9 @@ def test_functions_that_are_no_functions_are_refused(functions: Any) -> None:
         ("INNGEST_ENV", "my branch"),
         ("INNGEST_CONNECT_GATEWAY_URL", "ws://user:pa55w@gateway:1"),
         ("INNGEST_CONNECT_INSTANCE_ID", "my worker"),
+        ("HTTPS_PROXY", "nonsense://user:pa55w@proxy:1"),
+        ("all_proxy", "http://user:pa55w@proxy:99999"),
+        ("SSL_CERT_FILE", "/nothing/here.pem"),
     ],
 )
 def test_the_doctor_names_what_connect_would(variable: str, value: str) -> None:
@@ -322,14 +325,16 @@ def test_the_doctor_names_what_connect_would(variable: str, value: str) -> None:
         "INNGEST_EVENT_API_BASE_URL": "http://127.0.0.1:1",
     }  # fmt: skip
     command = [sys.executable, "-m", "inngest_connect.cli", "doctor", "--json", "--timeout", "2"]
+    with_module = [*command, "inngest_connect.cli.demo_functions"]
 
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    for one in (command, with_module) if "_PROXY" in variable.upper() else (command,):
+        done = subprocess.run(one, env=env, capture_output=True, text=True, timeout=60)
 
-    first = json.loads(done.stdout)["checks"][0]
-    assert done.returncode == 11
-    assert first["mark"] == "FAIL"
-    assert variable in first["summary"]
-    assert "pa55w" not in done.stdout + done.stderr
+        first = json.loads(done.stdout)["checks"][0]
+        assert done.returncode == 11
+        assert first["mark"] == "FAIL"
+        assert variable in first["summary"]
+        assert "pa55w" not in done.stdout + done.stderr
 
 
 async def test_values_that_were_stripped_are_used_to_connect(

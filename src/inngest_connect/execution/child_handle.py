@@ -21,6 +21,7 @@ from typing import Final, Protocol
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.remote_text import clean
 from ..protocol import connect_pb2 as pb
+from ..transport.fork_guard import keep_from_forks
 from . import process_wire as wire
 
 _LAST_WORDS: Final = 1.0
@@ -99,6 +100,7 @@ class ChildHandle(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._socket = ours
+        keep_from_forks(self, ours)
         with theirs:
             transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
             try:
@@ -208,7 +210,7 @@ class ChildHandle(asyncio.Protocol):
             functions = wire.ready_functions(body)
             self.ready = True
             self._owner.child_ready(self, functions)
-        elif kind == wire.FAILED:
+        elif kind == wire.FAILED and not self.ready:
             self.failure = f"failed: {clean(body.decode(errors='replace'), _LONGEST_FAILURE)}"
         else:
             raise wire.MalformedFrame(f"a frame of kind {kind} out of turn")

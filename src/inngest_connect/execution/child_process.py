@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
@@ -23,6 +24,7 @@ from ..errors import ConnectError
 from ..observability.redaction import Redactor
 from ..observability.tracing import Tracing
 from ..protocol import connect_pb2 as pb
+from ..transport.fork_guard import keep_from_forks
 from . import process_wire as wire
 from .executor import ExecutorPorts, Report
 from .loop_executor import LoopExecutor
@@ -42,8 +44,9 @@ def main() -> int:
     for number in _SIGNALS:
         # A handler that does nothing, rather than SIG_IGN: programs that functions start would
         # inherit that.
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _ignore)
         signal.siginterrupt(number, False)
+    os.register_at_fork(after_in_child=_handle_signals_again)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     configuration = _receive_configuration(connection)
     if configuration is None:
@@ -63,6 +66,21 @@ def main() -> int:
     child = _Child(apps)
     run_to_end(child.serve(connection, configuration.grace), child.report_misbehavior)
     return 0
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Signals are the parent's business."""
+
+
+def _handle_signals_again() -> None:
+    """A process that a function forks has the usual handlers, so that terminate() ends it."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    for number, handler in usual.items():
+        if signal.getsignal(number) is _ignore:
+            signal.signal(number, handler)
 
 
 def _receive_configuration(connection: socket.socket) -> wire.Configuration | None:
@@ -91,6 +109,7 @@ class _Child(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._stopped, self._closed = asyncio.Event(), asyncio.Event()
         self._executor = LoopExecutor(_ports(self._loop, self._apps, self._report, self._notice))
+        keep_from_forks(self, connection)
         connection.setblocking(False)
         await self._loop.create_unix_connection(lambda: self, sock=connection)
         await self._stopped.wait()

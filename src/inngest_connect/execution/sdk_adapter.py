@@ -6,6 +6,7 @@ when the worker is made; a contract test runs on the oldest and the newest relea
 
 import contextvars
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -144,7 +145,18 @@ class _ContextPool(ThreadPoolExecutor):
     """Threads see the context variables of whoever submits, as ``asyncio.to_thread`` has it."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        return super().submit(contextvars.copy_context().run, fn, *args, **kwargs)
+        return super().submit(contextvars.copy_context().run, _run_once, fn, *args, **kwargs)
+
+
+def _run_once(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    process = os.getpid()
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        if os.getpid() != process:
+            # The function forked and returned in both processes. Only the first one answers, and
+            # the other one would wait here for its next function indefinitely.
+            os._exit(1)
 
 
 def _carry_context_to_threads(handler: Any) -> None:

@@ -215,7 +215,8 @@ class ApiClient:
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
         url, shown = self.api_origin + path, self._shown_origin + path
         try:
-            # httpx limits each read and write; an answer that trickles is limited here alone.
+            # One limit for the whole exchange; those of httpx are for each read and write, and an
+            # answer that trickles never exceeds them.
             async with (
                 asyncio.timeout(self._timeout),
                 self._http.stream(

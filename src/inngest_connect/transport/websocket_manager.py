@@ -27,6 +27,7 @@ from ..protocol import (
     SUBPROTOCOL,
 )
 from .dial import Dial, DialFailed
+from .fork_guard import keep_from_forks
 from .send_queue import SendQueue
 
 _NO_STATUS: Final = 1005
@@ -156,6 +157,7 @@ class WebSocketManager(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
         self._queue = SendQueue(transport)
+        keep_from_forks(self, transport.underlying_transport.get_extra_info("socket"))
         selected = transport.response.headers.get("Sec-WebSocket-Protocol")
         if self._ended:
             transport.disconnect(False)

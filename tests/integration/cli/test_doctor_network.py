@@ -169,7 +169,7 @@ async def test_a_server_that_speaks_no_tls(monkeypatch: pytest.MonkeyPatch) -> N
     ("variable", "value", "remedy"),
     [
         ("SSL_CERT_FILE", "/nowhere/ca.pem", "a readable PEM file"),
-        ("HTTPS_PROXY", "ftp://127.0.0.1:21", "http:// proxies"),
+        ("HTTPS_PROXY", "ftp://127.0.0.1:21", "HTTPS_PROXY is"),
     ],
 )
 def test_a_variable_with_which_no_client_can_be_made(

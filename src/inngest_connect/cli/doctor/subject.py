@@ -14,6 +14,7 @@ from ...errors import ConfigurationError
 from ...execution.sdk_adapter import ClientSettings, SdkApp, client_settings
 from ...identity import worker_identity
 from ...options import ConnectOptions, resolve_options
+from ...transport.environment import check_network
 from ..target import load_target
 
 APP_ID: Final = "inngest-connect-doctor"
@@ -32,6 +33,7 @@ class Subject:
 
 def from_environment() -> Subject:
     """The doctor's app. Raises ConfigurationError for what a variable has wrong."""
+    check_network("https:")  # the SDK's client reads all of it, with errors that name no variable
     client, functions = _own_app()
     settings = client_settings(client)
     apps: tuple[SdkApp, ...] = ()
@@ -44,6 +46,7 @@ def from_environment() -> Subject:
 
 def from_target(text: str) -> Subject:
     """The worker at ``module:attribute``. Raises ConfigurationError."""
+    check_network("https:")
     try:
         target = load_target(text)
     except ConfigurationError:
