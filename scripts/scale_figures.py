@@ -46,7 +46,6 @@ async def serve(origin: str, connections: int) -> None:
             instance_id=f"w{n}",
             isolation="thread" if connections == 1 else "none",
             shutdown_signals=[],
-            retry=FixedRetry(0.0),  # connections that die young are otherwise made ever later
             logger=False,
             retry=FixedRetry(0.0),
         )
