@@ -66,7 +66,7 @@ test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
 
 test-simulation: $(INSTALLED)
-	nice -n 19 $(PYTEST) tests/simulation -q $(ARGS)
+	nice -n 10 $(PYTEST) tests/simulation -q $(ARGS)
 
 test-chaos: $(INSTALLED)
 	$(PYTEST) tests/chaos -q $(ARGS)

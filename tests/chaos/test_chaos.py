@@ -7,7 +7,7 @@ import pytest
 from inngest_connect.testing.chaos import run_chaos
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 150)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]
 
 
 def test_no_result_is_lost_in_a_minute_of_chaos() -> None:

@@ -32,7 +32,7 @@ from tests.characterization.observed import (
 )
 from tests.integration.demo_apps import make_app
 
-pytestmark = [pytest.mark.characterization, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.characterization, pytest.mark.timeout(900)]
 MIGRATION = Path(__file__).parents[2] / "docs" / "migration.md"
 OTHER_KEY = "signkey-test-" + "cd" * 32
 

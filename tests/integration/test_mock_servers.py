@@ -1,6 +1,7 @@
 """MockWebSocketServer, scripted message by message, with the methods of SPEC.md."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from inngest_connect.testing import (
     MockWebSocketServer,
     executor_request,
 )
+from inngest_connect.testing.gateway_actions import encode
 from tests.integration.demo_apps import make_app
 
 K = pb.GatewayMessageType
@@ -202,3 +204,47 @@ async def test_a_slow_response_begins_immediately_and_takes_its_time() -> None:
 
     assert [first, rest] == [["BINARY", b"ab"], ["CONTINUATION", b"cd"]]
     assert ended - begun >= 0.04
+
+
+@pytest.mark.parametrize(
+    ("acknowledges", "session", "violation"),
+    [
+        (True, None, ""),
+        (False, None, "reply without an acknowledgement to r1"),
+        (True, "another", "without its own tokens"),
+        (True, "", "without its own tokens"),
+    ],
+)
+async def test_a_scripted_gateway_fails_the_test_of_a_worker_that_breaks_the_protocol(
+    acknowledges: bool, session: str | None, violation: str
+) -> None:
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "ws://unused")
+        issued = pb.StartResponse.FromString(bytes(api.handle_start_request(b"", "").body))
+        gateway = MockWebSocketServer()
+        await gateway.start()
+        reader = Reader()
+        transport = await reader.connect(gateway)
+
+        def say(kind: pb.GatewayMessageType, payload: bytes) -> None:
+            transport.send(picows.WSMsgType.BINARY, encode(kind, payload))
+
+        token = issued.session_token if session is None else session
+        connect = pb.WorkerConnectRequestData(
+            connection_id=issued.connection_id,
+            auth_data=pb.AuthData(session_token=token, sync_token=issued.sync_token),
+        )
+        say(K.WORKER_CONNECT, connect.SerializeToString())
+        gateway.send_executor_request(pb.GatewayExecutorRequestData(request_id="r1"))
+        if acknowledges:
+            say(K.WORKER_REQUEST_ACK, pb.WorkerRequestAckData(request_id="r1").SerializeToString())
+        say(K.WORKER_REPLY, pb.SDKResponse(request_id="r1").SerializeToString())
+        await gateway.wait_for_message(K.WORKER_REPLY)
+        transport.disconnect()
+
+    with (
+        contextlib.nullcontext()
+        if not violation
+        else pytest.raises(AssertionError, match=violation)
+    ):
+        await gateway.__aexit__(None)

@@ -52,6 +52,9 @@ class GatewayModel:
         self.apps: dict[str, pb.AppConfiguration] = {}
         """The apps that workers have introduced, whether or not one is connected now."""
         self.protocol_errors: list[str] = []
+        self.sessions: dict[str, tuple[str, str]] | None = None
+        """Session and sync token by connection id, as the API issued them; each serves once.
+        None takes any token."""
         self.sync_failure: tuple[str, str] | None = None
         """A code and a message that every worker is refused with, None to accept them."""
         self._out: list[Action] = []
@@ -104,6 +107,8 @@ class GatewayModel:
         except DecodeError:
             self._close(connection, 1007, "failed to unmarshal Protobuf")
             return self._take(now)
+        if message.kind == _WORKER_REQUEST_ACK:
+            self.executor.acknowledgement_arrived(_request_id(message.payload))
         if not connection.connected:
             self._worker_connect(connection, message, now)
         elif self.settings.handling_delay:
@@ -151,6 +156,7 @@ class GatewayModel:
         try:
             connect = pb.WorkerConnectRequestData.FromString(message.payload)
             connection.functions = routable_functions(connect, self.settings.max_apps)
+            self._check_session(connect)
         except (DecodeError, HandshakeRefused) as error:
             refused = error if isinstance(error, HandshakeRefused) else HandshakeRefused()
             self._close(connection, refused.code, refused.reason)
@@ -163,6 +169,21 @@ class GatewayModel:
             self._later(now + self.settings.sync_delay, connection.number, _READY_LATER, b"")
         else:
             self._synchronised(connection)
+
+    def _check_session(self, connect: pb.WorkerConnectRequestData) -> None:
+        """Raises HandshakeRefused for tokens that the API did not issue for this connection."""
+        presented = connect.auth_data.session_token, connect.auth_data.sync_token
+        if (
+            self.sessions is not None
+            and self.sessions.pop(connect.connection_id, None) != presented
+        ):
+            raise HandshakeRefused(1008, "connect_authentication_failed")
+
+    def issued(self, connection_id: str, session_token: str, sync_token: str) -> None:
+        """The API answered a start request. From the first one on tokens are checked."""
+        if self.sessions is None:
+            self.sessions = {}
+        self.sessions[connection_id] = session_token, sync_token
 
     def _synchronised(self, connection: GatewayConnection) -> None:
         if self.sync_failure is not None:
@@ -254,6 +275,10 @@ class GatewayModel:
         except DecodeError:
             self._close(connection, 1011, "connect_internal_error")
             return
+        if self.executor.refuses_reply(response.request_id, connection):
+            text = f"reply without an acknowledgement to {response.request_id}"
+            self.protocol_errors.append(text)
+            return
         self.executor.store(response, now, flushed=False)
         if connection.phase is not GatewayPhase.HANDSHAKING:
             ack = pb.WorkerReplyAckData(request_id=response.request_id)
@@ -326,3 +351,10 @@ class GatewayModel:
         self.connections.pop(connection.number, None)
         self.executor.fail_unacknowledged(connection)
         self.executor.release_held(connection)
+
+
+def _request_id(payload: bytes) -> str:
+    try:
+        return pb.WorkerRequestAckData.FromString(payload).request_id
+    except DecodeError:
+        return ""

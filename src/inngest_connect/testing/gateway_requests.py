@@ -52,6 +52,8 @@ class ExecutorModel:
         self._random_bits = random_bits
         self._queue: list[str] = []
         self._revoked: set[str] = set()
+        self._acknowledgement_arrived: set[str] = set()
+        """Requests under way; the acknowledgement itself may be handled later than it arrived."""
         self._turn = 0
 
     def ulid(self, now: float) -> str:
@@ -141,6 +143,26 @@ class ExecutorModel:
             else:
                 self._queue.append(request_id)
 
+    def acknowledgement_arrived(self, request_id: str) -> None:
+        """An acknowledgement was read from some socket, whatever comes of it."""
+        if request_id in self.requests:
+            self._acknowledgement_arrived.add(request_id)
+
+    def refuses_reply(self, request_id: str, connection: GatewayConnection) -> bool:
+        """Whether a reply comes without an acknowledgement: its function ran although another
+        worker may have been given it.
+
+        Certain only on the one socket that the request was forwarded to, where an acknowledgement
+        would have arrived first. With another socket or a flush it may be lost or under way.
+        """
+        request = self.requests.get(request_id)
+        if request is None or request_id in self._acknowledgement_arrived:
+            return False
+        if set(request.record.forwards) != {connection.number}:
+            return False
+        request.record.unacknowledged_replies += 1
+        return True
+
     def acknowledged(self, request_id: str, connection: GatewayConnection, now: float) -> bool:
         """Returns False when this socket was not given that request, or not any more."""
         if request_id not in connection.unacknowledged:
@@ -202,6 +224,7 @@ class ExecutorModel:
         request.record.outcome = outcome
         del self.requests[request_id]
         self._revoked.discard(request_id)
+        self._acknowledgement_arrived.discard(request_id)
         self._out.append(RequestEnded(request_id, response, failure))
 
     def next_deadline(self) -> float | None:

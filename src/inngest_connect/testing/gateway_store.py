@@ -54,6 +54,10 @@ class GatewayStore:
     def received(self, number: int, data: bytes) -> None:
         self._do(self.model.received(number, data, self._now()))
 
+    def issued(self, connection_id: str, session_token: str, sync_token: str) -> None:
+        """The API answered a start request with these."""
+        self.model.issued(connection_id, session_token, sync_token)
+
     def flush(self, response: pb.SDKResponse) -> None:
         self._do(self.model.flush(response, self._now()))
 

@@ -356,11 +356,12 @@ class ConnectionTestHarness:
         return resident_bytes()
 
     def assert_nothing_lost(self) -> None:
-        """Every acknowledged request was answered, and none was executed twice."""
+        """Every acknowledged request was answered, no other was, and none was executed twice."""
         ledger = self.ledger
         unanswered = [r.request_id for r in ledger.waiting() if r.acknowledged_by]
         assert ledger.lost == 0, f"{ledger.lost} acknowledged requests were lost"
         assert ledger.duplicates == 0, f"{ledger.duplicates} requests were executed twice"
+        assert ledger.unacknowledged_replies == 0, "a reply came without an acknowledgement"
         assert not unanswered, f"still without an answer: {', '.join(unanswered)}"
 
 

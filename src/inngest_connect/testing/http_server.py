@@ -28,6 +28,7 @@ from starlette.routing import Route
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .gateway_store import GatewayStore
+from .issued_sessions import ISSUED
 from .ulid import make_ulid
 
 
@@ -195,6 +196,11 @@ class MockHTTPServer:
             session_token=secrets.token_hex(16),
             sync_token=authorization[7:],
         )
+        tokens = answer.connection_id, answer.session_token, answer.sync_token
+        if self._store is not None:
+            self._store.issued(*tokens)
+        else:
+            ISSUED.add(*tokens)
         return Response(answer.SerializeToString(), media_type="application/octet-stream")
 
     def handle_flush_request(self, body: bytes, authorization: str) -> Response:

@@ -34,6 +34,8 @@ class RequestRecord:
     refused_extensions: int = 0
     replies: int = 0
     flushes: int = 0
+    unacknowledged_replies: int = 0
+    """Replies that were refused, because no acknowledgement had come before them."""
     answered_at: float | None = None
     outcome: Outcome = "waiting"
 
@@ -71,6 +73,11 @@ class Ledger:
         return sum(
             1 for r in self.records.values() if len(set(r.acknowledged_by)) > 1 or r.executions > 1
         )
+
+    @property
+    def unacknowledged_replies(self) -> int:
+        """Replies to requests that no worker had acknowledged: the gateway refuses them."""
+        return sum(r.unacknowledged_replies for r in self.records.values())
 
     def watch(self, worker: Observable) -> None:
         """Count the executions of a worker."""

@@ -17,6 +17,7 @@ from ..protocol import SUBPROTOCOL
 from ..protocol import connect_pb2 as pb
 from .gateway_actions import encode
 from .gateway_store import GatewayStore
+from .issued_sessions import ISSUED
 from .malformed import MALFORMED, MalformedKind
 from .mock_connection import MockConnection
 
@@ -77,6 +78,9 @@ class MockWebSocketServer:
         self._server: asyncio.Server | None = None
         self._stopped = False
         self._received: list[ReceivedMessage] = []
+        self._unacknowledged: dict[str, MockConnection] = {}
+        self.violations: list[str] = []
+        """What a worker did against the protocol; the end of ``async with`` raises them."""
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -117,8 +121,10 @@ class MockWebSocketServer:
         await self.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.stop()
+        if kind is None and self.violations:
+            raise AssertionError(f"{self.name}: " + "; ".join(self.violations))
 
     def _listener(self, request: picows.WSUpgradeRequest) -> Any:
         self.upgrade_headers.append({key.lower(): value for key, value in request.headers.items()})
@@ -159,9 +165,30 @@ class MockWebSocketServer:
             except Exception:  # noqa: BLE001 - whatever a worker sends is recorded
                 received = ReceivedMessage(connection, -1, b"", data)
             self._received.append(received)
+            if self._store is None:
+                self._check(received)
         if self._store is not None and not self.silent:
             self._store.received(connection.number, data)
         self._changed()
+
+    def _check(self, received: ReceivedMessage) -> None:
+        """A scripted server has no model: what a worker may never do is noted here."""
+        if received.kind == K.WORKER_REQUEST_ACK:
+            request_id = pb.WorkerRequestAckData.FromString(received.payload).request_id
+            self._unacknowledged.pop(request_id, None)
+        elif received.kind == K.WORKER_REPLY:
+            request_id = pb.SDKResponse.FromString(received.payload).request_id
+            # From another socket it can be right: the acknowledgement was lost with the first.
+            if self._unacknowledged.get(request_id) is received.connection:
+                self.violations.append(f"reply without an acknowledgement to {request_id}")
+        elif received.kind == K.WORKER_CONNECT:
+            connect = pb.WorkerConnectRequestData.FromString(received.payload)
+            presented = connect.auth_data.session_token, connect.auth_data.sync_token
+            issued = ISSUED.get(connect.connection_id, presented)
+            if not presented[0] or presented != issued:
+                self.violations.append(
+                    f"WORKER_CONNECT of {connect.connection_id} without its own tokens"
+                )
 
     def disconnected(self, connection: MockConnection) -> None:
         if self._store is not None:
@@ -216,7 +243,9 @@ class MockWebSocketServer:
         *,
         connection: MockConnection | None = None,
     ) -> None:
-        self._send(K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString(), connection)
+        receiver = connection or self.connection
+        self._unacknowledged.setdefault(request.request_id, receiver)
+        self._send(K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString(), receiver)
 
     def send_draining_message(self, *, connection: MockConnection | None = None) -> None:
         self._send(K.GATEWAY_CLOSING, b"", connection)

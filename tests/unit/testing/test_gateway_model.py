@@ -399,3 +399,62 @@ def test_an_acknowledgement_counts_only_on_the_socket_that_brought_the_request()
 
     assert talk.model.ledger.acknowledged == 0
     assert "unknown request" in talk.model.protocol_errors[0]
+
+
+def reply_to(request_id: str) -> bytes:
+    return pb.SDKResponse(request_id=request_id, body=b"1").SerializeToString()
+
+
+def test_a_reply_without_an_acknowledgement_is_refused_and_noted() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+
+    refused = talk.says(K.WORKER_REPLY, reply_to(request_id))
+    talk.acks(request_id)
+    taken = talk.says(K.WORKER_REPLY, reply_to(request_id))
+
+    assert refused == []
+    assert talk.model.protocol_errors == [f"reply without an acknowledgement to {request_id}"]
+    assert talk.model.ledger.unacknowledged_replies == 1
+    assert kinds(taken) == ["WORKER_REPLY_ACK"]
+    assert talk.model.ledger.answered == 1
+
+
+def test_a_reply_whose_acknowledgement_can_be_lost_is_taken() -> None:
+    talk = Talk().ready()
+    request_id, _ = talk.dispatch()
+    talk.model.closed(1, talk.now)
+    talk.ready(number=2)
+
+    taken = talk.says(K.WORKER_REPLY, reply_to(request_id), number=2)
+
+    assert kinds(taken) == ["WORKER_REPLY_ACK"]
+    assert talk.model.protocol_errors == []
+
+
+@pytest.mark.parametrize(
+    ("session", "sync", "connection"),
+    [("other", "s", 1), ("t", "other", 1), ("s", "t", 1), ("t", "s", 2), ("t", "", 1)],
+)
+def test_a_session_of_another_start_is_refused(session: str, sync: str, connection: int) -> None:
+    talk = Talk()
+    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s")
+    talk.model.issued(make_ulid(1.0, lambda _: 2), "u", "v")
+    talk.opens()
+    auth = pb.AuthData(session_token=session, sync_token=sync)
+    data = connect_data(auth_data=auth, connection_id=make_ulid(1.0, lambda _: connection))
+
+    actions = talk.says(K.WORKER_CONNECT, data.SerializeToString())
+
+    assert actions == [CloseConnection(1, 1008, "connect_authentication_failed")]
+
+
+def test_a_session_serves_one_connection() -> None:
+    talk = Talk()
+    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s")
+    auth = pb.AuthData(session_token="t", sync_token="s")
+
+    talk.ready(auth_data=auth)
+    talk.ready(number=2, auth_data=auth)
+
+    assert talk.model.protocol_errors == ["closed 1008 connect_authentication_failed"]

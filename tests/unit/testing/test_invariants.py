@@ -152,3 +152,12 @@ def test_a_crash_explains_what_was_acknowledged_before_it() -> None:
     invariants.crashed()
 
     invariants.unanswered(RECORD, sound_core())
+
+
+def test_only_an_acknowledged_request_is_answered() -> None:
+    invariants = Invariants()
+    with pytest.raises(InvariantViolated, match="was not acknowledged"):
+        invariants.answers("r")
+    invariants.acknowledged.add("r")
+
+    invariants.answers("r")

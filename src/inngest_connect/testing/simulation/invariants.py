@@ -9,6 +9,7 @@ from ...core.worker_core import WorkerCore
 from ...state_machine import ConnectionState
 from ..gateway_model import GatewayModel
 from ..ledger import RequestRecord
+from .violation import InvariantViolated as InvariantViolated
 
 SECRET: Final = "hush"  # noqa: S105 - what must not be told
 """Part of every token and payload of a simulation."""
@@ -25,10 +26,6 @@ EXCUSES: Final = frozenset(
 _OUTSIDE_LOSS: Final = (ConnectionState.CLOSING, ConnectionState.CLOSED)
 
 
-class InvariantViolated(AssertionError):
-    """What was promised and does not hold."""
-
-
 class Invariants:
     """Watches one incarnation of a worker after another."""
 
@@ -41,6 +38,7 @@ class Invariants:
         self.told: Counter[str] = Counter()
         self._lost_connection = False
         self._undelivered: set[str | None] = set()
+        self._answered: list[str] = []
 
     def crashed(self) -> None:
         """All that this incarnation had is gone, and everybody knows why."""
@@ -62,12 +60,19 @@ class Invariants:
         self.executed.add(request_id)
         self.running.add(request_id)
 
+    def answers(self, request_id: str) -> None:
+        """A reply is sent or flushed."""
+        if request_id not in self.acknowledged:
+            raise InvariantViolated(f"{request_id} is answered and was not acknowledged")
+
     def observed(self, observation: seen.Observation) -> None:
         self.told[observation.name] += 1
         if isinstance(observation, seen.StateChanged):
             self._state_changed(observation)
         elif isinstance(observation, seen.Disconnected):
             self._lost_connection = not observation.expected
+        elif isinstance(observation, seen.ReplyAcknowledged):
+            self._answered.append(observation.request_id)
         elif isinstance(observation, seen.LeaseLost):
             self.excused.add(observation.request_id)
         elif isinstance(observation, seen.ErrorOccurred):
@@ -94,6 +99,10 @@ class Invariants:
             raise InvariantViolated(f"{open_sockets} sockets are open")
         if core.counters["invalid_transitions"]:
             raise InvariantViolated("a transition that the table does not have")
+        while self._answered:
+            request_id = self._answered.pop()
+            if request_id not in core.delivery.answered:
+                raise InvariantViolated(f"{request_id} is answered and not remembered")
         buffer = core.buffer
         if buffer.size_bytes > buffer.max_bytes and len(buffer) > 1:
             raise InvariantViolated(f"the buffer holds {buffer.size_bytes} bytes")

@@ -1,6 +1,7 @@
 """ModelApi: the two endpoints of the API, in virtual time."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ class ModelApi:
 
     draw: random.Random
     keys: int
+    issued: Callable[[str, str, str], None]
+    """Called with each connection id and its tokens, for the gateways to check."""
     gateways: list[str] = field(default_factory=list)
     fault: Any = None
     fault_until: float = 0.0
@@ -36,8 +39,10 @@ class ModelApi:
         self.connections += 1
         gateway = self.draw.choice(candidates)
         connection_id = f"01{self.connections:024d}"
+        session, sync = (f"{secret}-{kind}-{self.connections}" for kind in ("session", "sync"))
+        self.issued(connection_id, session, sync)
         return 0.0, ev.StartSucceeded(
-            generation, connection_id, f"ws://{gateway}", gateway, secret, secret
+            generation, connection_id, f"ws://{gateway}", gateway, session, sync
         )
 
     def flush(self, request_id: str, now: float) -> tuple[bool, float, ev.Event]:

@@ -23,6 +23,7 @@ from ...protocol import connect_pb2 as pb
 from ...state_machine import ConnectionState
 from ..gateway_actions import Action, CloseConnection, DropConnection, RequestEnded, SendTo
 from ..gateway_model import GatewayModel
+from .conduct import SYSTEM_TRACE, USER_TRACE, Conduct
 from .faults import Faults
 from .invariants import SECRET, Invariants, InvariantViolated
 from .model_api import ModelApi
@@ -59,8 +60,9 @@ class World:
         self.draw = random.Random(~schedule.seed)  # noqa: S311 - delays
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, schedule.core.signing_keys)
+        self.api = ModelApi(self.draw, schedule.core.signing_keys, self.model.issued)
         self.invariants = Invariants()
+        self.conduct = Conduct()
         self.links: dict[int, Link] = {}
         """By generation: those that the worker has not heard the end of."""
         self.numbers: dict[int, Link] = {}
@@ -160,24 +162,40 @@ class World:
                 self.worker_later(delay, event)
             return
         self.note("worker", event)
+        self._heard(event)
         pending = [event]
         while pending:
             for command in self.core.handle(pending.pop(0), self.now):
                 self.note("worker does", command)
+                self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
                 follow_up = self._carry_out(command)
                 if follow_up is not None:
                     pending.append(follow_up)
         self._core_due = self.core.next_deadline()
         self.check_health()
         self.invariants.step(self.core, sum(1 for link in self.links.values() if link.accepted))
+        self.conduct.step(self.core, len(self.invariants.running), self._core_due)
+
+    def _heard(self, event: ev.Event) -> None:
+        match event:
+            case ev.MessageReceived(generation, data):
+                self.conduct.hears(generation, data)
+            case ev.StartSucceeded():
+                self.conduct.tries(event.gateway_group)
+            case ev.CloseRequested():
+                self.conduct.closing = True
+            case ev.AbortRequested():
+                self.conduct.closing = True
 
     def _carry_out(self, command: do.Command) -> ev.Event | None:
         match command:
             case do.Send(generation, data):
+                self._check_sent(data)
                 self._write(generation, data)
             case do.Acknowledge(generation, request_id, data):
                 if self._write(generation, data):
                     self.invariants.acknowledged.add(request_id)
+                    self.conduct.acknowledged(request_id, self.now)
                     return ev.AcknowledgementWritten(generation, request_id)
                 return ev.AcknowledgementFailed(generation, request_id)
             case do.Execute():
@@ -186,7 +204,8 @@ class World:
                 self.invariants.observed(command)
             case do.CancelExecution(request_id):
                 self._cancel(request_id)
-            case do.Flush():
+            case do.Flush(request_id):
+                self.invariants.answers(request_id)
                 self.later(self.now + self._way(), self._flushed, self._incarnation, command)
             case do.RequestStart():
                 self.later(self.now + self._way(), self._started, self._incarnation, command)
@@ -199,6 +218,11 @@ class World:
             case do.Finished():
                 self._worker_ended()
         return None
+
+    def _check_sent(self, data: bytes) -> None:
+        message = pb.ConnectMessage.FromString(data)
+        if message.kind == _K.WORKER_REPLY:
+            self.invariants.answers(pb.SDKResponse.FromString(message.payload).request_id)
 
     def _worker_aborts(self, generation: int) -> None:
         link = self.links.pop(generation, None)
@@ -230,6 +254,7 @@ class World:
             self._gateway_loses(link)
         self.links.clear()
         self.core = self._new_core()
+        self.conduct = Conduct()
         self._core_due = None
         self.worker_later(2.0, ev.Started())
 
@@ -241,7 +266,8 @@ class World:
             function_slug="app-fn",
             run_id="run",
             request_payload=_BODY,
-            system_trace_ctx=b"{}",
+            system_trace_ctx=SYSTEM_TRACE,
+            user_trace_ctx=USER_TRACE,
         )
         request_id, actions = self.model.dispatch(message, self.now)
         self._durations[request_id] = (duration, can_cancel)
