@@ -237,3 +237,39 @@ async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
         writer.close()
     assert said == b"completed\n"
     assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (("localhost",), b"200"),
+        (("evil.example",), b"421"),
+        (("localhost", "evil.example"), b"400"),
+        (("evil.example", "localhost"), b"400"),
+        ((), b"400"),
+    ],
+)
+def test_exactly_one_host_header_names_this_server(
+    port: int, hosts: tuple[str, ...], status: bytes
+) -> None:
+    with connected(port) as connection:
+        headers = "".join(f"Host: {host}\r\n" for host in hosts)
+        connection.sendall(f"GET /readyz?format=json HTTP/1.1\r\n{headers}\r\n".encode())
+        answer = connection.recv(4096)
+
+    expected = (b"200", b"503") if status == b"200" else (status,)
+    assert answer.split(b" ")[1] in expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of descriptors")
+@pytest.mark.parametrize(
+    ("limit", "most"), [(64, 16), (256, 64), (1024, 128), (65536, 128), (8, 4)]
+)
+def test_the_limit_is_a_quarter_of_the_descriptors(
+    monkeypatch: pytest.MonkeyPatch, limit: int, most: int
+) -> None:
+    import resource
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+
+    assert limits.most_connections() == most

@@ -21,7 +21,7 @@ from .settings import CoreSettings
 from .signing_keys import SigningKeys
 
 PERMANENT: Final = frozenset({400, 413, 422})
-"""Statuses that the same bytes will get again (PROTOCOL.md section 6)."""
+"""Statuses that the same bytes will get again."""
 
 
 class ReplyDelivery:

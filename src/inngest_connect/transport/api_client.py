@@ -1,4 +1,4 @@
-"""ApiClient: POST /v0/connect/start and /v0/connect/flush (PROTOCOL.md section 1).
+"""ApiClient: POST /v0/connect/start and /v0/connect/flush.
 
 Keys leave this process only as the hash that the API compares. No redirect is followed.
 

@@ -1,8 +1,10 @@
 """The Host header: what tells our own address from a name that was made to point here."""
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
-from inngest_connect.status.guard import host_name
+from inngest_connect.status.guard import Guard, host_name
 
 pytestmark = pytest.mark.unit
 
@@ -22,3 +24,34 @@ pytestmark = pytest.mark.unit
 )
 def test_the_name_is_what_stands_before_the_port(header: str, name: str) -> None:
     assert host_name(header) == name
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        ([b"localhost"], 200),
+        ([b"LOCALHOST:80"], 200),
+        ([b"evil.example"], 421),
+        ([b"localhost", b"evil.example"], 421),
+        ([b"evil.example", b"localhost"], 421),
+        ([b"localhost", b"localhost"], 421),
+        ([], 421),
+    ],
+)
+async def test_a_server_that_lets_two_host_headers_through_gets_no_answer(
+    hosts: list[bytes], status: int
+) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    guard = Guard(PlainTextResponse("yes"), ["localhost"])
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", h) for h in hosts]}
+
+    await guard(scope, receive, send)
+
+    assert sent[0]["status"] == status

@@ -2,7 +2,7 @@
 
 The handshake is the worker's own ``MessageHandler``. WORKER_READY is never sent, so no request is
 routed here; WORKER_PAUSE takes its place, because a gateway answers heartbeats only once the
-connection has left the handshake (PROTOCOL.md section 7).
+connection has left the handshake.
 """
 
 import statistics
