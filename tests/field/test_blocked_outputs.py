@@ -3,8 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from inngest_connect import ConnectionState, StateChanged
 from inngest_connect.observability.outlet import MOST_ITEMS, RESERVED, Outlet
 from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
 
 pytestmark = pytest.mark.field
@@ -311,3 +316,69 @@ def test_it_works_on_when_a_thread_cannot_be_created(monkeypatch: pytest.MonkeyP
     outlet.close(lambda: None).result(LIMIT)
 
     assert received == [1, 2]
+
+
+PROGRAM = """
+import asyncio, logging, os, signal, sys, threading
+import inngest
+from inngest_connect import connect
+
+origin = os.environ["ORIGIN"]
+client = inngest.Inngest(
+    app_id="a", api_base_url=origin, event_api_base_url=origin, is_production=False
+)
+
+@client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="f"))
+async def f(ctx: inngest.Context) -> str:
+    return "done"
+
+class Stuck(logging.Handler):
+    def emit(self, record):
+        threading.Event().wait()
+
+if sys.argv[1] == "handler":
+    logging.getLogger("inngest_connect").setLevel("DEBUG")
+    logging.getLogger("inngest_connect").addHandler(Stuck())
+else:
+    logging.basicConfig(level="DEBUG")
+asyncio.run(connect([(client, [f])]).start())
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "handler"])
+async def test_a_process_whose_log_is_blocked_ends_with_its_own_exit_code(
+    kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    read, write = os.pipe()
+    async with EmbeddedGateway(heartbeat_interval="20ms") as gateway:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(tmp_path / "program.py"),
+            kind,
+            stderr=write,
+            env={**os.environ, "ORIGIN": gateway.api_origin},
+        )
+        try:
+            await asyncio.wait_for(gateway.wait_for_worker(), LIMIT)
+            server = gateway.gateways[0]
+            await server.wait_for_message(BEAT, count=3, timeout=LIMIT)
+            # The records of the next heartbeats find a pipe without room.
+            os.set_blocking(write, False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(write, b"x")
+            os.set_blocking(write, True)
+            beats = len(server.get_received_messages(BEAT))
+            await server.wait_for_message(BEAT, count=beats + 20, timeout=LIMIT)
+            process.send_signal(signal.SIGTERM)
+            code = await asyncio.wait_for(process.wait(), LIMIT)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            os.close(read)
+            os.close(write)
+
+    assert code == 7

@@ -1,0 +1,182 @@
+"""Listeners in every form: called in order, on the application's loop, each on its own."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inngest_connect import ConfigurationError, ConnectionState, connect
+from inngest_connect.core.observations import LeaseLost
+from inngest_connect.events import MOST_WAITING, EventListeners
+from inngest_connect.testing import EmbeddedGateway
+from tests.errors.faulty import faulty
+from tests.integration.demo_apps import make_app
+
+pytestmark = pytest.mark.field
+LIMIT = 15.0
+EVENT = LeaseLost("r", "run", "fn")
+
+
+class CannotBeShown(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+class Async:
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def __call__(self, event: Any) -> None:
+        await self.method(event)
+
+    async def method(self, event: Any) -> None:
+        await asyncio.sleep(0)
+        self.seen.append((asyncio.get_running_loop(), event))
+
+    async def with_more(self, more: int, event: Any) -> None:
+        await self.method(event)
+
+
+FORMS: dict[str, Callable[[Async], Any]] = {
+    "method": lambda it: it.method,
+    "object": lambda it: it,
+    "partial": lambda it: functools.partial(it.with_more, 1),
+    "partial of partial": lambda it: functools.partial(functools.partial(it.with_more), 1),
+    "lambda": lambda it: lambda event: it.method(event),
+}
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_async_listener_runs_on_the_applications_loop_in_order(
+    form: str, isolation: str
+) -> None:
+    it = Async()
+    async with faulty() as outside:
+        worker = outside.worker(isolation=isolation, on={"state_change": FORMS[form](it)})
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+        await worker.close()
+        await asyncio.wait_for(running, LIMIT)
+
+    assert [event.state.value for _, event in it.seen] == ["ACTIVE", "CLOSING", "CLOSED"]
+    assert {loop for loop, _ in it.seen} == {asyncio.get_running_loop()}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), CannotBeShown(), OSError()],
+)
+async def test_what_a_listener_raises_is_logged_with_its_name_and_affects_no_other(
+    error: BaseException, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def a_bad_listener(event: Any) -> None:
+        raise error
+
+    async def a_bad_async_listener(event: Any) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    bad = a_bad_listener if kind == "sync" else a_bad_async_listener
+    seen: list[Any] = []
+    async with faulty() as outside:
+        worker = outside.worker(on={"state_change": bad})
+        worker.add_event_listener("state_change", seen.append)
+        with caplog.at_level(logging.WARNING, "inngest_connect"):
+            running = asyncio.create_task(worker.start())
+            await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+            result = await asyncio.wait_for(outside.gateway.invoke("app-echo"), LIMIT)
+            await worker.close()
+            await asyncio.wait_for(running, LIMIT)
+
+    assert result.status == "completed"
+    assert len(seen) == 3
+    text = " ".join(record.getMessage() for record in caplog.records)
+    assert bad.__name__ in text
+    assert type(error).__name__ in text
+
+
+async def test_an_async_listener_that_never_returns_holds_up_nothing_and_is_bounded() -> None:
+    dropped: list[None] = []
+    failed: list[Any] = []
+    seen: list[Any] = []
+
+    async def hangs(event: Any) -> None:
+        await asyncio.sleep(1000)
+
+    listeners = EventListeners(
+        {"lease_lost": hangs}, lambda *what: failed.append(what), lambda: dropped.append(None)
+    )
+    listeners.add("lease_lost", seen.append)
+    for _ in range(MOST_WAITING + 11):
+        listeners.emit(EVENT)
+    await asyncio.sleep(0)  # one turn of the loop: it runs, and hangs
+    listeners.cancel()
+    await asyncio.wait_for(listeners.finished(), LIMIT)
+
+    assert len(seen) == MOST_WAITING + 11
+    assert len(dropped) == 10
+    assert failed == []
+
+
+async def test_start_ends_although_an_async_listener_never_returns() -> None:
+    async def hangs(event: Any) -> None:
+        await asyncio.sleep(1000)
+
+    async with EmbeddedGateway() as gateway:
+        worker = connect([make_app(gateway).pair], on={"connected": hangs})
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+        await worker.close()
+        await asyncio.wait_for(running, LIMIT)
+
+
+def test_one_async_callback_gets_the_events_of_all_its_names_in_order() -> None:
+    seen: list[Any] = []
+
+    async def slow_first(event: Any) -> None:
+        await asyncio.sleep(0.02 if not seen else 0)
+        seen.append(event)
+
+    async def main() -> None:
+        listeners = EventListeners({"lease_lost": slow_first, "draining": slow_first})
+        for number in range(3):
+            (one,) = listeners._listeners["lease_lost"]
+            (other,) = listeners._listeners["draining"]
+            one.call(2 * number)  # type: ignore[arg-type]
+            other.call(2 * number + 1)  # type: ignore[arg-type]
+        await asyncio.wait_for(listeners.finished(), LIMIT)
+
+    asyncio.run(main())
+
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def generates(event: Any) -> Any:
+    yield event
+
+
+async def generates_async(event: Any) -> Any:
+    yield event
+
+
+@pytest.mark.parametrize(
+    "callback", [generates, generates_async, functools.partial(generates), 7, None]
+)
+def test_what_cannot_be_called_usefully_is_refused_as_a_listener(callback: Any) -> None:
+    with pytest.raises(ConfigurationError, match="lease_lost"):
+        EventListeners({"lease_lost": callback})
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != "lambda"])
+async def test_an_async_observer_is_refused_with_the_remedy(form: str) -> None:
+    async with EmbeddedGateway() as gateway:
+        worker = connect([make_app(gateway).pair])
+        with pytest.raises(ConfigurationError, match="add_event_listener"):
+            worker.add_observer(FORMS[form](Async()))
