@@ -46,6 +46,7 @@ def connect(
     meter_provider: "MeterProvider | None" = None,
     tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
+    wait: bool = False,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.
 
@@ -59,8 +60,9 @@ def connect(
         rewrite_gateway_endpoint: Called with each gateway URL, returns the one to dial. A plain
             function is called on a thread of its own, an async one on the event loop of
             ``start()``; without an answer within 4 seconds the attempt fails.
-        shutdown_signals: Installed by ``start()`` on the main thread and put back afterwards; a
-            second one stops at once. Default SIGTERM and SIGINT, ``[]`` for none.
+        shutdown_signals: Installed by ``start()`` and ``run()`` on the main thread and put back
+            afterwards; a second one stops immediately. Default SIGTERM and SIGINT, ``[]`` for none.
+            ``async with`` installs none.
         max_worker_concurrency: Functions that run at once. Further requests are acknowledged,
             leased and queued. Default: INNGEST_CONNECT_MAX_WORKER_CONCURRENCY, else no limit.
         gateway_url: Dial this instead of the gateway the API names. Default:
@@ -87,6 +89,8 @@ def connect(
         tracer_provider: Where the spans of executions go. Default: the global one.
         executor: Where functions run: ``process_executor(...)`` for child processes. Default: on
             the event loop of ``start()``, sync functions in threads.
+        wait: Whether ``async with`` waits until the first connection is ACTIVE, however long an
+            outage lasts. Default: the body starts immediately, and the worker connects meanwhile.
 
     Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
     """
@@ -108,5 +112,6 @@ def connect(
         meter_provider=meter_provider,
         tracer_provider=tracer_provider,
         executor=executor,
+        wait=wait,
     )
     return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)

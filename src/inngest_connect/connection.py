@@ -8,12 +8,15 @@ copy; nothing here writes to them.
 
 import asyncio
 import concurrent.futures
+import contextlib
+import enum
 import gc
 import os
 import random
-import threading
+import signal
 import time
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +39,11 @@ from .observability.library_logs import off_this_thread
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
-from .options import ConnectOptions
+from .options import ConnectOptions, default_instance_id
+from .process_exit import close_at_exit, end_despite_threads, limited, release
 from .protocol import connect_pb2 as pb
-from .shutdown_signals import shutdown_signals
-from .state_machine import ConnectionState, StateChange
+from .shutdown_signals import put_back_handlers, shutdown_signals
+from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.api_client import ApiClient, SigningKey
 from .transport.environment import check_network
 from .transport.hook import Hook
@@ -50,9 +54,19 @@ from .waiting import until_done
 if TYPE_CHECKING:
     from .orchestrator import Orchestrator
 
-_EXIT_GRACE = 2.0
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
+
+
+_living: "weakref.WeakSet[WebSocketWorkerConnection]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for connection in tuple(_living):
+        connection.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class WebSocketWorkerConnection:
@@ -89,7 +103,14 @@ class WebSocketWorkerConnection:
         self._started = False
         self._close_requests = 0
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._never_started = False
+        self._forked = False
+        self._has_default_id = options.instance_id == default_instance_id()
+        self._thread: IoThread | None = None
+        _living.add(self)
         self._start_task: asyncio.Task[None] | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._body_cancelled = False
         # These bring picows and OpenTelemetry, tens of milliseconds: paid by who makes a
         # connection, not by who imports the package, and not between start() and ACTIVE.
         from . import orchestrator
@@ -139,31 +160,70 @@ class WebSocketWorkerConnection:
         """Connect, and run until closed.
 
         Raises AuthenticationError when no key is accepted on the first connection, StartupTimeout
-        with ``startup_timeout``, WorkAbandoned after a forced stop that left work behind, and
-        WorkerCrashed for a bug in the I/O loop. An outage raises nothing: it is waited out.
+        with ``startup_timeout``, WorkAbandoned when work was left behind by ``shutdown_timeout`` or
+        a second signal, and WorkerCrashed for a bug in the I/O loop or when it cannot be started.
+        An outage raises nothing: it is waited out.
         """
-        if self._started and self._closed.done() and self._orchestrator is None:
-            return  # closed before it was started
+        await self._start(self._options.shutdown_signals)
+
+    async def _start(self, signals: Sequence[signal.Signals]) -> None:
+        self._check_process()
+        if self._never_started:
+            return  # closed before it was started, or before its first turn
         if self._started:
             raise LocalMistake("start() was called before; make a new connection with connect()")
         self._started = True
         loop = asyncio.get_running_loop()
-        self._announcer.listen_on(loop)
-        make_executor = self._options.executor or LoopExecutor
-        executor = make_executor(self._executor_ports(loop))
-        watch = self._caller_watch = LoopWatch(loop)
-        watch.start()
-        signals = self._options.shutdown_signals
-        with shutdown_signals(signals, self._request_close, self._abort):
+        not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
+        on_thread = self._options.isolation != "none"
+        with (
+            shutdown_signals(signals, self._request_close, self._abort, wakeup=on_thread),
+            self._ended_whatever_is_raised(),
+        ):
+            self._announcer.listen_on(loop)
+            make_executor = self._options.executor or LoopExecutor
+            executor = make_executor(self._executor_ports(loop))
+            watch = self._caller_watch = LoopWatch(loop)
+            watch.start()
             try:
-                if self._options.isolation == "none":
-                    await self._run_here(loop, executor)
-                else:
+                if on_thread:
                     await self._run_on_thread(executor)
+                else:
+                    await self._run_here(loop, executor)
             finally:
                 watch.stop()
                 await executor.wait_stopped(_CANCEL_GRACE)
+                not_at_exit()
                 await self._announcer.drained()
+                if self._core.shutdown.abandoned:
+                    release(loop, ())
+                    end_despite_threads()
+
+    def _close_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the main thread at its end: the functions need the thread pools that close next."""
+        self.report_misbehavior("the main thread has ended; the worker closes")
+        self._request_close()
+        # A loop that does not run can finish nothing: the worker is lost with its program.
+        concurrent.futures.wait([self._closed], None if loop.is_running() else 2.0)
+
+    def forked(self) -> None:
+        """In a forked child: the connection is the parent's, and stays open there."""
+        if self._started:
+            self._forked = True
+            if self._thread is not None:
+                self._thread.abandon_descriptors()
+        elif self._has_default_id:
+            self.reconfigure(instance_id=default_instance_id())
+
+    @contextlib.contextmanager
+    def _ended_whatever_is_raised(self) -> Iterator[None]:
+        """What cannot even be started is CLOSED too, or ``closed()`` would wait indefinitely."""
+        try:
+            yield
+        except BaseException as error:
+            if not self._closed.done():
+                self._end(error)
+            raise
 
     def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
         return ExecutorPorts(
@@ -178,36 +238,49 @@ class WebSocketWorkerConnection:
         )
 
     async def _run_on_thread(self, executor: Executor) -> None:
-        thread = IoThread("inngest-connect-io", self._end)
+        thread = self._thread = IoThread("inngest-connect-io", self._end)
         self._orchestrator = self._orchestrator_on(thread.loop, executor)
         thread.start(self._orchestrate(self._orchestrator))
         self._repeat_close_requests()
-        try:
-            await self.closed()
-        except asyncio.CancelledError:
-            self._abort("start() was cancelled")
-            await self.closed()
-            raise
-        finally:
-            thread.join()
+        cancelled = await self._until_ended(self._closed)
+        thread.join()  # its end was its last act: this waits for milliseconds
+        if cancelled is not None:
+            raise cancelled
         self._closed.result()
 
     async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
         self._orchestrator = self._orchestrator_on(loop, executor)
         running = loop.create_task(self._orchestrate(self._orchestrator))
+        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        running.add_done_callback(lambda _: ended.set_result(None))
         self._repeat_close_requests()
-        error: BaseException | None = None
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            self._abort("start() was cancelled")
-            await asyncio.wait([running])
-            raise
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            self._end(error)
+        cancelled = await self._until_ended(ended)
+        error = None if running.cancelled() else running.exception()
+        self._end(error)
+        if cancelled is not None:
+            raise cancelled
+        self._closed.result()
+
+    async def _until_ended(
+        self, ended: "concurrent.futures.Future[None]"
+    ) -> asyncio.CancelledError | None:
+        """Wait for the end of the worker, which a cancellation hastens and cannot skip.
+
+        Returning while a socket or a task is left would leak it, and to wait for the thread would
+        block the application's loop. The first cancellation aborts: replies that are ready get a
+        last moment. A second one drops everything. Returns the first, to be raised.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await until_done(ended)
+            except asyncio.CancelledError as error:
+                if cancelled is None:
+                    self._abort("start() was cancelled")
+                elif self._orchestrator is not None:
+                    self._orchestrator.drop()
+                cancelled = cancelled or error
+        return cancelled
 
     async def _orchestrate(self, orchestrator: "Orchestrator") -> None:
         with off_this_thread(self._announcer.write):
@@ -240,6 +313,8 @@ class WebSocketWorkerConnection:
         self._announcer.close()
         if not self._core.machine.is_closed():
             self._core.close_at_once(time.monotonic())
+        if self._closed.done():
+            return
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
@@ -250,18 +325,28 @@ class WebSocketWorkerConnection:
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
 
-        With ``wait``, returns when the connection is CLOSED. May be called any number of times.
+        The state is CLOSING afterwards, and CLOSED later; with ``wait``, this returns when it is.
+        May be called any number of times.
         """
+        self._check_process()
         self._request_close()
         if not self._started:
-            self._started = True
+            self._started = self._never_started = True
             self._end(None)
         if wait:
             await self.closed()
 
     async def closed(self) -> None:
         """Wait until the connection is CLOSED. Raises nothing; ``start()`` has the error."""
+        self._check_process()
         await until_done(self._closed)
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise LocalMistake(
+                "this worker was started before the process was forked and belongs to the parent; "
+                "make a new one with connect() in the child"
+            )
 
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
@@ -285,38 +370,60 @@ class WebSocketWorkerConnection:
     def run(self) -> None:
         """Start and block until closed, for programs without an event loop of their own.
 
-        When work was abandoned, by a second signal or ``shutdown_timeout``, a function in a thread
-        cannot keep the process alive: it exits with code 1 at the latest two seconds later.
+        Raises what ``start()`` raises. Whatever functions do, the process leaves this call within
+        seven seconds after CLOSED, if need be by ending with code 1; after it has returned, threads
+        of abandoned functions cannot keep the process alive beyond the end of the main thread.
 
         What has been imported by now is taken out of the garbage collector's sight (``gc.freeze``):
         scanning it stops everything, the connection included, for some 50 ms at a time.
         """
-        gc.freeze()
         try:
-            run_to_end(self.start(), self.report_misbehavior)
+            self.run_to_exit()
         finally:
-            if self._core.shutdown.abandoned:
-                exit_soon()
+            put_back_handlers()
+
+    def run_to_exit(
+        self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    ) -> None:
+        """Like ``run()``, for a process that ends afterwards: signals stay ignored until it has."""
+        gc.freeze()
+        with limited(self._closed):
+            run_to_end(self.start(), self.report_misbehavior, loop_factory)
 
     def report_misbehavior(self, text: str) -> None:
         """Report that user code tried to end the loop; for tools that run the loop."""
         self._post(ev.FunctionMisbehaved("", text))
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
-        """Start in the background and return once ACTIVE. Raises what ``start()`` raises."""
-        self._start_task = asyncio.create_task(self.start())
-        active = asyncio.create_task(self.wait_for_state(ConnectionState.ACTIVE))
-        try:
-            await asyncio.wait({self._start_task, active}, return_when=asyncio.FIRST_COMPLETED)
-            if self._start_task.done():
-                await self._start_task
-                raise NotConnectedError("the connection was closed before it became ACTIVE")
-        except BaseException:
-            await _cancel(self._start_task)
-            raise
-        finally:
-            await _cancel(active)
+        """Start in the background, without signal handlers: those belong to the program.
+
+        Returns immediately, or once ACTIVE with ``connect(..., wait=True)``, and then raises what
+        ``start()`` raises. A worker that fails later cancels the body, and the error of the worker
+        is raised at its end, as ``asyncio.TaskGroup`` does.
+        """
+        self._body = asyncio.current_task()
+        starting = self._start_task = asyncio.create_task(self._start(()))
+        if self._options.wait:
+            active = asyncio.create_task(self.wait_for_state(ConnectionState.ACTIVE))
+            try:
+                await asyncio.wait({starting, active}, return_when=asyncio.FIRST_COMPLETED)
+                if starting.done():
+                    await starting
+                    raise NotConnectedError("the connection was closed before it became ACTIVE")
+            except BaseException:
+                await _cancel(starting)
+                raise
+            finally:
+                await _cancel(active)
+        starting.add_done_callback(self._worker_ended)
         return self
+
+    def _worker_ended(self, starting: "asyncio.Task[None]") -> None:
+        failed = not starting.cancelled() and starting.exception() is not None
+        # Once closing was asked for the body knows, and the error is raised at its end.
+        if failed and self._body is not None and not self._close_requests:
+            self._body_cancelled = True
+            self._body.cancel()
 
     async def __aexit__(
         self,
@@ -324,9 +431,22 @@ class WebSocketWorkerConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        body, self._body = self._body, None
+        starting = self._start_task
+        assert body is not None
+        assert starting is not None
+        if self._body_cancelled:
+            # As TaskGroup does: what is left after our own cancellation came from outside.
+            from_outside = body.uncancel() > 0
+            if isinstance(error, asyncio.CancelledError) and not from_outside:
+                starting.result()
         await self.close()
-        if self._start_task is not None:
-            await self._start_task
+        try:
+            await starting
+        except ConnectError as failure:
+            if error is None:
+                raise
+            error.add_note(f"The worker ended with {type(failure).__name__}: {failure}")
 
     # --- what can be asked -----------------------------------------------------------------
 
@@ -337,11 +457,14 @@ class WebSocketWorkerConnection:
         return current.connection_id if current is not None else None
 
     def get_connection_id(self) -> str:
-        """Like ``connection_id``, but raises NotConnectedError without a connection."""
-        connection_id = self.connection_id
-        if connection_id is None:
+        """The id of the connection that serves now, else of the last one.
+
+        Raises NotConnectedError when there was none yet.
+        """
+        connection_id = self.connection_id or self._core.connections.last_connection_id
+        if not connection_id:
             raise NotConnectedError(
-                f"there is no connection in state {self.state.value}; "
+                f"there was no connection yet, in state {self.state.value}; "
                 "wait_for_state(ConnectionState.ACTIVE) first"
             )
         return connection_id
@@ -374,19 +497,25 @@ class WebSocketWorkerConnection:
 
     @property
     def state(self) -> ConnectionState:
-        """The state as seen outside: a drain is ACTIVE."""
-        return self._core.machine.external_state
+        """The state as seen outside: a drain is ACTIVE, and it is CLOSING from ``close()`` on."""
+        state = self._core.machine.external_state
+        if self._close_requests and state is not ConnectionState.CLOSED:
+            return ConnectionState.CLOSING
+        return state
 
     def get_state(self) -> ConnectionState:
         """The same as ``state``, under the official SDK's name."""
         return self.state
 
-    async def wait_for_state(self, state: ConnectionState) -> None:
+    async def wait_for_state(self, state: ConnectionState | enum.Enum | str) -> None:
         """Wait until the state is, or was for a moment, ``state``.
 
-        Raises NotConnectedError when the connection closes first.
+        Takes the official SDK's ConnectionState and names such as "ACTIVE" too. Raises
+        NotConnectedError when the connection closes first, LocalMistake for an unknown state.
         """
-        await self._announcer.waiters.wait_for(state, lambda: self.state)
+        self._check_process()
+        wanted = connection_state(state)
+        await self._announcer.waiters.wait_for(wanted, lambda: self.state)
 
     def get_state_history(self) -> tuple[StateChange, ...]:
         """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
@@ -454,16 +583,6 @@ def _versions(identity: WorkerIdentity) -> dict[str, Any]:
 
 def _lag(watch: LoopWatch | None) -> float:
     return watch.lag() if watch is not None else 0.0
-
-
-def exit_soon() -> None:
-    """End the process with code 1 after two seconds, for when work was abandoned.
-
-    The interpreter joins the SDK's pool threads at exit, however long their functions take.
-    """
-    timer = threading.Timer(_EXIT_GRACE, os._exit, args=(1,))
-    timer.daemon = True
-    timer.start()
 
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:

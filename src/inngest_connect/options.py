@@ -38,8 +38,21 @@ DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 DEFAULT_LONG_RUNNING_WARNING: Final = 3600.0
 DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
-_PROCESS_SUFFIX: Final = uuid.uuid4().hex[:6]
-"""Two processes of one host must not share a concurrency limit."""
+_process_suffix = uuid.uuid4().hex[:6]
+"""Two processes of one host must not share a concurrency limit, and a forked one is another."""
+
+
+def default_instance_id() -> str:
+    """The host and a suffix of this process."""
+    return f"{socket.gethostname()}-{_process_suffix}"
+
+
+def _renew_suffix() -> None:
+    global _process_suffix  # noqa: PLW0603 - a fact about the process, changed in a forked child
+    _process_suffix = uuid.uuid4().hex[:6]
+
+
+os.register_at_fork(after_in_child=_renew_suffix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +110,7 @@ class ConnectOptions:
     meter_provider: "MeterProvider | None" = None
     tracer_provider: "TracerProvider | None" = None
     executor: ExecutorFactory | None = None
+    wait: bool = False
 
     def changed(self, **changes: Any) -> "ConnectOptions":
         """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
@@ -149,6 +163,7 @@ def resolve_options(
     tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
     long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING,
+    wait: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> ConnectOptions:
     """Raises ConfigurationError for the first wrong value."""
@@ -171,6 +186,7 @@ def resolve_options(
         meter_provider=_provider("meter_provider", meter_provider, "get_meter"),
         tracer_provider=_provider("tracer_provider", tracer_provider, "get_tracer"),
         executor=_executor(executor),
+        wait=_wait(wait),
     )
 
 
@@ -180,7 +196,7 @@ def _instance_id(value: str | None, variables: Mapping[str, str]) -> str:
         source = INSTANCE_ID_VARIABLE
         value = _variable(INSTANCE_ID_VARIABLE, variables) or None
     if value is None:
-        return f"{socket.gethostname()}-{_PROCESS_SUFFIX}"
+        return default_instance_id()
     if (
         not isinstance(value, str)
         or not value.strip()
@@ -360,5 +376,13 @@ def _executor(value: ExecutorFactory | None) -> ExecutorFactory | None:
     if value is not None and not callable(value):
         raise ConfigurationError(
             f"executor is {value!r}; pass process_executor(...), or leave it out"
+        )
+    return value
+
+
+def _wait(value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            f"wait is {value!r}; pass True if 'async with' is to wait for the first connection"
         )
     return value

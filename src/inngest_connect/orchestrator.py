@@ -6,6 +6,7 @@ file from top to bottom: frame -> event -> commands -> executor -> event -> comm
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -66,6 +67,16 @@ class Orchestrator:
     def post(self, event: ev.Event) -> None:
         """Report an event from any thread."""
         self._events.put(event)
+
+    def drop(self) -> None:
+        """End without closing handshakes and last deliveries; from any thread."""
+
+        def end() -> None:
+            if not self._done.done():
+                self._done.set_result(None)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(end)
 
     async def run(self) -> None:
         """Run until the worker is CLOSED. Raises what ``start()`` has to raise."""

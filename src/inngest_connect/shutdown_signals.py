@@ -1,34 +1,319 @@
-"""Signal handlers for the time of ``start()``: the first asks to close, the second insists."""
+"""The process's signal handlers for shutdown: one per signal, for all workers of the process.
 
+``shutdown_signals`` subscribes one worker. The first signal asks it to close, the second insists.
+
+Rules of this file:
+1. There is one Python handler, ``_handle``, however many workers there are. It is installed with
+   the first subscription, and what was there before is put back with the last, in any order. A
+   handler of another server that was there before is called too.
+2. A handler that somebody else installs meanwhile is theirs: it is not replaced. When they put
+   ``_handle`` back later, it finds no subscriber and behaves as the handler that was there before.
+3. A signal is seen twice: as a byte on the wakeup descriptor, by a thread, also while the main
+   thread runs native code; and by ``_handle``, on the main thread, also when somebody else
+   (asyncio's ``add_signal_handler``) has taken the wakeup descriptor. Each way counts by itself and
+   the larger count holds, so that one signal never counts as two.
+4. A process that a signal has closed ignores further ones on the way to its own exit code: a
+   service manager repeats its signal. So ``_handle`` stays for ``_ABSORB_SECONDS`` where the one
+   before would end the process, and from the interpreter's exit on until the process has ended.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+_ABSORB_SECONDS: Final = 3.0
+_EXIT_SECONDS: Final = 20.0
+"""A process that ends so soon after a signal has closed its worker ends because of that signal."""
+_UNKNOWN: Final = signal.SIG_DFL
+"""Stands for a handler that was not installed from Python, which cannot be put back."""
 
 
-@contextmanager
-def shutdown_signals(
-    signals: Sequence[signal.Signals], close: Callable[[], None], abort: Callable[[str], None]
-) -> Iterator[None]:
-    """Install on the main thread only, and put the old handlers back at the end."""
-    count = 0
+class _Subscription:
+    """One worker's. ``seen_by`` is called on the main thread and on the wakeup thread."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            abort(f"second signal, {signal.Signals(number).name}")
+    def __init__(
+        self,
+        signals: Sequence[signal.Signals],
+        close: Callable[[], None],
+        abort: Callable[[str], None],
+    ) -> None:
+        self.signals = frozenset(signals)
+        self._close = close
+        self._abort = abort
+        self._counts = {"handler": 0, "wakeup": 0}
+        self._acted = 0
+        # Reentrant: a signal handler can run in the middle of another call on the main thread.
+        self._lock = threading.RLock()
+
+    @property
+    def was_signaled(self) -> bool:
+        return self._acted > 0
+
+    def seen_by(self, way: str, number: int) -> None:
+        with self._lock:
+            self._counts[way] += 1
+            count = max(self._counts.values())
+            if count <= self._acted:
+                return
+            self._acted = count
+        if count == 1:
+            self._close()
         else:
-            close()
+            self._abort(f"second signal, {signal.Signals(number).name}")
 
-    previous: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in signals:
-            previous[number] = signal.signal(number, handle)
+
+class _Wakeup:
+    """The wakeup descriptor, and the thread that reads it.
+
+    Every byte is passed on to the descriptor that was there before, usually that of an asyncio or
+    uvloop event loop, which would otherwise not notice its own signals.
+    """
+
+    def __init__(self, receive: Callable[[int], None]) -> None:
+        """On the main thread only. Raises RuntimeError when there can be no thread."""
+        self._receive = receive
+        self._reading, self._writing = socket.socketpair()
+        self._writing.setblocking(False)
+        self.descriptor = self._writing.fileno()
+        thread = threading.Thread(target=self._read, name="inngest-connect-signals", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._reading.close()
+            self._writing.close()
+            raise
+        self._before = signal.set_wakeup_fd(self.descriptor, warn_on_full_buffer=False)
+        self._before_is = _identity(self._before)
+
+    def _read(self) -> None:
+        with self._reading:
+            while data := self._reading.recv(64):
+                self._pass_on(data)
+                for number in data:
+                    self._receive(number)
+
+    def _pass_on(self, data: bytes) -> None:
+        # The number may belong to another file by now: its loop was closed without putting back.
+        if self._before >= 0 and _identity(self._before) == self._before_is:
+            with contextlib.suppress(OSError):
+                os.write(self._before, data)
+
+    def close(self) -> None:
+        """On the main thread only."""
+        current = signal.set_wakeup_fd(-1)
+        mine = current == self.descriptor
+        back = self._before if mine else current
+        if back >= 0 and not (mine and _identity(back) != self._before_is):
+            with contextlib.suppress(ValueError, OSError):
+                signal.set_wakeup_fd(back, warn_on_full_buffer=False)
+        self._writing.close()  # which ends the thread
+
+    def forget(self) -> None:
+        """In a forked child: the socket pair would report its signals to the parent."""
+        current = signal.set_wakeup_fd(-1)
+        if current not in (self.descriptor, self._before):
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        self._writing.close()
+        self._reading.close()
+
+
+class _Registry:
+    """All of it on the main thread, but ``_wakeup_received``."""
+
+    def __init__(self) -> None:
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._previous: dict[int, Any] = {}
+        """What was there before ``_handle``, for each signal that has it."""
+        self._wakeup: _Wakeup | None = None
+        self._absorb_until: dict[int, float] = {}
+        self._signaled_at: dict[int, float] = {}
+        """When a worker that this signal had closed has ended."""
+        self._mask: set[int | signal.Signals] | None = None
+        self._exit_planned = False
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_in_parent,
+            after_in_child=self._after_fork_in_child,
+        )
+
+    def add(self, subscription: _Subscription, *, wakeup: bool) -> None:
+        self._subscriptions = (*self._subscriptions, subscription)
+        self._plan_exit()
+        for number in subscription.signals:
+            self._absorb_until.pop(number, None)
+            if signal.getsignal(number) != self._handle:
+                before = signal.signal(number, self._handle)
+                self._previous[number] = _UNKNOWN if before is None else before
+        if wakeup and self._wakeup is None:
+            # Without a thread the signal is seen when the main thread runs Python code again.
+            with contextlib.suppress(RuntimeError, OSError, ValueError):
+                self._wakeup = _Wakeup(self._wakeup_received)
+
+    def remove(self, subscription: _Subscription, *, absorb: bool) -> None:
+        self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+        if not self._subscriptions and self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+        now = time.monotonic()
+        for number in subscription.signals:
+            if subscription.was_signaled:
+                self._signaled_at[number] = now
+                if absorb and _ends_the_process(self._previous.get(number)):
+                    self._absorb_until[number] = now + _ABSORB_SECONDS
+                    continue
+            self.put_back(number)
+
+    def put_back(self, number: int) -> None:
+        """Put back what was there, unless a worker needs the handler or it is no longer ours."""
+        if number not in self._previous or self._wanted(number):
+            return
+        self._absorb_until.pop(number, None)
+        if signal.getsignal(number) == self._handle:
+            signal.signal(number, self._previous.pop(number))
+
+    def put_back_all(self) -> None:
+        for number in tuple(self._previous):
+            self.put_back(number)
+
+    def _wanted(self, number: int) -> bool:
+        return any(number in one.signals for one in self._subscriptions)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted(number):
+            self._tell("handler", number)
+            previous = self._previous.get(number)
+            if callable(previous) and not _ends_the_process(previous):
+                # Another server's, which would otherwise serve on. What it raises to end the
+                # program would cut off the work that the worker is finishing.
+                with contextlib.suppress(BaseException):
+                    previous(number, frame)
+        elif time.monotonic() >= self._absorb_until.get(number, 0.0):
+            self._as_before(number, frame)
+
+    def _as_before(self, number: int, frame: FrameType | None) -> None:
+        previous = self._previous.get(number, _UNKNOWN)
+        if callable(previous):
+            previous(number, frame)
+        elif previous is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    def _plan_exit(self) -> None:
+        """The interpreter waits for threads, then calls ``atexit``, then takes itself apart."""
+        if self._exit_planned:
+            return
+        self._exit_planned = True
+        atexit.register(self._ignore_until_the_end)
+        # Private, and the only way to be called before the interpreter waits for its threads.
+        register = getattr(threading, "_register_atexit", None)
+        if register is not None:
+            register(self._absorb_at_exit)
+
+    def _just_signaled(self) -> list[int]:
+        now = time.monotonic()
+        return [n for n, at in self._signaled_at.items() if now - at < _EXIT_SECONDS]
+
+    def _absorb_at_exit(self) -> None:
+        for number in self._just_signaled():
+            if _ends_the_process(signal.getsignal(number)):
+                self._previous[number] = signal.signal(number, self._handle)
+            self._absorb_until[number] = time.monotonic() + _ABSORB_SECONDS
+
+    def _ignore_until_the_end(self) -> None:
+        for number in self._just_signaled():
+            # While it takes itself apart the interpreter resets Python handlers to the default.
+            signal.signal(number, signal.SIG_IGN)
+
+    def _wakeup_received(self, number: int) -> None:
+        self._tell("wakeup", number)
+
+    def _tell(self, way: str, number: int) -> None:
+        for subscription in self._subscriptions:
+            if number in subscription.signals:
+                subscription.seen_by(way, number)
+
+    # A signal that reaches a forked child before its handlers are reset would be written to the
+    # wakeup descriptor, which it shares with the parent, and close the parent's worker
+    # (``Process.start()`` directly followed by ``terminate()``). So it waits until then.
+
+    def _before_fork(self) -> None:
+        if self._previous:
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, list(self._previous))
+
+    def _after_fork_in_parent(self) -> None:
+        mask, self._mask = self._mask, None
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _after_fork_in_child(self) -> None:
+        self._subscriptions = ()
+        self._absorb_until.clear()
+        self._signaled_at.clear()
+        if self._wakeup is not None:
+            self._wakeup.forget()
+            self._wakeup = None
+        self.put_back_all()
+        self._after_fork_in_parent()
+
+
+def _ends_the_process(handler: Any) -> bool:
+    """Whether it does nothing but end the program: Python's own, or that of ``asyncio.run``."""
+    if isinstance(handler, functools.partial):
+        return isinstance(getattr(handler.func, "__self__", None), asyncio.Runner)
+    return handler in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """Which open file the number stands for; None for none."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+_registry = _Registry()
+
+
+@contextlib.contextmanager
+def shutdown_signals(
+    signals: Sequence[signal.Signals],
+    close: Callable[[], None],
+    abort: Callable[[str], None],
+    *,
+    wakeup: bool = True,
+) -> Iterator[None]:
+    """Subscribe for the time of the block; off the main thread it does nothing.
+
+    ``close`` and ``abort`` are called on any thread. ``wakeup`` has signals seen while the main
+    thread runs native code.
+    """
+    if not signals or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    subscription = _Subscription(signals, close, abort)
+    _registry.add(subscription, wakeup=wakeup)
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        _registry.remove(subscription, absorb=True)
+        if subscription.was_signaled:
+            # A program that goes on has its handlers back once the repeated signal is over. When
+            # its event loop ends before, the next signal acts as it would have before.
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().call_later(_ABSORB_SECONDS, put_back_handlers)
+
+
+def put_back_handlers() -> None:
+    """Put back all handlers that no worker needs; does nothing off the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        _registry.put_back_all()

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import InvalidTransition
+from .errors import InvalidTransition, LocalMistake
 
 HISTORY_LENGTH: Final = 50
 
@@ -45,6 +45,26 @@ class ConnectionState(enum.Enum):
     """Terminal."""
     PAUSED = "PAUSED"
     """Reserved: the official SDKs name it and never enter it. Neither do we."""
+
+    # Programs compare with the enumeration of the official SDK, or with a name. It is recognized by
+    # its name, because importing it would import the whole official worker.
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, enum.Enum) and type(other).__name__ == "ConnectionState":
+            return bool(self.value == other.value)
+        return self.value == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def connection_state(state: ConnectionState | enum.Enum | str) -> ConnectionState:
+    """Ours for the official SDK's, or for a name. Raises LocalMistake for an unknown one."""
+    value = state.value if isinstance(state, enum.Enum) else state
+    try:
+        return ConnectionState(value)
+    except ValueError:
+        names = ", ".join(each.value for each in ConnectionState)
+        raise LocalMistake(f"{state!r} is not a connection state; there are {names}") from None
 
 
 class ConnectionEvent(enum.Enum):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.concurrency
 async def test_hundreds_of_runs_at_once_all_end_well() -> None:
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             runs = [gateway.invoke("app-steps") for _ in range(200)]
             results = await asyncio.gather(*runs)
 
@@ -48,7 +48,7 @@ async def test_a_hundred_connections_in_one_process() -> None:
 async def test_drains_one_after_another_under_load_lose_nothing() -> None:
     async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms", record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK_TIMING) as worker:
+        async with connect([app.pair], timing=QUICK_TIMING, wait=True) as worker:
             stop = asyncio.Event()
             failed: list[object] = []
 
@@ -78,7 +78,7 @@ async def test_rapid_connecting_and_closing_leaves_nothing_behind() -> None:
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
         for _ in range(20):
-            async with connect([app.pair], shutdown_signals=[]):
+            async with connect([app.pair], shutdown_signals=[], wait=True):
                 pass
         open_connections = len(gateway.store.model.connections)
         tasks = {task.get_name() for task in asyncio.all_tasks()}
@@ -91,7 +91,8 @@ async def test_a_gateway_that_flaps_is_survived() -> None:
     """Scenario W."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK_TIMING, retry=FixedRetry(0.05)) as worker:
+        retry = FixedRetry(0.05)
+        async with connect([app.pair], timing=QUICK_TIMING, retry=retry, wait=True) as worker:
             running = asyncio.create_task(gateway.invoke("app-wait"))
             await app.seen.started.wait()
             for _ in range(20):

@@ -44,7 +44,7 @@ class Faulty:
         return await running
 
     def worker(self, **options: Any) -> WebSocketWorkerConnection:
-        return self.harness.make_worker([self.app.pair], **options)
+        return self.harness.make_worker([self.app.pair], **{"wait": True, **options})
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from inngest_connect import (
     FixedRetry,
     Reconnecting,
     StartupTimeout,
+    WorkAbandoned,
     connect,
 )
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
@@ -291,7 +292,9 @@ async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
             lease=2.0, extend_lease_interval="100ms", heartbeat_interval="500ms"
         ) as gateway:
             app = make_app(gateway)
-            async with connect([app.pair], timing=QUICK_TIMING, shutdown_signals=[]) as worker:
+            async with connect(
+                [app.pair], timing=QUICK_TIMING, shutdown_signals=[], wait=True
+            ) as worker:
                 running = asyncio.create_task(gateway.invoke("app-wait"))
                 await app.seen.started.wait()
                 (record,) = gateway.ledger.records.values()
@@ -343,13 +346,15 @@ async def test_a_shutdown_waits_no_longer_than_it_may() -> None:
     errors: list[ErrorOccurred] = []
     async with faulty() as it:
         options = {"shutdown_timeout": 0.3, "on": {"error": errors.append}}
-        async with it.worker(**options) as worker:
-            running = asyncio.create_task(it.gateway.invoke("app-wait"))
-            await it.app.seen.started.wait()
-            await worker.close(wait=True)
+        with pytest.raises(WorkAbandoned) as raised:  # noqa: PT012 - raised at the end of the block
+            async with it.worker(**options) as worker:
+                running = asyncio.create_task(it.gateway.invoke("app-wait"))
+                await it.app.seen.started.wait()
+                await worker.close(wait=True)
         running.cancel()
         (request_id,) = it.gateway.ledger.records
 
+    assert raised.value.request_ids == (request_id,)
     reported = [e for e in errors if e.kind == "shutdown_timeout"]
     assert request_id in reported[0].message
     assert it.app.seen.cancelled.is_set()

@@ -343,7 +343,7 @@ async def test_values_that_were_stripped_are_used_to_connect(
     async with EmbeddedGateway() as gateway:
         monkeypatch.setenv("INNGEST_API_BASE_URL", f" {gateway.api_origin}\n")
         monkeypatch.setenv("INNGEST_ENV", "branch-1\n")
-        async with worker(client(), shutdown_signals=[]) as connected:
+        async with worker(client(), shutdown_signals=[], wait=True) as connected:
             assert connected.connection_id
         head = gateway.http.get_request_history()[0].headers
 

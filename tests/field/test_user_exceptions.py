@@ -52,7 +52,7 @@ async def test_a_function_that_raises_what_cannot_be_shown_is_answered() -> None
         async def bad(ctx: inngest.Context) -> None:
             raise BadStr
 
-        async with connect([(client, [bad])], shutdown_signals=[]) as worker:
+        async with connect([(client, [bad])], shutdown_signals=[], wait=True) as worker:
             result = await gateway.invoke("app-bad")
             left = worker.get_debug_state().running
 

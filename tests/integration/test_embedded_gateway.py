@@ -55,7 +55,7 @@ async def test_parallel_steps_run_side_by_side() -> None:
                 )
             )
 
-        async with connect([(client, [fan])]):
+        async with connect([(client, [fan])], wait=True):
             result = await gateway.invoke(fan)
 
     assert result.output == [2, 4, "done"]
@@ -74,7 +74,7 @@ async def test_waits_are_answered_by_the_test_or_time_out() -> None:
             await ctx.step.sleep("nap", datetime.timedelta(days=1))
             return [first.data["amount"] if first else None, second]
 
-        async with connect([(client, [waits])]):
+        async with connect([(client, [waits])], wait=True):
             gateway.provide_event("paid", {"amount": 5})
             result = await gateway.invoke(waits)
 
@@ -95,7 +95,7 @@ async def test_functions_invoke_each_other_and_send_events() -> None:
             await ctx.step.send_event("tell", event)
             return await ctx.step.invoke("call", function=inner, data={"n": 41})
 
-        async with connect([(client, [inner, outer])]):
+        async with connect([(client, [inner, outer])], wait=True):
             result = await gateway.invoke(outer, inngest.Event(name="go", data={"x": 1}))
         sent = gateway.sent_events
         # The SDK has no public way to close what it sent the event with.
@@ -129,7 +129,7 @@ async def test_a_failing_invocation_and_a_failing_step_can_be_caught() -> None:
                     caught.append(error.message)
             return caught
 
-        async with connect([(client, [bad, outer])]):
+        async with connect([(client, [bad, outer])], wait=True):
             result = await gateway.invoke(outer)
 
     assert result.output == ["inner problem", "'step problem'"]
@@ -147,7 +147,7 @@ async def test_the_failure_handler_runs_after_the_last_attempt() -> None:
         async def bad(ctx: inngest.Context) -> None:
             raise ValueError("no")
 
-        async with connect([(client, [bad])]):
+        async with connect([(client, [bad])], wait=True):
             result = await gateway.invoke(bad)
 
     assert (result.status, result.attempts) == ("failed", 2)
@@ -157,7 +157,7 @@ async def test_the_failure_handler_runs_after_the_last_attempt() -> None:
 async def test_a_function_that_nobody_has_is_a_clear_error() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             with pytest.raises(LookupError, match=r"'app-none'.*app-echo"):
                 await gateway.invoke("app-none")
 
@@ -175,10 +175,10 @@ async def test_a_lost_worker_costs_an_attempt_and_the_next_worker_finishes() -> 
                 await app.seen.release.wait()
             return f"attempt {ctx.attempt}"
 
-        async with connect([(client, [once])], shutdown_timeout=0.0):
+        async with connect([(client, [once])], shutdown_timeout=0.0, wait=True):
             running = asyncio.create_task(gateway.invoke(once))
             await app.seen.started.wait()
-        async with connect([(client, [once])]):
+        async with connect([(client, [once])], wait=True):
             result = await running
 
     assert (result.output, result.lost, result.attempts) == ("attempt 1", 1, 2)
@@ -224,7 +224,7 @@ async def test_excluded_gateways_are_avoided_while_there_is_another() -> None:
 async def test_the_gateways_messages_can_be_asserted_on() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             server = gateway.gateways[0]
             server.assert_message_received(K.WORKER_CONNECT)
             with pytest.raises(AssertionError, match="did not receive WORKER_REPLY; it received"):

@@ -21,7 +21,7 @@ async def test_an_async_function_is_executed_on_the_callers_loop() -> None:
     """Scenario 23."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-echo", {"data": {"answer": 42}})
 
     assert result.status == "completed"
@@ -33,7 +33,7 @@ async def test_sync_functions_run_in_the_sdks_thread_pool() -> None:
     """Scenario 25."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-sync")
 
     assert result.output == "from a thread"
@@ -44,7 +44,7 @@ async def test_a_function_with_three_steps_runs_each_step_once() -> None:
     """Scenario 23."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-steps")
 
     assert result.output == [2, 4, 8]
@@ -55,7 +55,7 @@ async def test_a_function_with_three_steps_runs_each_step_once() -> None:
 async def test_a_failing_function_is_retried_until_it_succeeds() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-flaky")
 
     assert (result.status, result.output, result.attempts) == ("completed", "at last", 3)
@@ -64,7 +64,7 @@ async def test_a_failing_function_is_retried_until_it_succeeds() -> None:
 async def test_a_function_that_never_succeeds_fails_after_its_retries() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-hopeless")
 
     assert (result.status, result.attempts) == ("failed", 2)
@@ -74,7 +74,7 @@ async def test_a_function_that_never_succeeds_fails_after_its_retries() -> None:
 async def test_an_error_that_must_not_be_retried_is_not() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-final")
 
     assert (result.status, result.attempts) == ("failed", 1)
@@ -84,7 +84,7 @@ async def test_a_function_that_outlives_its_lease_several_times_is_executed_once
     """Scenarios 26 and 29: the lease is half a second, the function takes four of them."""
     async with EmbeddedGateway(lease=0.5, extend_lease_interval="100ms") as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             running = asyncio.create_task(gateway.invoke("app-wait"))
             await app.seen.started.wait()
             record = next(iter(gateway.ledger.records.values()))
@@ -101,7 +101,7 @@ async def test_sys_exit_in_a_sync_function_is_that_functions_failure() -> None:
     """Scenario N."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]) as worker:
+        async with connect([app.pair], wait=True) as worker:
             result = await gateway.invoke("app-exits")
             after = await gateway.invoke("app-echo")
 
@@ -114,7 +114,7 @@ async def test_the_conversation_has_the_documented_order() -> None:
     """Scenarios 1 and 24."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             await gateway.invoke("app-echo")
         received = gateway.gateways[0].get_received_messages()
 
@@ -136,7 +136,7 @@ async def test_the_worker_introduces_itself_as_the_server_expects() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway, env="branch-1")
         app.client._app_version = "v7"
-        options = {"instance_id": "worker-7", "max_worker_concurrency": 3}
+        options = {"instance_id": "worker-7", "max_worker_concurrency": 3, "wait": True}
         async with connect([app.pair], **options):  # type: ignore[arg-type]
             received = gateway.gateways[0].assert_message_received(K.WORKER_CONNECT)
         start = gateway.http.assert_endpoint_called(START_PATH)
@@ -160,7 +160,7 @@ async def test_the_worker_introduces_itself_as_the_server_expects() -> None:
 async def test_two_apps_share_one_connection() -> None:
     async with EmbeddedGateway() as gateway:
         first, second = make_app(gateway, "one"), make_app(gateway, "two")
-        async with connect([first.pair, second.pair]):
+        async with connect([first.pair, second.pair], wait=True):
             results = [await gateway.invoke(f"{app}-echo") for app in ("one", "two")]
         connections = len(gateway.gateways[0].connections)
 
@@ -189,7 +189,7 @@ async def test_the_ids_of_the_request_reach_the_function() -> None:
 async def test_no_isolation_runs_everything_on_one_loop() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], isolation="none"):
+        async with connect([app.pair], isolation="none", wait=True):
             names = {thread.name for thread in threading.enumerate()}
             result = await gateway.invoke("app-steps")
 
@@ -200,7 +200,7 @@ async def test_no_isolation_runs_everything_on_one_loop() -> None:
 async def test_the_io_thread_is_gone_after_the_close() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             pass
 
     assert "inngest-connect-io" not in {thread.name for thread in threading.enumerate()}
@@ -211,7 +211,7 @@ async def test_a_drain_moves_the_worker_without_anybody_noticing() -> None:
     async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms") as gateway:
         app = make_app(gateway)
         changes: list[object] = []
-        async with connect([app.pair], on={"state_change": changes.append}) as worker:
+        async with connect([app.pair], on={"state_change": changes.append}, wait=True) as worker:
             running = asyncio.create_task(gateway.invoke("app-wait"))
             await app.seen.started.wait()
             before = worker.connection_id
@@ -236,7 +236,7 @@ async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
     """Scenario O."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], max_worker_concurrency=2) as worker:
+        async with connect([app.pair], max_worker_concurrency=2, wait=True) as worker:
             # Two workers' worth of requests, so that the gateway does not hold them back.
             for connection in gateway.store.model.connections.values():
                 assert connection.connect is not None
@@ -257,7 +257,7 @@ async def test_a_reply_the_gateway_cannot_take_fails_that_request_alone() -> Non
     """Scenario G."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]) as worker:
+        async with connect([app.pair], wait=True) as worker:
             connection_id = worker.connection_id
             big = await gateway.invoke("app-big", {"data": {"size": 9 * 1024 * 1024}})
             small = await gateway.invoke("app-big", {"data": {"size": 10}})
@@ -273,7 +273,7 @@ async def test_a_reply_the_gateway_cannot_take_fails_that_request_alone() -> Non
 async def test_large_replies_below_the_limit_pass() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]):
+        async with connect([app.pair], wait=True):
             result = await gateway.invoke("app-big", {"data": {"size": 4 * 1024 * 1024}})
 
     assert len(result.output) == 4 * 1024 * 1024

@@ -141,7 +141,7 @@ def test_production_without_a_signing_key_says_which_variable_is_missing(
 async def test_connect_app_is_as_good_as_a_tuple() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([ConnectApp(*app.pair)]):
+        async with connect([ConnectApp(*app.pair)], wait=True):
             result = await gateway.invoke("app-echo")
 
     assert result.status == "completed"
@@ -226,7 +226,7 @@ async def test_events_are_told_in_order_on_the_callers_loop() -> None:
         app = make_app(gateway)
         listeners = dict.fromkeys(inngest_connect.EVENT_NAMES, note)
         stored = asyncio.Event()
-        async with connect([app.pair], on=listeners) as worker:
+        async with connect([app.pair], on=listeners, wait=True) as worker:
             worker.add_event_listener("reply_acknowledged", lambda _: stored.set())
             await gateway.invoke("app-echo")
             await stored.wait()
@@ -273,7 +273,7 @@ async def test_listeners_can_be_removed_and_cannot_break_the_worker() -> None:
 async def test_the_debug_state_tells_what_is_in_flight_and_no_secret() -> None:
     async with EmbeddedGateway(heartbeat_interval="50ms") as gateway:
         app = make_app(gateway)
-        async with connect([app.pair]) as worker:
+        async with connect([app.pair], wait=True) as worker:
             running = asyncio.create_task(
                 gateway.invoke("app-wait", {"data": {"secret": "canary-payload"}})
             )
@@ -335,7 +335,7 @@ def test_a_blocked_caller_loop_costs_no_heartbeat_and_no_lease() -> None:
             return "done"
 
         async def main() -> str:
-            async with connect([(client, [block])]) as worker:
+            async with connect([(client, [block])], wait=True) as worker:
                 connection_id = worker.get_connection_id()
                 invoked = thread.call(lambda gateway: gateway.invoke("app-block"))
                 result = await asyncio.wrap_future(invoked)
@@ -381,6 +381,7 @@ async def test_a_connection_is_reconfigured_in_place_before_it_is_started() -> N
             instance_id="from-code",
             max_worker_concurrency=3,
             shutdown_signals=[],
+            wait=True,
             on={"connected": lambda event: seen.append(event.connection_id)},
         )
         worker.reconfigure(instance_id="from-the-command-line")

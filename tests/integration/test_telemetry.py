@@ -95,7 +95,7 @@ async def test_the_requests_trace_reaches_functions_threads_and_steps(
 async def test_replies_echo_both_contexts_unchanged(tracer_provider: Any) -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], tracer_provider=tracer_provider):
+        async with connect([app.pair], tracer_provider=tracer_provider, wait=True):
             request = executor_request("app", "app-echo", {"name": "test/echo", "data": {}})
             request.user_trace_ctx = b'{"traceparent": "odd",  "kept": [1]}'
             request.system_trace_ctx = b'{ "system": "as it is" }'

@@ -34,7 +34,7 @@ async def test_a_connection_takes_less_than_two_seconds() -> None:
 async def test_an_execution_costs_less_than_a_hundred_milliseconds() -> None:
     """SPEC: function execution overhead < 100 ms."""
     async with EmbeddedGateway(record=False) as gateway:
-        async with connect([make_app(gateway).pair]):
+        async with connect([make_app(gateway).pair], wait=True):
             for _ in range(50):
                 await gateway.invoke("app-echo")
         latencies = gateway.ledger.latencies()

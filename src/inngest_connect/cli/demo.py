@@ -109,6 +109,7 @@ class _Demo:
         worker = connect(
             [(client, [each.function for each in functions.values()])],
             shutdown_signals=[],
+            wait=True,
             logger=False,
             on={
                 "request_completed": self._request_completed,

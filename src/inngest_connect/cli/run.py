@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..connection import WebSocketWorkerConnection, exit_soon
-from ..errors import ConfigurationError, ConnectError, WorkAbandoned, WorkerCrashed
+from ..connection import WebSocketWorkerConnection
+from ..errors import ConfigurationError, ConnectError, WorkerCrashed
 from ..execution.process_executor import process_executor
-from ..execution.user_exits import run_to_end
 from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from ..transport.urls import shown_url
@@ -65,8 +64,8 @@ def run(options: RunOptions) -> int:
         gc.freeze()
         _introduce(target, options.processes)
         with _status_server(worker, options.http), _shown(view, worker):
-            serving = _serve(worker, options.with_traceback)
-            return run_to_end(serving, worker.report_misbehavior, loop_factory)
+            worker.run_to_exit(loop_factory)
+        return 0
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)
     except KeyboardInterrupt:
@@ -75,18 +74,6 @@ def run(options: RunOptions) -> int:
         crash = WorkerCrashed("the worker ended with an unexpected error")
         crash.__cause__ = error
         return tell(crash, with_traceback=True)
-
-
-async def _serve(worker: WebSocketWorkerConnection, with_traceback: bool) -> int:
-    try:
-        await worker.start()
-    except ConnectError as error:
-        if isinstance(error, WorkAbandoned):
-            # A function in a thread would keep the process from ending, and its exit is waited for
-            # by the runner already.
-            exit_soon()
-        return tell(error, with_traceback=with_traceback)
-    return 0
 
 
 def _introduce(target: Target, processes: int) -> None:

@@ -93,6 +93,7 @@ class Connections:
         self.attempts = Attempts(retry, random)
         self._internal_errors = 0
         self._authentication_closes = 0
+        self.last_connection_id = ""
         self._identity = identity
         self._settings = settings
         self._keys = keys
@@ -217,6 +218,7 @@ class Connections:
         self.current.ready_at = now
         self._internal_errors = self._authentication_closes = 0
         self.attempts.ready()
+        self.last_connection_id = self.current.connection_id
         if replaced is not None:
             replaced.phase = Phase.CLOSING
             replaced.close_deadline = now + self._settings.drain_ack_timeout

@@ -46,7 +46,6 @@ class Shutdown:
         self._flush_until: float | None = None
         self._flush_over = False
         self._hurried = False
-        self._forced = False
         self.abandoned: tuple[str, ...] = ()
         """Request ids that were given up unfinished."""
 
@@ -58,10 +57,9 @@ class Shutdown:
         if self._settings.shutdown_timeout is not None:
             self._deadline = now + self._settings.shutdown_timeout
 
-    def abort(self, now: float, *, forced: bool) -> Sequence[str]:
+    def abort(self, now: float) -> Sequence[str]:
         """Give up what is unfinished; returns its request ids."""
         self.aborting = True
-        self._forced = forced
         self._flush_until = now + self._settings.final_flush_timeout
         self.abandoned = tuple(self._requests.abandon(self._report.commands))
         return self.abandoned
@@ -97,12 +95,12 @@ class Shutdown:
         if self.error is not None:
             return self.error
         lost = (*self.abandoned, *undelivered)
-        return WorkAbandoned(lost) if self._forced and lost else None
+        return WorkAbandoned(lost) if lost else None
 
     def _check_deadline(self, now: float) -> None:
         if self.aborting or self._deadline is None or now < self._deadline:
             return
-        abandoned = self.abort(now, forced=False)
+        abandoned = self.abort(now)
         if abandoned:
             limit = self._settings.shutdown_timeout
             ids = ", ".join(map(shortened_id, abandoned))

@@ -274,7 +274,7 @@ class WorkerCore:
     def _abort_requested(self, event: ev.AbortRequested, now: float) -> None:
         self._close_requested(ev.CloseRequested(), now)
         if not self.shutdown.aborting:
-            self.shutdown.abort(now, forced=True)
+            self.shutdown.abort(now)
             self._report.error("shutdown_forced", f"stopping now: {event.reason}")
 
     def _fail(self, error: ConnectError, now: float) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
+from ..process_exit import release
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
 from .executor import LOOP_GONE, ExecutorPorts
@@ -103,7 +104,10 @@ class LoopExecutor:
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=timeout)
+            _, left = await asyncio.wait(list(self._tasks.values()), timeout=timeout)
+            # They swallow their cancellation, and asyncio.run would wait for them indefinitely.
+            if left:
+                release(self._loop, left)
             await asyncio.sleep(0)  # the done-callbacks report in the next turn
         for request_id in tuple(self._doubtful):
             self._settle(request_id, None)

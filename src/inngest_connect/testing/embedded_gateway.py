@@ -5,6 +5,7 @@ and worker. Several gateways, drains and faults are at hand for tests and for th
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -159,8 +160,11 @@ class EmbeddedGateway:
     ) -> RunResult:
         """Run a function, given itself or as "app-function", to its end.
 
-        Raises LookupError when no worker has brought it.
+        Waits up to five seconds for a first worker. Raises LookupError when none has brought it.
         """
+        if not self.store.ready_connections():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wait_for_worker(), 5.0)
         slug = function if isinstance(function, str) else function.get_id()
         return await self._driver.run(slug, _event(event))
 

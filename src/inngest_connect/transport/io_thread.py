@@ -5,14 +5,18 @@ is woken once for all that is waiting, so a burst of messages costs one wake-up.
 """
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from ..errors import WorkerCrashed
 from .resolver import getaddrinfo
 
 Item = TypeVar("Item")
+
+_CLEANUP_SECONDS: Final = 1.0
 
 
 class HandOver(Generic[Item]):
@@ -79,7 +83,9 @@ class HandOver(Generic[Item]):
 class IoThread:
     """A thread with an event loop of its own, for exactly one coroutine.
 
-    ``on_end`` is called on that thread, at its very end, with the coroutine's exception or None.
+    ``on_end`` is called on that thread when the coroutine has ended and the loop is closed, with
+    the coroutine's exception or None. Nothing on the way there waits for a thread or a task that
+    may never end: a resolver that hangs keeps its own thread, and this one ends without it.
     """
 
     def __init__(self, name: str, on_end: Callable[[BaseException | None], None]) -> None:
@@ -92,20 +98,61 @@ class IoThread:
         setattr(self.loop, "getaddrinfo", getaddrinfo)  # noqa: B010 - a method, for mypy
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
+        """Raises WorkerCrashed when the process may not have another thread."""
         self._thread = threading.Thread(
             target=self._run, args=(main,), name=self._name, daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            main.close()
+            self.loop.close()
+            raise WorkerCrashed(
+                f"the thread of the connection cannot be started: {error}. The process or its "
+                "container is at its limit of threads: raise it (ulimit -u, pids.max), or run fewer"
+            ) from error
 
     def _run(self, main: Coroutine[Any, Any, None]) -> None:
         error: BaseException | None = None
+        asyncio.set_event_loop(self.loop)
         try:
-            with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-                runner.run(main)
+            self.loop.run_until_complete(main)
         except BaseException as caught:  # noqa: BLE001 - start() has to hear of every end
             error = caught
-        self._on_end(error)
+        try:
+            self._close_loop()
+        except Exception as caught:  # noqa: BLE001 - as above
+            error = error or caught
+        finally:
+            asyncio.set_event_loop(None)
+            self._on_end(error)
 
-    def join(self, timeout: float | None = None) -> None:
+    def _close_loop(self) -> None:
+        """Unlike ``asyncio.run``, without waiting for the threads of the loop's executor."""
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self.loop.run_until_complete(asyncio.wait(left, timeout=_CLEANUP_SECONDS))
+        self.loop.close()
+
+    def abandon_descriptors(self) -> None:
+        """In a forked child: close what it inherits, and leave the parent's connection alone.
+
+        Each number is pointed at the null device, not closed: objects of the loop that are
+        collected later close the number, which must not be another file's by then. Nothing is shut
+        down or unregistered: sockets and the selector's set are shared with the parent.
+        """
+        selector = getattr(self.loop, "_selector", None)
+        if selector is None or selector.get_map() is None:
+            return
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (*(key.fd for key in selector.get_map().values()), selector.fileno()):
+            os.dup2(null, number, inheritable=False)
+        os.close(null)
+
+    def join(self) -> None:
+        """Call after ``on_end``: it is the last thing that the thread does."""
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(_CLEANUP_SECONDS)

@@ -197,7 +197,9 @@ def test_the_shutdown_timeout_ends_it_and_names_what_was_not_finished() -> None:
     assert "shutdown_timeout" in errors(over)
     assert one(over, do.CancelExecution).request_id == "r1"
     assert one(over, do.CloseSocket).reason == "WORKER_SHUTDOWN"
-    assert one(ended, do.Finished).error is None
+    error = one(ended, do.Finished).error
+    assert isinstance(error, WorkAbandoned)
+    assert error.request_ids == ("r1",)
 
 
 def test_a_second_request_stops_now_and_names_what_was_abandoned() -> None:

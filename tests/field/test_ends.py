@@ -1,0 +1,386 @@
+"""How a worker ends: in every form, with functions that do not, the exit code and the time."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import inngest
+import pytest
+
+from inngest_connect import ConnectionState, connect
+from inngest_connect.core import events as ev
+from inngest_connect.errors import LocalMistake, WorkerCrashed
+from inngest_connect.shutdown_signals import shutdown_signals
+from inngest_connect.testing import EmbeddedGateway
+
+pytestmark = pytest.mark.field
+
+PROGRAM = textwrap.dedent(
+    """
+    import asyncio, os, sys, time
+    import inngest
+    from inngest_connect import connect
+
+    client = inngest.Inngest(app_id=os.environ["APP"], is_production=False)
+
+    def function(name):
+        return client.create_function(
+            fn_id=name, trigger=inngest.TriggerEvent(event="e"), retries=0
+        )
+
+    @function("thread")
+    def thread(ctx):
+        time.sleep(600)
+
+    @function("to-thread")
+    async def to_thread(ctx):
+        await asyncio.to_thread(time.sleep, 600)
+
+    @function("stubborn")
+    async def stubborn(ctx):
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                pass
+
+    @function("plain")
+    async def plain(ctx):
+        await asyncio.sleep(600)
+
+    apps = [(client, [thread, to_thread, stubborn, plain])]
+
+    if __name__ == "__main__":
+        worker = connect(apps, shutdown_timeout=0.3, logger=False)
+        if sys.argv[1] == "start":
+            asyncio.run(worker.start())
+        else:
+            worker.run()
+    """
+)
+
+
+async def _end(gateway: EmbeddedGateway, folder: Path, form: str, function: str) -> tuple[int, str]:
+    app = f"{form}-{function}"
+    environment = {**os.environ, "INNGEST_DEV": gateway.api_origin, "APP": app}
+    arguments = ["program.py", form]
+    if form == "cli":
+        arguments = [
+            "-m",
+            "inngest_connect.cli",
+            "run",
+            "program:apps",
+            "--shutdown-timeout",
+            "0.3",
+        ]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=folder, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await gateway.store.until(lambda _: app in _apps(gateway))
+        running = asyncio.create_task(gateway.invoke(f"{app}-{function}"))
+        await gateway.store.until(lambda _: _is_leased(gateway, f"{app}-{function}"))
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(process.communicate(), 16)
+        running.cancel()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, errors.decode()
+
+
+def _apps(gateway: EmbeddedGateway) -> set[str]:
+    connections = gateway.store.ready_connections()
+    return {app.app_name for c in connections if c.connect for app in c.connect.apps}
+
+
+def _is_leased(gateway: EmbeddedGateway, slug: str) -> bool:
+    records = gateway.ledger.records.values()
+    return any(r.function_slug == slug and r.acknowledged_at is not None for r in records)
+
+
+@pytest.mark.parametrize("function", ["thread", "to-thread", "stubborn", "plain"])
+async def test_a_process_with_abandoned_work_ends_with_code_1(
+    function: str, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    async with EmbeddedGateway() as gateway:
+        forms = ("start", "run", "cli")
+        ends = await asyncio.gather(*(_end(gateway, tmp_path, form, function) for form in forms))
+        ids = {record.request_id for record in gateway.ledger.records.values()}
+
+    assert [code for code, _ in ends] == [1, 1, 1]
+    assert all(any(each in errors for each in ids) for _, errors in ends)
+
+
+def _app(gateway: EmbeddedGateway) -> tuple[inngest.Inngest, list[inngest.Function[Any]]]:
+    client = gateway.client("app")
+
+    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="e"), retries=0)
+    async def function(ctx: inngest.Context) -> int:
+        return 1
+
+    return client, [function]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_the_last_worker_puts_back_what_was_there(first: int) -> None:
+    received: list[int] = []
+
+    def before(number: int, frame: object) -> None:
+        received.append(number)
+
+    default = signal.signal(signal.SIGUSR1, before)
+    try:
+        async with EmbeddedGateway() as gateway:
+            workers = [connect([_app(gateway)], shutdown_signals=[signal.SIGUSR1]) for _ in "ab"]
+            tasks = [asyncio.create_task(worker.start()) for worker in workers]
+            for worker in workers:
+                await worker.wait_for_state(ConnectionState.ACTIVE)
+            await workers[first].close(wait=True)
+            await tasks[first]
+            between = signal.getsignal(signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        after = signal.getsignal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, default)
+
+    assert between is not before
+    assert after is before
+    assert received == [signal.SIGUSR1]  # another server's handler is called too
+
+
+async def test_one_signal_closes_every_worker_of_the_process() -> None:
+    default = signal.getsignal(signal.SIGUSR1)
+    async with EmbeddedGateway() as gateway:
+        workers = [connect([_app(gateway)], shutdown_signals=[signal.SIGUSR1]) for _ in "ab"]
+        tasks = [asyncio.create_task(worker.start()) for worker in workers]
+        for worker in workers:
+            await worker.wait_for_state(ConnectionState.ACTIVE)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        os.kill(os.getpid(), signal.SIGUSR1)  # on the way to the exit: must not kill the process
+        await asyncio.sleep(0.05)
+    signal.signal(signal.SIGUSR1, default)
+
+    assert [worker.state for worker in workers] == [ConnectionState.CLOSED] * 2
+
+
+async def test_a_signal_is_noticed_while_the_main_thread_runs_native_code() -> None:
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], shutdown_signals=[signal.SIGUSR1])
+        running = asyncio.create_task(worker.start())
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        threading.Timer(0.1, os.kill, args=(os.getpid(), signal.SIGUSR1)).start()
+        # In C for its whole time, as in a numeric library: no Python handler can run.
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 3_000_000)
+        returned = time.monotonic()
+        await asyncio.wait_for(running, 10)
+
+    closing = [c.at for c in worker.get_state_history() if c.state is ConnectionState.CLOSING]
+    assert closing[0] < returned - 0.3
+
+
+async def test_async_with_installs_no_handler_and_does_not_wait() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    client = inngest.Inngest(app_id="app", api_base_url="http://127.0.0.1:1", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="e"))
+    async def function(ctx: inngest.Context) -> int:
+        return 1
+
+    async with asyncio.timeout(10), connect([(client, [function])], logger=False) as worker:
+        await asyncio.sleep(0)
+        during = signal.getsignal(signal.SIGTERM)
+        state = worker.state
+
+    assert during is before
+    assert state is ConnectionState.CONNECTING
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def test_a_worker_that_fails_cancels_the_body_and_its_error_is_raised() -> None:
+    reached = False
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], wait=True, logger=False)
+        with pytest.raises(WorkerCrashed):  # noqa: PT012 - raised at the end of the block
+            async with worker:
+                worker._core.handle = None  # type: ignore[method-assign, assignment]
+                worker._post(ev.Tick())
+                await asyncio.sleep(60)
+                reached = True
+        still_cancelled = asyncio.current_task().cancelling()  # type: ignore[union-attr]
+
+    assert not reached
+    assert still_cancelled == 0
+
+
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    async with EmbeddedGateway() as gateway:
+
+        async def program() -> None:
+            async with connect([_app(gateway)], wait=True):
+                entered.set()
+                await asyncio.sleep(60)
+
+        entered = asyncio.Event()
+        task = asyncio.create_task(program())
+        await asyncio.wait_for(entered.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+async def test_a_second_cancellation_neither_blocks_nor_leaks(isolation: str) -> None:
+    async with EmbeddedGateway() as gateway:
+        before = asyncio.all_tasks()
+        worker = connect([_app(gateway)], shutdown_signals=[], isolation=isolation)  # type: ignore[arg-type]
+        running = asyncio.create_task(worker.start())
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        running.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(running), 10)
+        names = [t.name for t in threading.enumerate() if t.name == "inngest-connect-io"]
+        left = [t for t in asyncio.all_tasks() - before if "Orchestrator" in repr(t.get_coro())]
+
+    assert worker.state is ConnectionState.CLOSED
+    assert names == []
+    assert left == []
+
+
+async def test_a_thread_that_cannot_be_started_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "inngest-connect-io":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], shutdown_signals=[], logger=False)
+        with pytest.raises(WorkerCrashed, match="limit of threads"):
+            await worker.start()
+        await asyncio.wait_for(worker.closed(), 5)
+
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def test_a_close_before_the_first_turn_is_not_forgotten() -> None:
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], shutdown_signals=[])
+        running = asyncio.create_task(worker.start())
+        await asyncio.sleep(0)
+        await worker.close()
+        state = worker.state
+        await asyncio.wait_for(running, 10)
+
+    assert state is ConnectionState.CLOSING
+    assert worker.state is ConnectionState.CLOSED
+
+
+async def test_the_official_state_and_names_are_accepted() -> None:
+    from inngest.connect import ConnectionState as Official
+
+    async with EmbeddedGateway() as gateway, connect([_app(gateway)]) as worker:
+        await asyncio.wait_for(worker.wait_for_state("ACTIVE"), 10)
+        await asyncio.wait_for(worker.wait_for_state(Official.ACTIVE), 10)
+        states = [worker.get_state() == Official.ACTIVE, worker.get_state() == Official.ACTIVE]
+        other = worker.get_state() == Official.CLOSED
+        serving = worker.get_connection_id()
+
+    assert states == [True, True]
+    assert not other
+    assert worker.get_connection_id() == serving
+
+
+def test_a_forked_child_has_an_instance_id_and_handlers_of_its_own() -> None:
+    reading, writing = os.pipe()
+    client = inngest.Inngest(app_id="app", api_base_url="http://127.0.0.1:1", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="e"))
+    async def function(ctx: inngest.Context) -> int:
+        return 1
+
+    def instance_id() -> str:
+        return connect([(client, [function])]).configuration[1].instance_id
+
+    with shutdown_signals([signal.SIGTERM], lambda: None, lambda _: None):
+        child = os.fork()
+        if child == 0:
+            os.write(writing, instance_id().encode())
+            signal.pause()
+            os._exit(0)
+        theirs = os.read(reading, 200).decode()
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+
+    assert theirs
+    assert theirs != instance_id()
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+
+
+async def test_a_forked_child_leaves_the_parents_connection_alone() -> None:
+    async with EmbeddedGateway() as gateway, connect([_app(gateway)], wait=True) as worker:
+        child = os.fork()
+        if child == 0:
+            asyncio._set_running_loop(None)
+            try:
+                asyncio.run(worker.close())
+            except LocalMistake as error:
+                os._exit(7 if "forked" in str(error) else 8)
+            finally:
+                os._exit(9)
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        result = await asyncio.wait_for(gateway.invoke("app-f"), 10)
+        state = worker.state
+
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert result.status == "completed"
+    assert state is ConnectionState.ACTIVE
+
+
+AT_EXIT = """
+import threading
+import inngest
+from inngest_connect import connect
+
+client = inngest.Inngest(app_id="app", is_production=False)
+
+@client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="e"))
+def f(ctx):
+    return 1
+
+threading.Thread(target=connect([(client, [f])]).run).start()
+"""
+
+
+async def test_a_worker_on_a_thread_closes_when_the_main_thread_ends() -> None:
+    environment = {**os.environ, "INNGEST_DEV": "http://127.0.0.1:1"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", AT_EXIT, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, errors = await asyncio.wait_for(process.communicate(), 15)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert b"interpreter shutdown" not in errors
