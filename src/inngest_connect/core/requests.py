@@ -109,6 +109,10 @@ class RequestTable:
             return None, None
         return clean(entry.request.run_id), clean(entry.request.function_slug)
 
+    def oldest_unfinished(self) -> InFlight | None:
+        """The request whose function has been awaited for longest."""
+        return next((e for e in self._requests.values() if e.progress in _UNFINISHED), None)
+
     def unfinished_ids(self) -> list[str]:
         """Requests whose function has not ended; those with a lost lease are not ours any more."""
         return [key for key, entry in self._requests.items() if entry.progress in _UNFINISHED]

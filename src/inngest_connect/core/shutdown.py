@@ -7,6 +7,7 @@ insists: what runs is cancelled, and what is ready gets a last moment to be flus
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from ..errors import ConnectError, WorkAbandoned
 from ..protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
@@ -15,10 +16,14 @@ from .commands import Send
 from .connections import Connections
 from .deadlines import earliest
 from .delivery import ReplyDelivery
-from .remote_text import shortened_id
+from .remote_text import clean, shortened_id
 from .report import Report
 from .requests import RequestTable
 from .settings import CoreSettings
+
+FIRST_NOTICE: Final = 1.0
+NOTICE_INTERVAL: Final = 30.0
+"""Seconds until the shutdown says what it waits for, and between one such notice and the next."""
 
 
 class Shutdown:
@@ -42,6 +47,7 @@ class Shutdown:
         self._delivery = delivery
         self._report = report
         self._pause_at = 0.0
+        self._notice_at: float | None = None
         self._deadline: float | None = None
         self._flush_until: float | None = None
         self._flush_over = False
@@ -54,6 +60,7 @@ class Shutdown:
         self.requested = True
         landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
         self._pause_at = max(now, landed_at)
+        self._notice_at = now + FIRST_NOTICE
         if self._settings.shutdown_timeout is not None:
             self._deadline = now + self._settings.shutdown_timeout
 
@@ -68,12 +75,14 @@ class Shutdown:
         """The next time at which something changes by itself, None when nothing does."""
         if not self.requested:
             return None
-        limit = self._flush_until if self.aborting else self._deadline
-        return earliest(limit, self._pause_due())
+        if self.aborting:
+            return earliest(self._flush_until, self._pause_due())
+        return earliest(self._deadline, self._pause_due(), self._notice_at)
 
     def settle(self, now: float) -> bool:
         """Move along as far as the situation allows. Returns True when nothing is left."""
         self._check_deadline(now)
+        self._say_what_is_awaited(now)
         self._pause(now)
         if self._requests.unfinished and not self.aborting:
             return False
@@ -108,6 +117,32 @@ class Shutdown:
                 "shutdown_timeout",
                 f"shutdown_timeout={limit:g} s is over; not finished: {ids}",
             )
+
+    def _say_what_is_awaited(self, now: float) -> None:
+        """Who stopped the worker sees why it does not end, and what they can do."""
+        if self.aborting or self._notice_at is None or now < self._notice_at:
+            return
+        self._notice_at = now + NOTICE_INTERVAL
+        awaited = [f"{self._requests.unfinished} function(s)"] if self._requests.unfinished else []
+        if len(self._delivery.buffer):
+            awaited.append(f"{len(self._delivery.buffer)} reply(s) that Inngest has not stored yet")
+        if not awaited:
+            return
+        text = f"waiting for {' and '.join(awaited)}"
+        oldest = self._requests.oldest_unfinished()
+        request_id = oldest.request.request_id if oldest is not None else None
+        if oldest is not None:
+            slug = clean(oldest.request.function_slug)
+            text += f"; the oldest is {slug}, {now - oldest.received_at:.0f} s old"
+        if self._deadline is None:
+            text += "; there is no time limit, because shutdown_timeout is not set"
+        else:
+            text += f"; for {self._deadline - now:.0f} s at most, because of shutdown_timeout"
+        text += ". Send the signal again, or cancel start(), to stop now"
+        if request_id is None:
+            self._report.error("shutdown_waiting", text)
+        else:
+            self._report.commands.append(self._delivery.error("shutdown_waiting", text, request_id))
 
     def _pause_due(self) -> float | None:
         """When WORKER_PAUSE is due, None when none is."""

@@ -4,6 +4,8 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
+from inngest_connect.core.observations import ErrorOccurred
+from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import WorkAbandoned
 from inngest_connect.protocol import connect_pb2 as pb
@@ -301,3 +303,47 @@ def test_the_end_is_told_as_expected() -> None:
     closed = talk.happens(ev.SocketClosed(1, 1000, ""))
 
     assert seen(closed) == ["websocket_close", "disconnected", "state_change"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "end"),
+    [(None, "no time limit, because shutdown_timeout is not set"), (30.0, "for 29 s at most")],
+)
+def test_a_shutdown_that_waits_says_for_what_and_for_how_long(
+    limit: float | None, end: str
+) -> None:
+    """After a second, so that one that ends immediately says nothing."""
+    talk = Conversation(settings=CoreSettings(shutdown_timeout=limit)).connected()
+    talk.request("older")
+    talk.request("younger")
+    talk.passes(3.0)
+    talk.happens(ev.CloseRequested())
+
+    early = talk.passes(0.9)
+    said = only(talk.passes(0.2), ErrorOccurred)
+
+    assert only(early, ErrorOccurred) == []
+    (notice,) = said
+    assert (notice.kind, notice.request_id) == ("shutdown_waiting", "older")
+    assert notice.message.startswith("waiting for 2 function(s); the oldest is app-fn, 4 s old")
+    assert end in notice.message
+    assert notice.message.endswith("Send the signal again, or cancel start(), to stop now")
+
+
+def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
+    talk = Conversation(FixedRetry(600.0)).connected()
+    talk.request("r1")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.function_returns("r1")
+    talk.happens(ev.CloseRequested())
+
+    (notice,) = [e for e in only(talk.passes(2.0), ErrorOccurred) if e.kind != "flush_failed"]
+
+    assert notice.message.startswith("waiting for 1 reply(s) that Inngest has not stored yet")
+
+
+def test_an_idle_worker_ends_without_a_notice() -> None:
+    talk = Conversation().connected()
+    talk.happens(ev.CloseRequested())
+
+    assert only(talk.passes(5.0), ErrorOccurred) == []
