@@ -51,7 +51,21 @@ def end_despite_threads() -> None:
     # Private, and the only way to be called before the interpreter waits for its threads.
     with contextlib.suppress(RuntimeError):
         register(_main_thread_ended.set)
+        _notice_uncaught_exceptions()
         threading.Thread(target=_watch_exit, name="inngest-connect-exit", daemon=True).start()
+
+
+def _notice_uncaught_exceptions() -> None:
+    """An exception that ends the main thread is shown first, on a stream that may be blocked."""
+    show = sys.excepthook
+
+    def ended(*exception: Any) -> None:
+        # An interactive interpreter shows exceptions of single statements, and goes on.
+        if not (hasattr(sys, "ps1") or sys.flags.interactive):
+            _main_thread_ended.set()
+        show(*exception)
+
+    sys.excepthook = ended
 
 
 def _watch_exit() -> None:

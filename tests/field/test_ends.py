@@ -384,3 +384,63 @@ async def test_a_worker_on_a_thread_closes_when_the_main_thread_ends() -> None:
             await process.wait()
 
     assert b"interpreter shutdown" not in errors
+
+
+BLOCKED = """
+import asyncio, os, sys
+import inngest
+from inngest_connect import connect
+
+origin = os.environ["ORIGIN"]
+client = inngest.Inngest(app_id="a", api_base_url=origin, is_production=False)
+
+@client.create_function(fn_id="noisy", trigger=inngest.TriggerEvent(event="n"), retries=0)
+def noisy(ctx: inngest.ContextSync) -> str:
+    open(os.environ["STARTED"], "w").close()
+    while True:
+        print("x" * 1024, file=sys.stderr, flush=True)
+
+apps = [(client, [noisy])]
+if __name__ == "__main__":
+    asyncio.run(connect(apps, shutdown_timeout=0.5, logger=False).start())
+"""
+
+
+@pytest.mark.parametrize("form", ["program", "command line"])
+async def test_a_process_ends_with_its_code_while_a_function_blocks_on_an_unread_stderr(
+    form: str, tmp_path: Path
+) -> None:
+    """The last words of the main thread go to the same stream, whose lock the function holds."""
+    (tmp_path / "blocked_program.py").write_text(BLOCKED)
+    command = [sys.executable, "blocked_program.py"]
+    if form == "command line":
+        program = str(Path(sys.executable).with_name("inngest-connect"))
+        command = [program, "run", "blocked_program:apps", "--shutdown-timeout", "0.5"]
+    started = tmp_path / "started"
+    read, write = os.pipe()
+    try:
+        async with EmbeddedGateway() as gateway:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=tmp_path,
+                stderr=write,
+                env={**os.environ, "ORIGIN": gateway.api_origin, "STARTED": str(started)},
+            )
+            try:
+                await gateway.wait_for_worker()
+                running = asyncio.create_task(gateway.invoke("a-noisy"))
+                while not started.exists():  # noqa: ASYNC110 - another process makes the file
+                    await asyncio.sleep(0.05)
+                process.send_signal(signal.SIGTERM)
+                code = await asyncio.wait_for(process.wait(), 30)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    finally:
+        os.close(read)
+        os.close(write)
+
+    assert code == 1

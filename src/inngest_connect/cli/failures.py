@@ -1,6 +1,8 @@
 """What a command says and returns when it cannot go on: two lines, and an exit code."""
 
+import os
 import sys
+import threading
 import traceback
 from typing import Final
 
@@ -18,6 +20,8 @@ from ..observability.redaction import Redactor
 ABANDONED: Final = 1
 WRONG_USAGE: Final = 2
 CRASHED: Final = 3
+_WRITE_LIMIT: Final = 2.0
+"""Seconds for the message, as standard error can be a pipe that nobody reads."""
 
 _CHECK_KEYS: Final = "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more."
 _CODES: Final[tuple[tuple[type[ConnectError], int, str], ...]] = (
@@ -44,6 +48,15 @@ def tell(error: ConnectError, *, with_traceback: bool) -> int:
     lines = message if "\n" in message else f"{message}\n{advice}"
     if with_traceback:
         lines = "".join(traceback.format_exception(error)) + lines
-    sys.stderr.write(Redactor().text(f"inngest-connect: {lines}\n"))
-    sys.stderr.flush()
+    text = Redactor().text(f"inngest-connect: {lines}\n")
+    writer = threading.Thread(target=_write, args=(text,), daemon=True)
+    writer.start()
+    writer.join(_WRITE_LIMIT)
+    if writer.is_alive():
+        os._exit(code)  # nobody reads standard error, and the interpreter would wait for it too
     return code
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
