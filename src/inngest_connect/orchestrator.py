@@ -305,6 +305,9 @@ class Orchestrator:
         gone = self._executor.gone()
         if gone is not None:
             self._handle(ev.AbortRequested(gone))
+        # Before the core judges who is silent: a busy line is not.
+        for generation, socket in tuple(self._sockets.items()):
+            self._handle(ev.LineObserved(generation, socket.progress()))
         # Always: an abort that took the place of the tick would keep every deadline due, and the
         # worker would spin without ever being CLOSED.
         self.handle(ev.Tick())

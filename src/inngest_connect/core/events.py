@@ -78,6 +78,17 @@ class SocketClosed:
 
 
 @record
+class LineObserved:
+    """Whether bytes that waited, to be sent or for the rest of a message, moved since the last.
+
+    ``moved`` is None when none waited. Reported before each Tick.
+    """
+
+    generation: int
+    moved: bool | None
+
+
+@record
 class AcknowledgementWritten:
     generation: int
     request_id: str
@@ -146,6 +157,7 @@ Event = (
     | MessageReceived
     | TextReceived
     | SocketClosed
+    | LineObserved
     | AcknowledgementWritten
     | AcknowledgementFailed
     | ExecutionFinished

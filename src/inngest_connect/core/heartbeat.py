@@ -1,24 +1,36 @@
 """HeartbeatMonitor: when to send a heartbeat, and when the peer is dead.
 
-Two rules decide death (PROTOCOL.md, decisions; issue 3): a second heartbeat goes unanswered, or
-nothing at all arrives for three intervals. The first heartbeat is due at once, because its answer
-proves that the gateway has reached the phase in which it acknowledges. On a socket that is being
-drained no heartbeat is sent, since one would end the grace in which the gateway still serves it.
+Three rules decide death. Two heartbeats go unanswered when the next is due; or nothing at all comes
+for three intervals; or bytes wait to be sent and none is taken for three intervals, whatever the
+peer says meanwhile: one that never reads is of no use. Intervals can be shorter than the round trip
+of the line, so none is reached before ``shortest_patience`` and four round trips have passed.
+
+A busy line is not a dead one: while bytes move, replies on their way out or a long message on its
+way in, answers are late but will come. That counts as life for ``LONGEST_MESSAGE`` after the last
+complete message, so that a peer that lets one message trickle is given up, too.
+
+The first heartbeat is due immediately, because its answer proves that the gateway has reached the
+phase in which it acknowledges. On a socket that is being drained no heartbeat is sent, since one
+would end the grace in which the gateway still serves it.
 """
 
 from typing import Final
 
 TOLERATED_MISSES: Final = 2
 SILENT_INTERVALS: Final = 3
+ROUND_TRIPS: Final = 4
+
+LONGEST_MESSAGE: Final = 120.0
+"""Seconds for one message to arrive whole, or for a gateway to answer behind what it receives."""
 
 DRAIN_PATIENCE: Final = 30.0
-"""Seconds of silence on a draining socket; its gateway closes it after 25 (PROTOCOL.md, 8)."""
+"""Seconds of silence on a draining socket; its gateway closes it after 25."""
 
 
 class HeartbeatMonitor:
     """Times are monotonic seconds; ``interval`` is seconds between heartbeats."""
 
-    def __init__(self, interval: float, now: float) -> None:
+    def __init__(self, interval: float, now: float, shortest_patience: float = 0.0) -> None:
         self.interval = interval
         self.last_sent_at: float | None = None
         self.last_answered_at: float | None = None
@@ -27,7 +39,11 @@ class HeartbeatMonitor:
         self.round_trip: float | None = None
         self.unanswered = 0
         self._next_at: float | None = now
-        self._patience = SILENT_INTERVALS * interval
+        self._shortest_patience = shortest_patience
+        self._unanswered_since = now
+        self._moved_at = float("-inf")
+        self._stalled_at: float | None = None
+        self._drain_patience = 0.0
 
     def answered(self, now: float) -> float | None:
         """A GATEWAY_HEARTBEAT arrived. Returns the round trip, None when none was asked for."""
@@ -38,31 +54,64 @@ class HeartbeatMonitor:
         self.round_trip = now - self.last_sent_at
         return self.round_trip
 
+    def line_observed(self, moved: bool | None, now: float) -> None:
+        """Whether bytes that waited, in either direction, moved; None when none waited."""
+        if moved:
+            self._moved_at = now
+        if moved is not False:
+            self._stalled_at = None
+        elif self._stalled_at is None:
+            self._stalled_at = now
+
     def stop(self) -> None:
         """Send no more: nothing need be answered either, until the gateway closes in its time."""
-        self._patience = max(self._patience, DRAIN_PATIENCE)
+        self._drain_patience = DRAIN_PATIENCE
         self._next_at = None
         self.unanswered = 0
 
     def next_deadline(self) -> float:
-        silent_at = self._silent_at()
-        return silent_at if self._next_at is None else min(silent_at, self._next_at)
+        limits = [self._silent_at()]
+        if self._next_at is not None:
+            limits.append(self._next_at)
+        if self._stalled_at is not None:
+            limits.append(self._stalled_at + self._patience())
+        return min(limits)
+
+    def _patience(self) -> float:
+        return max(
+            SILENT_INTERVALS * self.interval,
+            self._shortest_patience,
+            ROUND_TRIPS * (self.round_trip or 0.0),
+            self._drain_patience,
+        )
+
+    def _busy_until(self) -> float:
+        """Until when moving bytes excuse an answer that is late."""
+        return min(self._moved_at, self.last_received_at + LONGEST_MESSAGE) + self._patience()
 
     def _silent_at(self) -> float:
-        return self.last_received_at + self._patience
+        return max(self.last_received_at + self._patience(), self._busy_until())
 
     def dead(self, now: float) -> bool:
         """Whether the peer has to be given up at ``now``."""
-        # The same sum as in next_deadline: a difference may round to less than the intervals, and
+        # The same sums as in next_deadline: a difference may round to less than the intervals, and
         # the deadline would then be due for ever without anything happening.
         if now >= self._silent_at():
             return True
-        return self._due(now) and self.unanswered >= TOLERATED_MISSES
+        if self._stalled_at is not None and now >= self._stalled_at + self._patience():
+            return True
+        if not self._due(now) or self.unanswered < TOLERATED_MISSES:
+            return False
+        shortest = max(self._shortest_patience, ROUND_TRIPS * (self.round_trip or 0.0))
+        late_at = self._unanswered_since + shortest
+        return now >= max(late_at, self._busy_until())
 
     def take_due(self, now: float) -> bool:
         """Whether a heartbeat is to be sent now; if so, it counts as sent."""
         if not self._due(now):
             return False
+        if not self.unanswered:
+            self._unanswered_since = now
         self.last_sent_at = now
         self.unanswered += 1
         self._next_at = now + self.interval

@@ -248,10 +248,14 @@ class MessageHandler:
         )
         self._handshake_deadline = None
         self.phase = Phase.ACTIVE
-        self.heartbeat = HeartbeatMonitor(min(heartbeat, slowest), now)
+        shortest = self._settings.shortest_interval
+        status = _status_interval(data.status_interval, complaints)
+        self.heartbeat = HeartbeatMonitor(
+            max(min(heartbeat, slowest), shortest), now, self._settings.shortest_patience
+        )
         return ConnectionReady(
-            min(extend, MAX_EXTEND_LEASE_INTERVAL),
-            _status_interval(data.status_interval, complaints),
+            max(min(extend, MAX_EXTEND_LEASE_INTERVAL), shortest),
+            max(status, shortest) if status else 0.0,
             tuple(complaints),
         )
 
@@ -278,6 +282,11 @@ class MessageHandler:
         if self.heartbeat.take_due(now):
             out.append(Send(self.generation, messages.HEARTBEAT))
         return None
+
+    def line_observed(self, moved: bool | None, now: float) -> None:
+        """Whether bytes that waited on this socket moved; None when none waited."""
+        if self.heartbeat is not None:
+            self.heartbeat.line_observed(moved, now)
 
     def drain(self) -> None:
         """GATEWAY_CLOSING was received: no more heartbeats and no new requests on this socket."""

@@ -67,6 +67,10 @@ class CoreSettings:
     """Used when the gateway names none, and never exceeded."""
     extend_lease_interval: float = DEFAULT_EXTEND_LEASE_INTERVAL
     """Used when the gateway names none."""
+    shortest_interval: float = 0.1
+    """Intervals that a gateway asks for are not kept below this; a line could not carry them."""
+    shortest_patience: float = 2.0
+    """A gateway is not given up for silence before, however short its interval is."""
     extensions_per_turn: int = 200
     """Leases extended before other work gets its turn."""
     flushes_at_once: int = 8

@@ -93,6 +93,7 @@ class WorkerCore:
             ev.MessageReceived: self._message_received,
             ev.TextReceived: self._text_received,
             ev.SocketClosed: self._lifecycle.socket_closed,
+            ev.LineObserved: self._line_observed,
             ev.AcknowledgementWritten: self._acknowledgement_written,
             ev.AcknowledgementFailed: self._acknowledgement_failed,
             ev.ExecutionFinished: self._execution_finished,
@@ -174,6 +175,11 @@ class WorkerCore:
         generation = self.connections.get(event.generation)
         if generation is not None:
             self._inbound(Malformed("text_message"), generation, now)
+
+    def _line_observed(self, event: ev.LineObserved, now: float) -> None:
+        generation = self.connections.get(event.generation)
+        if generation is not None:
+            generation.handler.line_observed(event.moved, now)
 
     def _inbound(self, inbound: Inbound, generation: Generation, now: float) -> None:
         report = self._report

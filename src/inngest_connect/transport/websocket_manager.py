@@ -4,6 +4,7 @@ What happens to the socket is reported as core events carrying its generation. F
 (RFC 6455 section 5.4) are put together here, because ``picows`` delivers frames.
 """
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from ..core.events import (
     SocketOpened,
     TextReceived,
 )
+from ..core.heartbeat import LONGEST_MESSAGE
 from ..protocol import (
     CLOSE_ABNORMAL,
     CLOSE_MESSAGE_TOO_BIG,
+    CLOSE_POLICY_VIOLATION,
     CLOSE_PROTOCOL_ERROR,
     SUBPROTOCOL,
 )
@@ -32,6 +35,9 @@ from .send_queue import SendQueue
 
 _NO_STATUS: Final = 1005
 """The peer's close frame carried no code (RFC 6455 section 7.4.1)."""
+
+_MOST_FRAMES: Final = 65_536
+"""Of one message."""
 
 _DATA: Final = (
     picows.WSMsgType.BINARY,
@@ -59,7 +65,8 @@ class WebSocketManager(picows.WSListener):
         self._batch_ended = batch_ended
         self._transport: picows.WSTransport | None = None
         self._fragments: list[bytes] = []
-        self._fragments_bytes = 0
+        self._fragments_bytes = self._fragments_count = 0
+        self._fragments_begun_at = 0.0
         self._fragments_text = False
         self._queue: SendQueue | None = None
         self._frames = 0
@@ -230,16 +237,28 @@ class WebSocketManager(picows.WSListener):
         self._end(code, reason, None)
 
     def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        now = asyncio.get_running_loop().time()
         if frame.msg_type != picows.WSMsgType.CONTINUATION:
             self._fragments = []
-            self._fragments_bytes = 0
+            self._fragments_bytes = self._fragments_count = 0
             self._fragments_text = frame.msg_type == picows.WSMsgType.TEXT
+            self._fragments_begun_at = now
         self._fragments_bytes += frame.payload_size
+        self._fragments_count += 1
         if self._fragments_bytes > self._max_message_bytes:
             text = f"a message of more than {self._max_message_bytes} bytes"
             self._fail(transport, CLOSE_MESSAGE_TOO_BIG, text)
             return
-        if not self._fragments_text:
+        # Frames may be empty, so their size alone limits neither memory nor time.
+        if self._fragments_count > _MOST_FRAMES:
+            text = f"a message of more than {_MOST_FRAMES} frames"
+            self._fail(transport, CLOSE_MESSAGE_TOO_BIG, text)
+            return
+        if now - self._fragments_begun_at > LONGEST_MESSAGE:
+            text = f"a message that took more than {LONGEST_MESSAGE:g} s"
+            self._fail(transport, CLOSE_POLICY_VIOLATION, text)
+            return
+        if not self._fragments_text and frame.payload_size:
             self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
             message, self._fragments = b"".join(self._fragments), []

@@ -326,7 +326,7 @@ def test_a_socket_that_is_on_its_way_out_waits_for_nothing(phase: Phase) -> None
     assert handshaking.handler.next_deadline() is None
 
 
-def test_the_shortest_usable_intervals_are_used() -> None:
+def test_intervals_that_a_line_cannot_keep_have_a_floor() -> None:
     socket = Socket()
     socket.open()
     socket.hears(K.GATEWAY_HELLO)
@@ -334,7 +334,9 @@ def test_the_shortest_usable_intervals_are_used() -> None:
         heartbeat_interval="10ms", extend_lease_interval="10ms", status_interval="10ms"
     )
 
-    assert socket.hears(K.GATEWAY_CONNECTION_READY, data) == mh.ConnectionReady(0.01, 0.01)
+    assert socket.hears(K.GATEWAY_CONNECTION_READY, data) == mh.ConnectionReady(0.1, 0.1)
+    assert socket.handler.heartbeat is not None
+    assert socket.handler.heartbeat.interval == 0.1
 
 
 def test_a_gateway_that_names_no_status_interval_wants_no_status() -> None:

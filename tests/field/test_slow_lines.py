@@ -1,0 +1,244 @@
+"""Lines that are slow, peers that do not read, and messages that do not end."""
+
+import asyncio
+import base64
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+
+import inngest
+import pytest
+
+from inngest_connect import Timing, connect
+from inngest_connect.core import events as ev
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
+from inngest_connect.transport.websocket_manager import WebSocketManager
+
+pytestmark = pytest.mark.field
+K = pb.GatewayMessageType
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    (key,) = [
+        line.split(b":", 1)[1].strip()
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"sec-websocket-key")
+    ]
+    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key + guid).digest())
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+async def one_attempt(serve: Serve, until: type) -> list[ev.Event]:
+    """What is reported of a connection that ``serve`` serves, up to an event of that kind."""
+    served: list[asyncio.StreamWriter] = []
+
+    async def serve_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(writer)
+        await upgrade(reader, writer)
+        await serve(reader, writer)
+
+    server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reports: list[ev.Event] = []
+    arrived = asyncio.Event()
+
+    def report(event: ev.Event) -> None:
+        reports.append(event)
+        if isinstance(event, until):
+            arrived.set()
+
+    manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(arrived.wait(), 20)
+    manager.abort()
+    await asyncio.wait_for(running, 10)
+    for writer in served:
+        writer.close()
+    server.close()
+    return reports
+
+
+async def test_frames_of_one_message_are_counted() -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x02\x00" + b"\x00\x00" * 100_000)
+
+    *_, last = await one_attempt(endless, ev.SocketClosed)
+
+    assert isinstance(last, ev.SocketClosed)
+    assert (last.code, last.reason) == (1009, "a message of more than 65536 frames")
+
+
+async def test_a_message_of_many_small_frames_arrives() -> None:
+    async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x02\x01a" + b"\x00\x00\x00\x01b" * 1000 + b"\x80\x01c")
+
+    *_, last = await one_attempt(patient, ev.MessageReceived)
+
+    assert isinstance(last, ev.MessageReceived)
+    assert last.data == b"a" + b"b" * 1000 + b"c"
+
+
+async def test_the_time_of_one_message_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inngest_connect.transport.websocket_manager.LONGEST_MESSAGE", 0.1)
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x02\x01a")
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            writer.write(b"\x00\x01b")
+
+    *_, last = await one_attempt(trickle, ev.SocketClosed)
+
+    assert isinstance(last, ev.SocketClosed)
+    assert (last.code, last.reason) == (1008, "a message that took more than 0.1 s")
+
+
+async def test_of_pings_that_come_together_the_last_is_answered() -> None:
+    answered: list[bytes] = []
+    done = asyncio.Event()
+
+    async def ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(b"\x89\x02%02d" % number for number in range(50)) + b"\x82\x00")
+        head = await reader.readexactly(2)
+        assert head == b"\x8a\x82"
+        mask = await reader.readexactly(4)
+        payload = await reader.readexactly(2)
+        answered.append(bytes(a ^ b for a, b in zip(payload, mask, strict=False)))
+        done.set()
+
+    server_side = ping
+    reports: list[ev.Event] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upgrade(reader, writer)
+        await server_side(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    def flush() -> None:
+        manager.flush()
+
+    manager = WebSocketManager(1, 1000, reports.append, flush)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(running, 10)
+    server.close()
+
+    assert answered == [b"49"]
+
+
+async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() -> None:
+    """The gateway reads through a relay: 2 MB a second at first, then nothing at all."""
+    reading = asyncio.Event()
+    reading.set()
+    lost: list[str] = []
+    gone = asyncio.Event()
+
+    async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
+        target = int(gateway.url.rpartition(":")[2].partition("/")[0])
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            upstream, downstream = await asyncio.open_connection("127.0.0.1", target)
+
+            async def slowly() -> None:
+                while data := await reader.read(20_000):
+                    downstream.write(data)
+                    await asyncio.sleep(len(data) / 2e6)
+                    await reading.wait()
+
+            async def back() -> None:
+                while data := await upstream.read(65536):
+                    writer.write(data)
+
+            both = [asyncio.create_task(slowly()), asyncio.create_task(back())]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+            downstream.close()
+            writer.close()
+
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        listener.bind(("127.0.0.1", 0))
+        server = await asyncio.start_server(relay, sock=listener, limit=20_000)
+        api.add_gateway("g", f"ws://127.0.0.1:{listener.getsockname()[1]}/v0/connect")
+        client = inngest.Inngest(
+            app_id="app",
+            api_base_url=api.origin,
+            event_api_base_url=api.origin,
+            is_production=False,
+        )
+
+        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+        async def f(ctx: inngest.Context) -> str:
+            return os.urandom(500_000).hex()
+
+        def disconnected(event: object) -> None:
+            lost.append(str(event))
+            gone.set()
+
+        worker = connect(
+            [(client, [f])],
+            shutdown_signals=[],
+            logger=False,
+            timing=Timing(reply_ack_timeout=60.0, close_timeout=0.2),
+            shutdown_timeout=1.0,
+            on={"disconnected": disconnected},
+        )
+        running = asyncio.create_task(worker.start())
+        await gateway.wait_for_message(K.WORKER_CONNECT)
+        gateway.send_connection_ready(heartbeat_interval="400ms")
+        await gateway.wait_for_message(K.WORKER_READY)
+
+        def send(first: int) -> None:
+            for number in range(first, first + 10):
+                gateway.send_executor_request(
+                    executor_request(
+                        "app",
+                        "app-f",
+                        {"name": "x", "data": {}},
+                        request_id=f"r{number}",
+                        lease_id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
+                    )
+                )
+
+        send(0)
+        await gateway.wait_for_message(K.WORKER_REPLY, count=10, timeout=40)
+        while_busy = list(lost)
+        heartbeats = len(gateway.get_received_messages(K.WORKER_HEARTBEAT))
+
+        reading.clear()
+        send(10)
+        begun = time.monotonic()
+        talking = asyncio.create_task(talk(gateway))
+        await asyncio.wait_for(gone.wait(), 40)
+        took = time.monotonic() - begun
+        talking.cancel()
+        reading.set()
+        await worker.close()
+        await asyncio.wait_for(running, 30)
+        server.close()
+
+    assert while_busy == []
+    assert heartbeats >= 3
+    assert took < 20
+
+
+async def talk(gateway: MockWebSocketServer) -> None:
+    """Unasked heartbeats, as a peer sends them that does not read ours."""
+    connection = gateway.connection
+    while True:
+        connection.send_bytes(pb.ConnectMessage(kind=K.GATEWAY_HEARTBEAT).SerializeToString())
+        await asyncio.sleep(0.1)

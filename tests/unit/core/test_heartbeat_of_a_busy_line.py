@@ -1,0 +1,87 @@
+"""When a peer is dead although it talks, and when it is alive although it does not answer."""
+
+import pytest
+
+from inngest_connect.core.heartbeat import HeartbeatMonitor
+
+pytestmark = pytest.mark.unit
+
+
+def silent(interval: float = 1.0, patience: float = 0.0) -> HeartbeatMonitor:
+    """Two heartbeats are sent and not answered."""
+    monitor = HeartbeatMonitor(interval, 0.0, patience)
+    monitor.take_due(0.0)
+    monitor.take_due(interval)
+    return monitor
+
+
+def test_bytes_that_move_excuse_a_late_answer() -> None:
+    monitor = silent()
+    for second in range(1, 100):
+        monitor.line_observed(True, float(second))
+        assert not monitor.dead(float(second))
+
+    assert not monitor.dead(101.9)
+    assert monitor.dead(102.0)
+    assert monitor.next_deadline() == 2.0
+
+
+def test_moving_bytes_excuse_nothing_for_longer_than_one_message_may_take() -> None:
+    monitor = silent()
+    for second in range(1, 130):
+        monitor.line_observed(True, float(second))
+
+    assert not monitor.dead(122.9)
+    assert monitor.dead(123.0)
+
+
+def test_a_line_on_which_nothing_waits_excuses_nothing() -> None:
+    monitor = silent()
+    monitor.line_observed(None, 1.5)
+
+    assert monitor.dead(2.0)
+
+
+def test_a_peer_that_talks_and_takes_nothing_is_dead() -> None:
+    monitor = HeartbeatMonitor(1.0, 0.0)
+    for tenths in range(60):
+        now = tenths / 10
+        monitor.take_due(now)
+        monitor.answered(now)
+        monitor.last_received_at = now
+        monitor.line_observed(False if tenths >= 20 else None, now)
+        assert monitor.dead(now) == (now >= 5.0)
+
+    assert monitor.next_deadline() == 5.0
+
+
+def test_one_byte_that_is_taken_ends_a_stall() -> None:
+    monitor = HeartbeatMonitor(1.0, 0.0)
+    for now, moved in ((0.0, False), (2.5, True), (2.6, False), (5.5, False)):
+        monitor.last_received_at = now
+        monitor.line_observed(moved, now)
+
+    assert not monitor.dead(5.5)
+    assert monitor.dead(5.6)
+
+
+@pytest.mark.parametrize(("now", "dead"), [(1.9, False), (2.0, True)])
+def test_a_short_interval_gives_nobody_up_before_the_shortest_patience(
+    now: float, dead: bool
+) -> None:
+    monitor = silent(0.1, patience=2.0)
+
+    assert monitor.dead(now) is dead
+
+
+def test_intervals_shorter_than_the_round_trip_are_judged_by_it() -> None:
+    monitor = HeartbeatMonitor(1.0, 0.0)
+    monitor.take_due(0.0)
+    monitor.answered(0.9)
+    monitor.last_received_at = 0.9
+    monitor.take_due(1.0)
+    monitor.take_due(2.0)
+
+    assert not monitor.dead(3.0)
+    assert not monitor.dead(4.4)
+    assert monitor.dead(4.6)
