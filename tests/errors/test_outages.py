@@ -210,7 +210,8 @@ async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
 
 async def test_a_vanished_peer_is_noticed_by_its_silence() -> None:
     """Row: half-open socket; row: nothing received for three intervals. Scenario E."""
-    async with faulty(heartbeat_interval="100ms") as it, it.worker() as worker:
+    # The gateway waits for five intervals, and would otherwise be the first to give up.
+    async with faulty(heartbeat_interval="1s") as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
         errors: list[ErrorOccurred] = []
