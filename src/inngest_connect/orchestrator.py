@@ -92,6 +92,17 @@ class Orchestrator:
                     task.cancel()
         except ExceptionGroup as group:
             error = _crashed(group)
+        except asyncio.CancelledError:
+            # This package never cancels this task: other code on the same loop did, and nothing
+            # could be closed. The requests get no reply from this worker.
+            if not self._core.finished:
+                left = ", ".join(self._core.requests.unfinished_ids()) or "none"
+                raise WorkerCrashed(
+                    "other code on the event loop cancelled the worker's own tasks, which "
+                    'isolation="thread" would prevent; requests that were not finished, which '
+                    f"Inngest runs again: {left}"
+                ) from None
+            raise
         finally:
             self._end()
             await self._api.aclose()

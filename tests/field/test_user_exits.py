@@ -331,6 +331,13 @@ NEEDS_OUR_LOOP = [
 ]
 
 
+CUT_OFF = [
+    ("own loop", "stops_loop"),
+    ("own loop", "cancels_all_tasks"),
+    ("none", "cancels_all_tasks"),
+]
+
+
 @pytest.mark.parametrize("how", ["run", "none", "children", "cli", "own loop"])
 async def test_exits_of_user_code_are_failures_of_their_runs(tmp_path: Path, how: str) -> None:
     goes_on = [*GOES_ON, *(NEEDS_OUR_LOOP if how != "own loop" else [])]
@@ -372,3 +379,23 @@ async def test_cancelling_all_tasks_fails_what_ran_and_nothing_else(
 
     assert both == {"failed"}
     assert (after.output, named, code) == ("fine", True, None)
+
+
+@pytest.mark.parametrize(("how", "function"), CUT_OFF)
+async def test_work_that_is_cut_off_with_the_loop_is_named(
+    tmp_path: Path, how: str, function: str
+) -> None:
+    """Where user code runs the loop, or shares it with the connection, it can end both."""
+    async with running(tmp_path, how) as worker:
+        other = asyncio.create_task(worker.call("other"))
+        await until(worker.started.exists)
+        ending = asyncio.create_task(worker.call(function))
+        code = await worker.code()
+        ids = list(worker.gateway.ledger.records)
+        log = worker.log.read_text()
+        other.cancel()
+        ending.cancel()
+
+    assert code == 1
+    assert [each for each in ids if each not in log] == []
+    assert len(ids) == 2

@@ -41,7 +41,7 @@ from .message_handler import (
 )
 from .observations import HeartbeatAnswered, RequestReceived
 from .phases import Phase
-from .remote_text import clean
+from .remote_text import clean, shortened_id
 from .report import Report
 from .requests import RequestTable
 from .retry import RetryStrategy
@@ -274,8 +274,10 @@ class WorkerCore:
     def _abort_requested(self, event: ev.AbortRequested, now: float) -> None:
         self._close_requested(ev.CloseRequested(), now)
         if not self.shutdown.aborting:
-            self.shutdown.abort(now)
-            self._report.error("shutdown_forced", f"stopping now: {event.reason}")
+            # Named here, since the loop that functions run on may not live to report each of them.
+            ids = ", ".join(map(shortened_id, self.shutdown.abort(now)))
+            left = f"; not finished: {ids}" if ids else ""
+            self._report.error("shutdown_forced", f"stopping now: {event.reason}{left}")
 
     def _fail(self, error: ConnectError, now: float) -> None:
         """Nothing can be done but to end; ``start()`` raises ``error``."""
