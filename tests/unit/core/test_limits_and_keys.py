@@ -1,4 +1,4 @@
-"""Limits that are measured on the right thing, timers that are armed, keys that are not mixed up."""
+"""Limits measured on the right thing, timers that are armed, keys that are not mixed up."""
 
 import pytest
 
@@ -13,19 +13,18 @@ from tests.unit.core.conversation import Conversation, K, errors, one, only
 pytestmark = pytest.mark.unit
 
 
-def test_deadlines_come_in_order_after_many_were_moved() -> None:
+@pytest.mark.parametrize("moves", range(60, 75))
+def test_deadlines_come_in_order_when_old_entries_were_swept_out(moves: int) -> None:
+    """Ten keys, the latest first; the 65th entry makes the sweep."""
     deadlines = Deadlines()
-    for number in range(40):
-        deadlines.set(str(number), 1000.0 + number)
-    for round_ in range(5):  # enough old entries to be swept out
-        for number in range(40):
-            deadlines.set(str(number), 500.0 - 10 * round_ - number)
+    for move in range(moves):
+        deadlines.set(str(move % 10), 100.0 - move % 10)
 
     popped = []
-    while (key := deadlines.pop_due(2000.0)) is not None:
+    while (key := deadlines.pop_due(200.0)) is not None:
         popped.append(int(key))
 
-    assert popped == list(range(39, -1, -1))
+    assert popped == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
 def test_the_limit_of_a_reply_counts_everything_in_it() -> None:
