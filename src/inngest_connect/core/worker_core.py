@@ -13,6 +13,7 @@ virtual time. Times are monotonic seconds.
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from ..errors import ConnectError, StartupTimeout
 from ..protocol import CLOSE_NORMAL
@@ -48,6 +49,9 @@ from .retry import RetryStrategy
 from .settings import CoreSettings, WorkerIdentity
 from .shutdown import Shutdown
 from .signing_keys import SigningKeys
+
+STOPPED: Final = 10.0
+"""Seconds by which a Tick is late when the process was stopped, by SIGSTOP for example."""
 
 
 class WorkerCore:
@@ -296,6 +300,9 @@ class WorkerCore:
             )
             self._fail(StartupTimeout(text), now)
             return
+        deadline = self.next_deadline()
+        if deadline is not None and now - deadline >= STOPPED:
+            self.connections.attempts.continued(now, self._report.commands)
         if self.connections.attempts.due(now, self._report.commands):
             self._lifecycle.begin(now)
         for generation in self.connections.living():

@@ -228,6 +228,22 @@ def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str
     assert talk.core.connections.attempts.retry_at == planned
 
 
+@pytest.mark.parametrize(("stopped", "begins"), [(9.9, False), (10.1, True)])
+def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_delay(
+    stopped: float, begins: bool
+) -> None:
+    talk = lost_with_a_reply()
+    away(talk, 6.0)
+    talk.happens(ev.FlushFailed("r1", None, "away"))
+    deadline = talk.core.next_deadline()
+    assert deadline is not None
+    talk.now = deadline + stopped
+
+    talk.happens(ev.Tick())
+
+    assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
+
+
 # --- a retry strategy of the user ----------------------------------------------------------------
 
 
