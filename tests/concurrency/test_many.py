@@ -84,7 +84,7 @@ async def test_rapid_connecting_and_closing_leaves_nothing_behind(
         app = make_app(gateway)
         threads = threading.active_count()
         for _ in range(20):
-            async with connect([app.pair], shutdown_signals=[], isolation=isolation):
+            async with connect([app.pair], shutdown_signals=[], isolation=isolation, wait=True):
                 pass
         await gateway.store.until(lambda model: not model.connections)
         left = [task for task in asyncio.all_tasks() if belongs_to_the_worker(task)]
