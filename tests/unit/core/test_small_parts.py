@@ -1,7 +1,7 @@
 """Retry, heartbeat, deadlines, keys, ULIDs, remote text, phases: the small pure parts."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inngest_connect.core.commands import Flush
@@ -295,3 +295,20 @@ def test_a_record_is_equal_to_its_like_and_hides_what_is_not_to_be_shown() -> No
     assert one != other
     assert one != something_else
     assert repr(one) == "Flush(request_id='r', key=0)"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 1000)), min_size=300, max_size=400))
+def test_deadlines_keep_their_order_when_they_are_moved_often(moves: list[tuple[int, int]]) -> None:
+    """Stale entries are dropped now and then; what is left must be a heap again."""
+    deadlines, expected = Deadlines(), dict[str, float]()
+    for key, at in moves:
+        deadlines.set(str(key), float(at))
+        expected[str(key)] = float(at)
+
+    popped = []
+    while (key_due := deadlines.pop_due(1000.0)) is not None:
+        popped.append(expected.pop(key_due))
+
+    assert popped == sorted(popped)
+    assert expected == {}
