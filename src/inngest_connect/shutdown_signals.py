@@ -4,8 +4,7 @@
 
 Rules of this file:
 1. There is one Python handler, ``_handle``, however many workers there are. It is installed with
-   the first subscription, and what was there before is put back with the last, in any order. A
-   handler of another server that was there before is called too.
+   the first subscription, and what was there before is put back with the last, in any order.
 2. A handler that somebody else installs meanwhile is theirs: it is not replaced. When they put
    ``_handle`` back later, it finds no subscriber and behaves as the handler that was there before.
 3. A signal is seen twice: as a byte on the wakeup descriptor, by a thread, also while the main
@@ -189,13 +188,9 @@ class _Registry:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._wanted(number):
+            # The handler that was there before is not called: most end the process, with the work
+            # that the worker is finishing. Coverage's, for one, sends the signal again.
             self._tell("handler", number)
-            previous = self._previous.get(number)
-            if callable(previous) and not _ends_the_process(previous):
-                # Another server's, which would otherwise serve on. What it raises to end the
-                # program would cut off the work that the worker is finishing.
-                with contextlib.suppress(BaseException):
-                    previous(number, frame)
         elif time.monotonic() >= self._absorb_until.get(number, 0.0):
             self._as_before(number, frame)
 

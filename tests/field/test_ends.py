@@ -157,7 +157,7 @@ async def test_the_last_worker_puts_back_what_was_there(first: int) -> None:
 
     assert between is not before
     assert after is before
-    assert received == [signal.SIGUSR1]  # another server's handler is called too
+    assert received == []  # it could end the process with the work in flight
 
 
 async def test_one_signal_closes_every_worker_of_the_process() -> None:

@@ -8,7 +8,7 @@ import httpx
 import inngest
 import pytest
 
-from inngest_connect import connect
+from inngest_connect import WorkAbandoned, connect
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
@@ -175,9 +175,10 @@ async def test_a_lost_worker_costs_an_attempt_and_the_next_worker_finishes() -> 
                 await app.seen.release.wait()
             return f"attempt {ctx.attempt}"
 
-        async with connect([(client, [once])], shutdown_timeout=0.0, wait=True):
-            running = asyncio.create_task(gateway.invoke(once))
-            await app.seen.started.wait()
+        with pytest.raises(WorkAbandoned):  # noqa: PT012 - raised at the end of the block
+            async with connect([(client, [once])], shutdown_timeout=0.0, wait=True):
+                running = asyncio.create_task(gateway.invoke(once))
+                await app.seen.started.wait()
         async with connect([(client, [once])], wait=True):
             result = await running
 

@@ -6,6 +6,7 @@ in them. The worker's process traces its allocations instead.
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -85,6 +86,8 @@ async def traced_worker() -> AsyncIterator[TracedWorker]:
             gateway.api_origin,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # What coverage keeps would be measured too.
+            env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
         )
         assert process.stdin is not None
         try:

@@ -121,6 +121,7 @@ async def test_the_picture_has_state_requests_figures_and_recent_events() -> Non
             instance_id="me",
             logger=logger,
             on={"request_started": count},
+            wait=True,
         )
         with view.showing(worker):
             async with worker:

@@ -109,7 +109,7 @@ async def test_the_command_says_whether_a_worker_is_ready() -> None:
         )
 
     async with EmbeddedGateway() as gateway:
-        worker = connect([make_app(gateway).pair], shutdown_signals=[])
+        worker = connect([make_app(gateway).pair], shutdown_signals=[], wait=True)
         server = StatusServer(worker, "127.0.0.1:0")
         url = server.start()
         before, alive = ready(url), ready(url, "--live-only")
