@@ -68,3 +68,16 @@ def test_unknown_names_and_things_that_cannot_be_called_are_refused() -> None:
         EventListeners().remove(5, print)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not callable: 'print'"):
         EventListeners().add("error", "print")  # type: ignore[arg-type]
+
+
+def test_a_listener_that_returns_a_generator_is_reported() -> None:
+    """A plain function can do so unnoticed, and nothing of it would run."""
+    failed: list[BaseException] = []
+    listeners = EventListeners(
+        {"lease_lost": lambda event: (one for one in [event])},
+        lambda name, _, error: failed.append(error),
+    )
+
+    listeners.emit(EVENT)
+
+    assert "returned a generator" in str(failed[0])

@@ -80,6 +80,8 @@ def test_isolation_has_a_variable(text: str, isolation: str) -> None:
         ("gateway_url", "ws://", "ws://"),
         ("gateway_url", "ws://h:99999", "ws://h:99999"),
         ("isolation", "process", "'process'"),
+        ("wait", "yes", "'yes'"),
+        ("long_running_warning", 0, "0"),
         ("startup_timeout", -1, "-1"),
         ("shutdown_timeout", float("nan"), "nan"),
         ("shutdown_timeout", "30", "'30'"),

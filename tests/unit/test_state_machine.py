@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_connect.errors import InvalidTransition
+from inngest_connect.errors import InvalidTransition, LocalMistake
 from inngest_connect.state_machine import (
     HISTORY_LENGTH,
     TRANSITIONS,
     ConnectionStateMachine,
     Listener,
     StateChange,
+    connection_state,
 )
 from inngest_connect.state_machine import ConnectionEvent as E
 from inngest_connect.state_machine import ConnectionState as S
@@ -237,3 +238,8 @@ def test_no_sequence_of_events_leaves_the_table(events: list[E]) -> None:
         except InvalidTransition:
             assert machine.state is before
         assert machine.state in PATH_TO
+
+
+def test_what_is_no_state_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(LocalMistake, match="'ACTIV' is not a connection state; there are "):
+        connection_state("ACTIV")

@@ -2,9 +2,11 @@
 
 import pytest
 
+from inngest_connect.core.answered_requests import AnsweredRequests
 from inngest_connect.core.commands import Command, Flush, Send
 from inngest_connect.core.delivery import ReplyDelivery
 from inngest_connect.core.message_buffer import MessageBuffer
+from inngest_connect.core.observations import ErrorOccurred
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.signing_keys import SigningKeys
 from tests.unit.core.conversation import only
@@ -155,3 +157,19 @@ def test_a_late_success_of_a_key_that_was_left_says_nothing_of_the_current_one()
     keys.refused(1)
 
     assert keys.exhausted()
+
+
+def test_answered_requests_that_are_forgotten_early_are_reported_once_a_window() -> None:
+    delivery = make()
+    delivery.answered = AnsweredRequests(ids_bytes=700)
+    out: list[Command] = []
+    for number in range(6):
+        delivery.add(f"r{number}", b"x", 1, 0.0, [])
+        delivery.acknowledged(f"r{number}", 10.0, out)
+    delivery.add("later", b"x", 1, 0.0, [])
+    delivery.acknowledged("later", 159.0, out)
+
+    (error,) = only(out, ErrorOccurred)
+    assert error.kind == "answered_requests_forgotten"
+    assert error.message.startswith("1 answered requests were forgotten before the 150 s")
+    assert delivery.answered.forgotten == 5

@@ -4,7 +4,7 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ENVELOPE_BYTES, extend_lease
+from inngest_connect.core.messages import ENVELOPE_BYTES, envelope, extend_lease
 from inngest_connect.core.observations import ErrorOccurred, Reconnecting
 from inngest_connect.core.requests import InFlight
 from inngest_connect.core.retry import FixedRetry
@@ -470,3 +470,17 @@ def test_an_error_about_a_forgotten_request_names_no_run() -> None:
 
     assert talk.core.requests.about("r1") == ("run-of-r1", "app-fn")
     assert talk.core.requests.about("never seen") == (None, None)
+
+
+def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_written() -> None:
+    talk = Conversation().connected()
+    call = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
+    data = envelope(K.GATEWAY_EXECUTOR_REQUEST, call.SerializeToString())
+    for _ in range(2):
+        assert only(talk.core.handle(ev.MessageReceived(1, data), talk.now), do.Acknowledge)
+
+    failed = talk.core.handle(ev.AcknowledgementFailed(1, "r1"), talk.now)
+    written = talk.core.handle(ev.AcknowledgementWritten(1, "r1"), talk.now)
+
+    assert only(failed, do.Execute) == []
+    assert [execute.request.request_id for execute in only(written, do.Execute)] == ["r1"]
