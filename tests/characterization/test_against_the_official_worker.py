@@ -214,7 +214,8 @@ DIFFERENCES: dict[Scenario, set[str]] = {
         "WORKER_REQUEST_EXTEND_LEASE is sent",
         "WORKER_REQUEST_EXTEND_LEASE of an-answered-request",
     },
-    cut_off: ALWAYS | REQUEST,
+    # A connection that was lost so young counts against its gateway.
+    cut_off: ALWAYS | REQUEST | {"POST /v0/connect/start.exclude_gateways"},
     closed_with_work_in_flight: ALWAYS | REQUEST,
     told_nonsense: ALWAYS | REQUEST,
     refused_once_by_the_api: ALWAYS,
