@@ -35,15 +35,15 @@ class Announcer:
     def __init__(self, logger: ConnectLogger, redactor: Redactor, on: dict[str, Callback]) -> None:
         """Raises ConfigurationError when ``on`` has an unknown name or something not callable."""
         self.logger = logger
-        self.listeners = EventListeners(on, self._failed, self._backlog)
+        self._outlet: Outlet[Observation] = Outlet(
+            self._deliver, lambda item: type(item) in _FREQUENT
+        )
+        self.listeners = EventListeners(on, self._failed, self._outlet.drop)
         self.waiters = StateWaiters()
         self._redactor = redactor
         self._counters: tuple[Observer, ...] = ()
         self._observers: tuple[Observer, ...] = ()
         self._to_listeners: HandOver[Observation] | None = None
-        self._outlet: Outlet[Observation] = Outlet(
-            self._deliver, lambda item: type(item) in _FREQUENT
-        )
         self._drained: concurrent.futures.Future[None] | None = None
         self._reported = 0
 
@@ -156,9 +156,6 @@ class Announcer:
             "was blocked, or slower than the worker"
         )
         self.logger.observe(ErrorOccurred("records_dropped", text))
-
-    def _backlog(self) -> None:
-        self._outlet.drop()
 
     def _failed(self, name: str, callback: Callback, error: BaseException) -> None:
         text = clean(f"the listener {name_of(callback)} for {name!r} raised {shown(error)}")

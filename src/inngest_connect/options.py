@@ -238,18 +238,16 @@ def _signals(value: Sequence[signal.Signals] | None) -> tuple[signal.Signals, ..
         return DEFAULT_SHUTDOWN_SIGNALS
     try:
         signals = tuple(signal.Signals(one) for one in value)
-        if any(one.name in ("SIGKILL", "SIGSTOP") for one in signals):
-            raise ConfigurationError(
-                f"shutdown_signals is {value!r}; SIGKILL and SIGSTOP cannot be handled by any "
-                "process: leave them out"
-            )
-        return signals
-    except ConfigurationError:
-        raise
     except (TypeError, ValueError):
         raise ConfigurationError(
             f"shutdown_signals is {value!r}; pass a list of signal.Signals, [] for none"
         ) from None
+    if any(one.name in ("SIGKILL", "SIGSTOP") for one in signals):
+        raise ConfigurationError(
+            f"shutdown_signals is {value!r}; SIGKILL and SIGSTOP cannot be handled by any "
+            "process: leave them out"
+        )
+    return signals
 
 
 def _concurrency(value: int | None, variables: Mapping[str, str]) -> int | None:
@@ -304,13 +302,12 @@ def _shutdown_timeout(value: float | None, variables: Mapping[str, str]) -> floa
     if not text:
         return None
     try:
-        return _seconds(SHUTDOWN_TIMEOUT_VARIABLE, float(text))
-    except ConfigurationError:
-        raise
+        seconds = float(text)
     except ValueError:
         raise ConfigurationError(
             f"{SHUTDOWN_TIMEOUT_VARIABLE} is {text!r}; set seconds from 0, or nothing for no limit"
         ) from None
+    return _seconds(SHUTDOWN_TIMEOUT_VARIABLE, seconds)
 
 
 def _seconds(name: str, value: float | None) -> float | None:

@@ -336,17 +336,16 @@ class Orchestrator:
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:
-    if _out_of_memory(cause):
-        error = WorkerCrashed(
-            "this process has no memory left, so the worker's I/O loop failed; work in flight is "
-            "run again by Inngest. Raise the memory limit, or lower max_worker_concurrency"
-        )
-        error.__cause__ = cause
-        return error
-    error = WorkerCrashed(
+    text = (
         f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in inngest-connect; "
         "work in flight is run again by Inngest. Please report the traceback below"
     )
+    if _out_of_memory(cause):
+        text = (
+            "this process has no memory left, so the worker's I/O loop failed; work in flight is "
+            "run again by Inngest. Raise the memory limit, or lower max_worker_concurrency"
+        )
+    error = WorkerCrashed(text)
     error.__cause__ = cause
     return error
 

@@ -43,15 +43,24 @@ def release(loop: asyncio.AbstractEventLoop, tasks: Iterable["asyncio.Task[Any]"
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio"))
 
 
+def when_main_thread_ends(call: Callable[[], None]) -> bool:
+    """Call it before the interpreter waits for its threads; the latest one first.
+
+    Returns whether that is possible: the way to it is private, and closed once the end has begun.
+    """
+    try:
+        threading._register_atexit(call)  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return False
+    return True
+
+
 def end_despite_threads() -> None:
     """End the process with code 1 when threads outlive the main thread by ``EXIT_GRACE``."""
-    register = getattr(threading, "_register_atexit", None)
-    if register is None or not _watching.acquire(blocking=False):
+    if not _watching.acquire(blocking=False) or not when_main_thread_ends(_main_thread_ended.set):
         return
-    # Private, and the only way to be called before the interpreter waits for its threads.
+    _notice_uncaught_exceptions()
     with contextlib.suppress(RuntimeError):
-        register(_main_thread_ended.set)
-        _notice_uncaught_exceptions()
         threading.Thread(target=_watch_exit, name="inngest-connect-exit", daemon=True).start()
 
 
@@ -123,21 +132,29 @@ def _close_all() -> None:
 
 # When the module is imported: a program whose last line starts the worker's thread has ended
 # before that thread runs. After concurrent.futures: the last one registered is called first.
-with contextlib.suppress(AttributeError, RuntimeError):
-    threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+when_main_thread_ends(_close_all)
 
 
 def exit_now(reason: str) -> None:
     """Exit code 1, without cleaning up: what would be waited for may never end."""
 
-    def last_words() -> None:
-        sys.stderr.write(f"inngest-connect: the process ends with exit code 1: {reason}\n")
+    write_last_words(f"inngest-connect: the process ends with exit code 1: {reason}\n", 0.5)
+    os._exit(1)
+
+
+def write_last_words(text: str, seconds: float) -> bool:
+    """Write ``text`` to standard error; returns whether that took less than ``seconds``.
+
+    In a thread of its own: a pipe that nobody reads blocks the writer.
+    """
+
+    def write() -> None:
+        sys.stderr.write(text)
         sys.stderr.flush()
         sys.stdout.flush()
 
-    # In a thread of its own: a pipe that nobody reads blocks the writer.
-    with contextlib.suppress(RuntimeError):
-        writer = threading.Thread(target=last_words, daemon=True)
+    writer = threading.Thread(target=write, daemon=True)
+    with contextlib.suppress(RuntimeError):  # there is no thread left
         writer.start()
-        writer.join(0.5)
-    os._exit(1)
+        writer.join(seconds)
+    return not writer.is_alive()

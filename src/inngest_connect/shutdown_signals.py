@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final
 
+from .process_exit import when_main_thread_ends
+
 _ABSORB_SECONDS: Final = 3.0
 _EXIT_SECONDS: Final = 20.0
 """A process that ends so soon after a signal has closed its worker ends because of that signal."""
@@ -208,10 +210,7 @@ class _Registry:
             return
         self._exit_planned = True
         atexit.register(self._ignore_until_the_end)
-        # Private, and the only way to be called before the interpreter waits for its threads.
-        register = getattr(threading, "_register_atexit", None)
-        if register is not None:
-            register(self._absorb_at_exit)
+        when_main_thread_ends(self._absorb_at_exit)
 
     def _just_signaled(self) -> list[int]:
         now = time.monotonic()

@@ -36,7 +36,7 @@ def extensions_stay_on_the_drained_socket(right: Any) -> Any:
 def a_reconnect_forgets_replies(right: Any) -> Any:
     def connection_ready(self: ReplyDelivery, carrier: int, now: float, out: Any) -> None:
         for reply in list(self.buffer):
-            self.buffer.discard(reply.request_id)
+            self.buffer.remove(reply.request_id)
 
     return connection_ready
 
@@ -57,7 +57,7 @@ def nothing_is_flushed(right: Any) -> Any:
 def a_failed_flush_drops_the_reply(right: Any) -> Any:
     def flush_failed(self: ReplyDelivery, request_id: str, *rest: Any) -> bool:
         self._flush_ended(request_id)
-        self.buffer.discard(request_id)
+        self.buffer.remove(request_id)
         return True
 
     return flush_failed

@@ -1,8 +1,6 @@
 """What a command says and returns when it cannot go on: two lines, and an exit code."""
 
 import os
-import sys
-import threading
 import traceback
 from typing import Final
 
@@ -16,6 +14,7 @@ from ..errors import (
     WorkerCrashed,
 )
 from ..observability.redaction import Redactor
+from ..process_exit import write_last_words
 
 ABANDONED: Final = 1
 WRONG_USAGE: Final = 2
@@ -49,14 +48,6 @@ def tell(error: ConnectError, *, with_traceback: bool) -> int:
     if with_traceback:
         lines = "".join(traceback.format_exception(error)) + lines
     text = Redactor().text(f"inngest-connect: {lines}\n")
-    writer = threading.Thread(target=_write, args=(text,), daemon=True)
-    writer.start()
-    writer.join(_WRITE_LIMIT)
-    if writer.is_alive():
+    if not write_last_words(text, _WRITE_LIMIT):
         os._exit(code)  # nobody reads standard error, and the interpreter would wait for it too
     return code
-
-
-def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()

@@ -155,11 +155,18 @@ class Attempts:
 
     # --- when to begin ---------------------------------------------------------------------
 
-    def plan(self, delay: float, cause: str, now: float, out: list[Command]) -> None:
-        """Begin an attempt ``delay`` seconds from now."""
+    def plan(
+        self,
+        delay: float,
+        cause: str,
+        now: float,
+        out: list[Command],
+        failures: int | None = None,
+    ) -> None:
+        """Begin an attempt ``delay`` seconds from now, reported as after ``failures``."""
         self._question = None
         self.retry_at = now + delay
-        out.append(Reconnecting(self.failures, delay, cause))
+        out.append(Reconnecting(self.failures if failures is None else failures, delay, cause))
 
     def abandon(self) -> None:
         """Plan no more."""
@@ -197,10 +204,8 @@ class Attempts:
             )
             out.append(ErrorOccurred("retry_strategy_failed", text))
         waited = now - asked.asked_at
-        delay = max(delay, asked.at_least) - waited
-        self._question = None
-        self.retry_at = now + max(delay, 0.0)
-        out.append(Reconnecting(asked.shown_failures, max(delay, 0.0), asked.cause))
+        delay = max(max(delay, asked.at_least) - waited, 0.0)
+        self.plan(delay, asked.cause, now, out, asked.shown_failures)
 
     def due(self, now: float, out: list[Command]) -> bool:
         """Whether to begin an attempt now."""

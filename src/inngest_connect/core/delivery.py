@@ -148,7 +148,7 @@ class ReplyDelivery:
         if reply is None:
             return False
         if status in PERMANENT:
-            self.buffer.discard(request_id)
+            self.buffer.remove(request_id)
             self.lost += 1
             text = f"the API will never accept this reply (HTTP {status}): {clean(message)}"
             out.append(self.error("reply_refused", text, request_id))
@@ -189,7 +189,7 @@ class ReplyDelivery:
 
     def _delivered(self, request_id: str, via: str, now: float, out: list[Command]) -> bool:
         self.deadlines.discard(request_id)
-        reply = self.buffer.delivered(request_id)
+        reply = self.buffer.remove(request_id)
         if reply is None:
             return False
         early = self.answered.remember(request_id, reply.payload, now)

@@ -62,7 +62,7 @@ class MessageBuffer:
         evicted: list[str] = []
         while self.size_bytes > self.max_bytes and len(self._replies) > 1:
             oldest = next(iter(self._replies))
-            self._remove(oldest)
+            self.remove(oldest)
             evicted.append(oldest)
         return evicted
 
@@ -76,15 +76,11 @@ class MessageBuffer:
         """How many replies wait for an acknowledgement over this socket."""
         return self._carried[generation]
 
-    def delivered(self, request_id: str) -> BufferedReply | None:
-        """The server has stored the reply. Returns it, or None when it was not waited for."""
-        return self._remove(request_id)
+    def remove(self, request_id: str) -> BufferedReply | None:
+        """The server has stored the reply, or the caller gives it up and reports why.
 
-    def discard(self, request_id: str) -> BufferedReply | None:
-        """Give a reply up; the caller reports why."""
-        return self._remove(request_id)
-
-    def _remove(self, request_id: str) -> BufferedReply | None:
+        Returns it, or None when it was not waited for.
+        """
         reply = self._replies.pop(request_id, None)
         if reply is not None:
             self.size_bytes -= len(reply.payload)

@@ -130,7 +130,6 @@ class Shutdown:
             return
         text = f"waiting for {' and '.join(awaited)}"
         oldest = self._requests.oldest_unfinished()
-        request_id = oldest.request.request_id if oldest is not None else None
         if oldest is not None:
             slug = clean(oldest.request.function_slug)
             text += f"; the oldest is {slug}, {now - oldest.received_at:.0f} s old"
@@ -139,10 +138,11 @@ class Shutdown:
         else:
             text += f"; for {self._deadline - now:.0f} s at most, because of shutdown_timeout"
         text += ". Send the signal again, or cancel start(), to stop now"
-        if request_id is None:
+        if oldest is None:
             self._report.error("shutdown_waiting", text)
         else:
-            self._report.commands.append(self._delivery.error("shutdown_waiting", text, request_id))
+            error = self._delivery.error("shutdown_waiting", text, oldest.request.request_id)
+            self._report.commands.append(error)
 
     def _pause_due(self) -> float | None:
         """When WORKER_PAUSE is due, None when none is."""

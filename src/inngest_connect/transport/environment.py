@@ -43,11 +43,14 @@ def proxy_for(url: str) -> str | None:
     port = parts.port or _PORTS[parts.scheme]
     if _is_excepted(parts.scheme, parts.hostname, port, proxies.get("no", "")):
         return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    name = _variable(scheme if proxies.get(scheme) else "all")
-    check_url(name, proxy, _PROXY_SCHEMES, "http://proxy.example.com:3128")
-    return proxy
+    return _checked(_variable(scheme if proxies.get(scheme) else "all"), proxy)
+
+
+def _checked(name: str, proxy: str) -> str:
+    """The URL of the proxy that the variable names. Raises ConfigurationError."""
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
+    return url
 
 
 def _variable(kind: str) -> str:
@@ -102,9 +105,10 @@ def check_proxy_variables() -> None:
         if kind not in ("http", "https", "all") or not proxy:
             continue
         name = _variable(kind)
-        url = proxy if "://" in proxy else f"http://{proxy}"
-        check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
-        if url.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        if (
+            _checked(name, proxy).startswith("socks")
+            and importlib.util.find_spec("socksio") is None
+        ):
             raise ConfigurationError(
                 f"{name} is {shown_url(proxy)!r}, and the HTTP client needs a package for SOCKS: "
                 'pip install "httpx[socks]"'

@@ -11,12 +11,12 @@ def test_a_reply_leaves_by_acknowledgement() -> None:
     buffer = MessageBuffer(1000)
     buffer.add("r", b"x" * 10)
 
-    delivered = buffer.delivered("r")
+    delivered = buffer.remove("r")
 
     assert delivered is not None
     assert delivered.payload == b"x" * 10
     assert (len(buffer), buffer.size_bytes) == (0, 0)
-    assert buffer.delivered("r") is None
+    assert buffer.remove("r") is None
 
 
 def test_the_first_reply_of_a_request_wins() -> None:
@@ -65,7 +65,7 @@ def test_a_delivered_reply_makes_room_and_leaves_no_trace() -> None:
     buffer = MessageBuffer(1000)
     buffer.add("r", b"reply")
 
-    assert buffer.discard("r") is not None
+    assert buffer.remove("r") is not None
     assert (buffer.size_bytes, len(buffer)) == (0, 0)
 
 
@@ -80,6 +80,6 @@ def test_the_replies_on_a_socket_are_counted_by_the_last_one_that_carried_them()
     assert moved is not None
 
     buffer.sent(moved, 2)
-    buffer.delivered("b")
+    buffer.remove("b")
 
     assert [buffer.carried_by(generation) for generation in (1, 2, 3)] == [1, 1, 0]
