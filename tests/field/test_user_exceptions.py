@@ -5,9 +5,9 @@ import json
 import inngest
 import pytest
 
-from inngest_connect import connect
 from inngest_connect.execution.loop_executor import _failure
 from inngest_connect.testing import EmbeddedGateway
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 
@@ -41,19 +41,12 @@ def test_every_exception_becomes_an_error_reply(error: BaseException) -> None:
 
 async def test_a_function_that_raises_what_cannot_be_shown_is_answered() -> None:
     async with EmbeddedGateway() as gateway:
-        client = inngest.Inngest(
-            app_id="app",
-            api_base_url=gateway.api_origin,
-            event_api_base_url=gateway.api_origin,
-            is_production=False,
-        )
 
-        @client.create_function(fn_id="bad", trigger=inngest.TriggerEvent(event="bad"), retries=0)
         async def bad(ctx: inngest.Context) -> None:
             raise BadStr
 
-        async with connect([(client, [bad])], shutdown_signals=[], wait=True) as worker:
-            result = await gateway.invoke("app-bad")
+        async with worker_of(gateway.api_origin, bad, wait=True) as worker:
+            result = await gateway.invoke("app-f")
             left = worker.get_debug_state().running
 
     assert result.status == "failed"

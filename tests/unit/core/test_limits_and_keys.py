@@ -5,6 +5,7 @@ import pytest
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
 from inngest_connect.core.deadlines import Deadlines
+from inngest_connect.core.observations import Reconnecting
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
@@ -112,3 +113,16 @@ def test_a_reply_is_flushed_with_the_key_that_worked_for_the_connection() -> Non
     talk.happens(ev.SocketClosed(2, 1006, ""))
 
     assert one(talk.function_returns("r1"), do.Flush).key == 1
+
+
+def test_a_late_success_with_a_key_that_was_left_says_nothing_of_the_current_one() -> None:
+    """Both keys are refused by then, so the next attempt waits for the schedule."""
+    talk, _ = with_two_keys(1)
+    talk.attempt_begins()
+    talk.happens(ev.StartFailed(2, 401, "the first one"))
+    talk.attempt_begins()
+
+    talk.happens(ev.FlushSucceeded("r0"))
+    planned = talk.happens(ev.StartFailed(3, 401, "the second one"))
+
+    assert one(planned, Reconnecting).delay > 0.0
