@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ..core.user_text import guarded, shown_error
+from ..errors import LocalMistake
 
 Result = TypeVar("Result")
 Report = Callable[[str], None]
@@ -154,7 +155,10 @@ def run_to_end(
     """
     if asyncio._get_running_loop() is not None:
         main.close()
-        raise RuntimeError("an event loop runs in this thread already; await start() on it")
+        raise LocalMistake(
+            "run() runs an event loop, and one is running in this thread already (a notebook, an "
+            "async function): await start() there, or use the worker with async with"
+        )
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
         task: _MainTask[Result] = _MainTask(main, loop=loop)

@@ -6,6 +6,8 @@ import pytest
 
 from inngest_connect.core import events as ev
 
+pytestmark = pytest.mark.unit
+
 DIRTY = "a\x1b[31m\r\n\u202e\x9b" + "x" * 100_000
 CLEAN = "a\\x1b[31m\\r\\n\\u202e\\x9b" + "x" * 190 + "..."
 

@@ -4,6 +4,8 @@ import pytest
 
 from inngest_connect.core.user_text import class_name, error_message, guarded, shown_error
 
+pytestmark = pytest.mark.unit
+
 
 class Loud(str):
     def isprintable(self) -> bool:
