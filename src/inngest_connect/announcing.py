@@ -14,9 +14,9 @@ from functools import partial
 from typing import Final
 
 from .core.observations import ErrorOccurred, HeartbeatAnswered, Observation, StateChanged
-from .core.remote_text import clean
+from .core.user_text import shown_error
 from .errors import ConfigurationError
-from .events import Callback, EventListeners, is_async, name_of, shown
+from .events import Callback, EventListeners, is_async, name_of
 from .observability.logger import ConnectLogger
 from .observability.outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
 from .observability.records import REQUESTS
@@ -158,6 +158,6 @@ class Announcer:
         self.logger.observe(ErrorOccurred("records_dropped", text))
 
     def _failed(self, name: str, callback: Callback, error: BaseException) -> None:
-        text = clean(f"the listener {name_of(callback)} for {name!r} raised {shown(error)}")
+        text = f"the listener {name_of(callback)} for {name!r} raised {shown_error(error)}"
         failure = self._redactor.observation(ErrorOccurred("listener_failed", text))
         self.write(partial(self.logger.observe, failure))

@@ -35,6 +35,30 @@ def returns(value: object) -> Callable[..., Any]:
     return lambda failures, random: value
 
 
+class NumberWithMethods(float):
+    """Each comparison and conversion of it raises."""
+
+    def _raises(self, *_: object) -> Any:
+        raise SystemExit(3)
+
+    __le__ = __ge__ = __lt__ = __gt__ = __float__ = __format__ = __repr__ = __str__ = _raises
+
+
+class NoClass:
+    """A type check by ``isinstance`` raises, and so does the name of its class."""
+
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit(3)
+
+
+def _no_name(_: object) -> Any:
+    raise SystemExit(3)
+
+
+NoName: Any = type("BadMeta", (type,), {"__name__": property(_no_name)})("NoName", (), {})
+
+
 async def answers_nothing(failures: int, random: Callable[[], float]) -> None:
     return None
 
@@ -51,6 +75,10 @@ BAD: dict[str, tuple[Callable[..., Any], str]] = {
     "raises": (raises(KeyError("x")), "KeyError"),
     "exits": (raises(SystemExit(3)), "SystemExit"),
     "cannot be shown": (raises(CannotBeShown()), "CannotBeShown"),
+    "no class": (returns(NoClass()), "SystemExit"),
+    "no name": (returns(NoName()), "value of type NoName"),
+    "number with methods": (returns(NumberWithMethods(-3.5)), "-3.5"),
+    "raises without a class": (raises(type("Odd", (NoClass, Exception), {})()), "Odd"),
     "async": (answers_nothing, "value of type NoneType"),
 }
 

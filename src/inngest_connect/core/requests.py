@@ -107,7 +107,7 @@ class RequestTable:
         entry = self._requests.get(request_id)
         if entry is None:
             return None, None
-        return clean(entry.request.run_id), clean(entry.request.function_slug)
+        return entry.request.run_id, entry.request.function_slug
 
     def oldest_unfinished(self) -> InFlight | None:
         """The request whose function has been awaited for longest."""
