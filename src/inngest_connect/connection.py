@@ -120,8 +120,7 @@ class WebSocketWorkerConnection:
         self._make_orchestrator = orchestrator.Orchestrator
         self._tracing = Tracing(options.tracer_provider)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
-        self._announcer.add_counter(self._metrics.count)
-        self._announcer.add_observer(self._metrics.record)
+        self._announcer.record_with(self._metrics)
 
     def _configure(self) -> None:
         """Make what depends on the options."""

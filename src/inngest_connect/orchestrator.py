@@ -144,8 +144,11 @@ class Orchestrator:
         try:
             # A request whose acknowledgement was written may be refused in the same turn, and its
             # reply goes over any socket: hence again, until no acknowledgement was reported.
-            while any(socket.flush() for socket in tuple(self._sockets.values())):
-                pass
+            reported = True
+            while reported:
+                reported = False
+                for socket in tuple(self._sockets.values()):
+                    reported = socket.flush() or reported
             self._executor.flush()
             self._arm_timer()
         except Exception as error:  # noqa: BLE001 - as above

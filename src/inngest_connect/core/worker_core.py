@@ -350,7 +350,7 @@ class WorkerCore:
             self.requests.extend_due(now, commands)
         if self.delivery.deadlines.first <= now:
             self.delivery.tick(now, commands)
-        if self.requests.long_running.due(now):
+        if self.requests.long_running.first <= now:
             self.requests.long_running.tick(now, self.requests.queued, commands)
         if self.shutdown.requested and self.shutdown.settle(now):
             error = self.shutdown.outcome()

@@ -97,6 +97,10 @@ class ConnectLogger:
         if not any(one is record for one in due):
             self._write(Record("debug", record.event, record.fields))
 
+    def writes_requests(self) -> bool:
+        """Whether the records of each request, which are DEBUG, go anywhere."""
+        return self._target is not None and self._enabled(10)
+
     def close(self) -> None:
         """Write what was counted and not told yet."""
         with self._lock:
