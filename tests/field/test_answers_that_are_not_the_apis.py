@@ -13,6 +13,13 @@ from inngest_connect.transport.api_client import ApiClient, ApiError
 pytestmark = pytest.mark.field
 REPLY = pb.SDKResponse(request_id="r", system_trace_ctx=b"null").SerializeToString()
 CONFIRMED = pb.FlushResponse(request_id="r").SerializeToString()
+STARTED = pb.StartResponse(
+    connection_id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    gateway_endpoint="ws://127.0.0.1:1/v0/connect",
+    gateway_group="g",
+    session_token="the-session-token",
+    sync_token="the-sync-token",
+).SerializeToString()
 PAGE = b"<html><body>Blocked by policy</body></html>"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -166,6 +173,26 @@ async def test_a_small_compressed_answer_is_read() -> None:
 
     async with answering(answer) as client:
         await client.flush("r", REPLY, 0)
+
+
+@pytest.mark.parametrize("length", [-1, -8, 12, 0])
+async def test_a_compressed_answer_that_is_incomplete_is_no_answer(length: int) -> None:
+    """The beginning of a StartResponse decodes, without its tokens."""
+    whole = gzip.compress(STARTED)
+    answer = http(200, whole[:length], "Content-Encoding: gzip")
+
+    async with answering(answer) as client:
+        with pytest.raises(ApiError):
+            await client.start((), 0)
+
+
+@pytest.mark.parametrize("status", [201, 203, 206, 500])
+async def test_tokens_in_an_answer_that_is_not_used_are_not_shown(status: int) -> None:
+    async with answering(http(status, STARTED)) as client:
+        with pytest.raises(ApiError) as failed:
+            await client.start((), 0)
+
+    assert "token" not in str(failed.value)
 
 
 async def test_cookies_are_not_sent_back() -> None:
