@@ -9,7 +9,7 @@ from inngest_connect.core.observations import Reconnecting
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
-from tests.unit.core.conversation import Conversation, K, errors, one, only
+from tests.unit.core.conversation import Conversation, K, errors, one, only, sent
 
 pytestmark = pytest.mark.unit
 
@@ -75,6 +75,34 @@ def test_an_open_socket_is_not_a_connection_for_the_startup_timeout(step: str) -
     ended = talk.passes(10.1)
 
     assert isinstance(one(ended, do.Finished).error, StartupTimeout)
+
+
+def test_each_repetition_of_an_answered_request_starts_its_window_again() -> None:
+    """The gateway may forward it for 150 s after each answer."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.reply_acked("r1")
+
+    for _ in range(3):
+        talk.heartbeats_answered_for(100.0)
+        again = talk.request("r1")
+
+        assert not only(again, do.Execute)
+        assert "WORKER_REPLY" in sent(again)
+
+
+@pytest.mark.parametrize("name", ["request_id", "run_id", "function_slug", "lease_id", "app_name"])
+def test_a_name_may_have_1024_characters_and_no_more(name: str) -> None:
+    talk = Conversation().connected()
+    filler = {"request_id": "r", "request_payload": b"x" * 2000}
+
+    for length, kind in ((1024, None), (1025, "malformed_message")):
+        request = pb.GatewayExecutorRequestData(**{**filler, name: "n" * length})
+        said = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString())
+
+        assert ("malformed_message" in errors(said)) == (kind is not None)
+        assert bool(sent(said)) == (kind is None)
 
 
 def with_two_keys(replies: int) -> tuple[Conversation, list[do.Flush]]:
