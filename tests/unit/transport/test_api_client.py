@@ -43,6 +43,7 @@ async def test_a_start_names_the_gateway_and_sends_what_the_server_expects() -> 
         assert call.headers["x-inngest-env"] == "branch"
         assert call.headers["authorization"] == SigningKey(KEY).bearer()
         assert call.headers["content-type"] == "application/protobuf"
+        assert call.headers["accept-encoding"] == "identity"
 
 
 async def test_both_tokens_of_an_answer_are_known_to_the_redactor() -> None:
