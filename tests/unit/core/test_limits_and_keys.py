@@ -95,10 +95,10 @@ def test_each_repetition_of_an_answered_request_starts_its_window_again() -> Non
 @pytest.mark.parametrize("name", ["request_id", "run_id", "function_slug", "lease_id", "app_name"])
 def test_a_name_may_have_1024_characters_and_no_more(name: str) -> None:
     talk = Conversation().connected()
-    filler = {"request_id": "r", "request_payload": b"x" * 2000}
 
     for length, kind in ((1024, None), (1025, "malformed_message")):
-        request = pb.GatewayExecutorRequestData(**{**filler, name: "n" * length})
+        request = pb.GatewayExecutorRequestData(request_id="r", request_payload=b"x" * 2000)
+        setattr(request, name, "n" * length)
         said = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString())
 
         assert ("malformed_message" in errors(said)) == (kind is not None)
