@@ -1,22 +1,28 @@
 """Announcer: passes on what the worker observes, secrets masked, without ever waiting for anyone.
 
 On the thread that observed it: counters of this package, and waiters for a state. On the
-application's event loop: the listeners. On the outlet's thread, in this order: the log and the
-observers, metrics among them. None of them can break the worker or keep another from being called.
+application's event loop: the listeners. On the outlet's thread, in this order: the log, the
+metrics, and the observers. None of them can break the worker or keep another from being called.
+
+Each request causes four observations, and usually nobody reads them: the log is above DEBUG and
+there is no OpenTelemetry SDK. Then they are counted and go no further. Whether somebody reads them
+is asked where it may block, on the outlet's thread, and again each ``_ASK_AGAIN`` seconds, because
+levels and providers change while a worker runs.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
 import inspect
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from .core.observations import ErrorOccurred, HeartbeatAnswered, Observation, StateChanged
-from .core.remote_text import clean
+from .core.user_text import shown_error
 from .errors import ConfigurationError
-from .events import Callback, EventListeners, is_async, name_of, shown
+from .events import Callback, EventListeners, is_async, name_of
 from .observability.logger import ConnectLogger
 from .observability.outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
 from .observability.records import REQUESTS
@@ -27,13 +33,33 @@ from .waiting import StateWaiters, until_done
 Observer = Callable[[Observation], object]
 
 _FREQUENT: Final = REQUESTS | {HeartbeatAnswered}
+_ASK_AGAIN: Final = 1.0
+
+
+class Recorder(Protocol):
+    """Metrics: ``count`` where it happens, ``record`` where it may block."""
+
+    def count(self, observation: Observation) -> None: ...
+    def record(self, observation: Observation) -> None: ...
+    def recording(self) -> bool:
+        """Whether ``record`` has an effect."""
+        ...
 
 
 class Announcer:
     """``tell`` from any thread; the rest from the application's."""
 
-    def __init__(self, logger: ConnectLogger, redactor: Redactor, on: dict[str, Callback]) -> None:
-        """Raises ConfigurationError when ``on`` has an unknown name or something not callable."""
+    def __init__(
+        self,
+        logger: ConnectLogger,
+        redactor: Redactor,
+        on: dict[str, Callback],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises ConfigurationError when ``on`` has an unknown name or something not callable.
+
+        ``clock`` is in seconds.
+        """
         self.logger = logger
         self._outlet: Outlet[Observation] = Outlet(
             self._deliver, lambda item: type(item) in _FREQUENT
@@ -41,6 +67,11 @@ class Announcer:
         self.listeners = EventListeners(on, self._failed, self._outlet.drop)
         self.waiters = StateWaiters()
         self._redactor = redactor
+        self._metrics: Recorder | None = None
+        self._read = True
+        """Whether the log or the metrics have a use for the observations of each request."""
+        self._ask_again_at = 0.0
+        self._clock = clock
         self._counters: tuple[Observer, ...] = ()
         self._observers: tuple[Observer, ...] = ()
         self._to_listeners: HandOver[Observation] | None = None
@@ -55,6 +86,10 @@ class Announcer:
     def listen_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listeners are called on ``loop`` from now on."""
         self._to_listeners = HandOver(loop, self.listeners.emit)
+
+    def record_with(self, metrics: Recorder) -> None:
+        """Have ``metrics`` count and record. It must not show ids: those are not masked for it."""
+        self._metrics = metrics
 
     def add_counter(self, counter: Observer) -> Callable[[], None]:
         """For code of this package that never blocks: it counts what the queue drops, too.
@@ -83,12 +118,20 @@ class Announcer:
         return remove
 
     def tell(self, observation: Observation) -> None:
+        metrics = self._metrics
+        if metrics is not None:
+            try:
+                metrics.count(observation)
+            except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
+                self._failed(observation.name, metrics.count, error)
+        if type(observation) in REQUESTS and self._unread(observation):
+            return
         # Masked here and not when it is written: by then the token may be too old to be known.
         observation = self._redactor.observation(observation)
         for counter in self._counters:
             try:
                 counter(observation)
-            except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
+            except Exception as error:  # noqa: BLE001 - as above
                 self._failed(observation.name, counter, error)
         if isinstance(observation, StateChanged):
             self.waiters.wake(observation.state)
@@ -120,6 +163,17 @@ class Announcer:
         finally:
             self.listeners.cancel()
 
+    def _unread(self, observation: Observation) -> bool:
+        if self._read or self._observers or self._counters:
+            return False
+        if self.listeners.wants(observation.name):
+            return False
+        now = self._clock()
+        if now < self._ask_again_at:
+            return True
+        self._ask_again_at = now + _ASK_AGAIN  # this one goes to the outlet, which asks
+        return False
+
     def _pass_on(self, observation: Observation) -> None:
         listeners = self._to_listeners
         if listeners is None or not self.listeners.wants(observation.name):
@@ -132,8 +186,15 @@ class Announcer:
     # --- on the outlet's thread --------------------------------------------------------------
 
     def _deliver(self, observation: Observation) -> None:
+        metrics, observers = self._metrics, self._observers
+        if type(observation) in REQUESTS:
+            self._read = True  # also when one of these raises: both ask code of the user
+            recorded = metrics is not None and metrics.recording()
+            self._read = recorded or self.logger.writes_requests()
         self.logger.observe(observation)
-        for observer in self._observers:
+        if metrics is not None:
+            observers = (metrics.record, *observers)
+        for observer in observers:
             try:
                 result = observer(observation)
                 if inspect.isawaitable(result):
@@ -158,6 +219,6 @@ class Announcer:
         self.logger.observe(ErrorOccurred("records_dropped", text))
 
     def _failed(self, name: str, callback: Callback, error: BaseException) -> None:
-        text = clean(f"the listener {name_of(callback)} for {name!r} raised {shown(error)}")
+        text = f"the listener {name_of(callback)} for {name!r} raised {shown_error(error)}"
         failure = self._redactor.observation(ErrorOccurred("listener_failed", text))
         self.write(partial(self.logger.observe, failure))

@@ -120,8 +120,7 @@ class WebSocketWorkerConnection:
         self._make_orchestrator = orchestrator.Orchestrator
         self._tracing = Tracing(options.tracer_provider)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
-        self._announcer.add_counter(self._metrics.count)
-        self._announcer.add_observer(self._metrics.record)
+        self._announcer.record_with(self._metrics)
 
     def _configure(self) -> None:
         """Make what depends on the options."""
@@ -162,16 +161,13 @@ class WebSocketWorkerConnection:
         Raises AuthenticationError when no key is accepted on the first connection, StartupTimeout
         with ``startup_timeout``, WorkAbandoned when work was left behind by ``shutdown_timeout`` or
         a second signal, and WorkerCrashed for a bug in the I/O loop or when it cannot be started.
+        LocalMistake when the worker was started or closed before: it runs once.
         An outage raises nothing: it is waited out.
         """
         await self._start(self._options.shutdown_signals)
 
     async def _start(self, signals: Sequence[signal.Signals]) -> None:
-        self._check_process()
-        if self._never_started:
-            return  # closed before it was started, or before its first turn
-        if self._started:
-            raise LocalMistake("start() was called before; make a new connection with connect()")
+        self._check_unused()
         self._started = True
         loop = asyncio.get_running_loop()
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
@@ -331,6 +327,10 @@ class WebSocketWorkerConnection:
         self._check_process()
         self._request_close()
         if not self._started:
+            # A task that was created for start() has its first turn now: closing it is a shutdown,
+            # while starting a closed worker is a mistake.
+            await asyncio.sleep(0)
+        if not self._started:
             self._started = self._never_started = True
             self._end(None)
         if wait:
@@ -347,6 +347,18 @@ class WebSocketWorkerConnection:
                 "this worker was started before the process was forked and belongs to the parent; "
                 "make a new one with connect() in the child"
             )
+
+    def _check_unused(self) -> None:
+        self._check_process()
+        if not self._started:
+            return
+        if self._never_started:
+            what = "this worker was closed before it was started"
+        elif self._core.machine.is_closed():
+            what = "this worker has run and is closed"
+        else:
+            what = "this worker was started already and is still running"
+        raise LocalMistake(f"{what}; a worker runs once: make a new one with connect()")
 
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
@@ -401,6 +413,7 @@ class WebSocketWorkerConnection:
         ``start()`` raises. A worker that fails later cancels the body, and the error of the worker
         is raised at its end, as ``asyncio.TaskGroup`` does.
         """
+        self._check_unused()
         self._body = asyncio.current_task()
         starting = self._start_task = asyncio.create_task(self._start(()))
         if self._options.wait:

@@ -201,14 +201,6 @@ def name_of(callback: object) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def shown(error: BaseException) -> str:
-    """The exception's ``repr``, which is user code and may raise."""
-    try:
-        return repr(error)
-    except BaseException:  # noqa: BLE001 - see above
-        return f"{type(error).__name__}, which cannot be shown"
-
-
 def is_async(callback: object) -> bool:
     """Whether calling it only makes a coroutine, as far as that can be known before."""
     while isinstance(callback, functools.partial):

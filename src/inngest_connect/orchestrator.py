@@ -14,6 +14,7 @@ from typing import Any
 from .core import commands as do
 from .core import events as ev
 from .core.observations import Observation
+from .core.remote_text import shortened_id
 from .core.worker_core import WorkerCore
 from .errors import ConnectError, WorkerCrashed
 from .execution.executor import Executor
@@ -96,7 +97,7 @@ class Orchestrator:
             # This package never cancels this task: other code on the same loop did, and nothing
             # could be closed. The requests get no reply from this worker.
             if not self._core.finished:
-                left = ", ".join(self._core.requests.unfinished_ids()) or "none"
+                left = ", ".join(map(shortened_id, self._core.requests.unfinished_ids())) or "none"
                 raise WorkerCrashed(
                     "other code on the event loop cancelled the worker's own tasks, which "
                     'isolation="thread" would prevent; requests that were not finished, which '
@@ -143,8 +144,11 @@ class Orchestrator:
         try:
             # A request whose acknowledgement was written may be refused in the same turn, and its
             # reply goes over any socket: hence again, until no acknowledgement was reported.
-            while any(socket.flush() for socket in tuple(self._sockets.values())):
-                pass
+            reported = True
+            while reported:
+                reported = False
+                for socket in tuple(self._sockets.values()):
+                    reported = socket.flush() or reported
             self._executor.flush()
             self._arm_timer()
         except Exception as error:  # noqa: BLE001 - as above

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import inngest
 import pytest
 
-from inngest_connect import ScheduleRetry, connect
+from inngest_connect import ScheduleRetry
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 K = pb.GatewayMessageType
@@ -61,22 +62,14 @@ async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledge
     closed = asyncio.Event()
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
         api.add_gateway("g", gateway.url)
-        client = inngest.Inngest(
-            app_id="app",
-            api_base_url=api.origin,
-            event_api_base_url=api.origin,
-            is_production=False,
-        )
 
-        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
         async def f(ctx: inngest.Context) -> int:
             ran.append(ctx.run_id)
             return 1
 
-        worker = connect(
-            [(client, [f])],
-            shutdown_signals=[],
-            logger=False,
+        worker = worker_of(
+            api.origin,
+            f,
             isolation="none",
             retry=ScheduleRetry([60.0]),
             on={"disconnected": lambda _: closed.set()},

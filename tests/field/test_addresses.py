@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import inngest
 import pytest
 
-from inngest_connect import ConnectionState, Timing, connect
+from inngest_connect import ConnectionState, Timing
 from inngest_connect.core import events as ev
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
 from inngest_connect.transport.resolver import getaddrinfo
 from inngest_connect.transport.websocket_manager import WebSocketManager
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 REAL = socket.getaddrinfo
@@ -143,17 +143,8 @@ async def test_closing_does_not_wait_for_a_resolver(
     async with MockHTTPServer() as api:
         api.add_gateway("g", "ws://gateway.test:1/v0/connect")
         origin = "http://api.test:1" if slow_name == "api.test" else api.origin
-        client = inngest.Inngest(
-            app_id="a", api_base_url=origin, event_api_base_url=origin, is_production=False
-        )
-
-        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
-        async def f(ctx: inngest.Context) -> None: ...
-
-        worker = connect(
-            [(client, [f])],
-            shutdown_signals=[],
-            logger=False,
+        worker = worker_of(
+            origin,
             isolation=isolation,
             timing=Timing(start_timeout=25.0, open_timeout=25.0),
         )

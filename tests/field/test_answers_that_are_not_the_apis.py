@@ -13,6 +13,13 @@ from inngest_connect.transport.api_client import ApiClient, ApiError
 pytestmark = pytest.mark.field
 REPLY = pb.SDKResponse(request_id="r", system_trace_ctx=b"null").SerializeToString()
 CONFIRMED = pb.FlushResponse(request_id="r").SerializeToString()
+STARTED = pb.StartResponse(
+    connection_id="01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    gateway_endpoint="ws://127.0.0.1:1/v0/connect",
+    gateway_group="g",
+    session_token="the-session-token",
+    sync_token="the-sync-token",
+).SerializeToString()
 PAGE = b"<html><body>Blocked by policy</body></html>"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -139,6 +146,15 @@ async def test_an_odd_header_is_the_failure_of_one_exchange(header: str) -> None
     assert error.refusal is None
 
 
+async def test_a_date_in_retry_after_is_compared_with_the_clock_of_who_sent_it() -> None:
+    """The clocks of two machines may differ by years."""
+    later = "Retry-After: Thu, 01 Jan 1970 00:01:30 GMT"
+
+    error = await refused_flush(http(503, b"busy", later, "Date: Thu, 01 Jan 1970 00:00:00 GMT"))
+
+    assert error.retry_after == 90.0
+
+
 async def test_a_body_that_trickles_is_limited_in_total() -> None:
     async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")
@@ -166,6 +182,26 @@ async def test_a_small_compressed_answer_is_read() -> None:
 
     async with answering(answer) as client:
         await client.flush("r", REPLY, 0)
+
+
+@pytest.mark.parametrize("length", [-1, -8, 12, 0])
+async def test_a_compressed_answer_that_is_incomplete_is_no_answer(length: int) -> None:
+    """The beginning of a StartResponse decodes, without its tokens."""
+    whole = gzip.compress(STARTED)
+    answer = http(200, whole[:length], "Content-Encoding: gzip")
+
+    async with answering(answer) as client:
+        with pytest.raises(ApiError):
+            await client.start((), 0)
+
+
+@pytest.mark.parametrize("status", [201, 203, 206, 500])
+async def test_tokens_in_an_answer_that_is_not_used_are_not_shown(status: int) -> None:
+    async with answering(http(status, STARTED)) as client:
+        with pytest.raises(ApiError) as failed:
+            await client.start((), 0)
+
+    assert "token" not in str(failed.value)
 
 
 async def test_cookies_are_not_sent_back() -> None:

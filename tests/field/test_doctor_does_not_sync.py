@@ -58,7 +58,7 @@ async def test_the_functions_of_the_live_worker_stay_registered(
         async def new(ctx: inngest.Context) -> str:
             return "new"
 
-        async with connect([(client, [new])], shutdown_signals=[]):
+        async with connect([(client, [new])], shutdown_signals=[], wait=True):
             code, said = await doctor(checkout, *arguments, INNGEST_DEV=gateway.api_origin)
             synced = gateway.gateways[0].get_received_messages(CONNECT)
             result = await gateway.invoke("shop-new")

@@ -1,13 +1,15 @@
 """The HTTP connections to the API: reused, replaced when their server is away, and given back."""
 
 import asyncio
+import contextlib
 import gc
 import os
+import socket
 import tracemalloc
 import warnings
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +147,65 @@ async def test_a_connection_whose_server_is_silent_is_not_used_again() -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+@asynccontextmanager
+async def never_accepts() -> AsyncIterator[int]:
+    """A listener whose queue is full: the kernel completes no further connection."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@asynccontextmanager
+async def says_only(text: bytes, *, reads: bool = True) -> AsyncIterator[int]:
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(text)
+        while reads and await reader.read(MEBIBYTE):
+            continue
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
+
+
+NEVER: dict[str, Callable[[], AbstractAsyncContextManager[int]]] = {
+    "accepts": never_accepts,
+    "reads": lambda: says_only(b"", reads=False),
+    "answers": lambda: says_only(b""),
+    "ends its head": lambda: says_only(b"HTTP/1.1 200 OK\r\nContent-Le"),
+    "ends its body": lambda: says_only(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"),
+    "ends its chunks": lambda: says_only(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+    ),
+    "decides": lambda: says_only(b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", NEVER)
+@pytest.mark.parametrize("path", ["start", "flush"])
+async def test_an_exchange_ends_whatever_the_other_side_never_does(path: str, what: str) -> None:
+    large = REPLY + bytes(8 * MEBIBYTE)
+    async with NEVER[what]() as port:
+        client = ApiClient(f"http://127.0.0.1:{port}", None, (), 0.2)
+        exchange = client.start((), 0) if path == "start" else client.flush("r", large, 0)
+
+        with pytest.raises(ApiError) as caught:
+            await asyncio.wait_for(exchange, 10)
+        await client.aclose()
+
+    assert caught.value.refusal is None
+
+
 async def test_no_socket_is_left_after_the_client_is_closed() -> None:
     def sockets() -> int:
         links = [p for p in Path("/proc/self/fd").iterdir() if p.is_symlink()]

@@ -7,6 +7,7 @@ import pytest
 
 from inngest_connect.core import events as ev
 from inngest_connect.errors import ConfigurationError
+from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.api_client import ApiClient, ApiError
 from inngest_connect.transport.environment import proxy_for
 from inngest_connect.transport.websocket_manager import WebSocketManager
@@ -82,6 +83,7 @@ def test_no_proxy_is_read_alike_for_both_connections(
         ("HTTPS_PROXY", "http://p.test:1", "http://p.test:1"),
         ("https_proxy", "http://p.test:1", "http://p.test:1"),
         ("HTTPS_PROXY", "p.test:1", "http://p.test:1"),
+        ("HTTPS_PROXY", "SOCKS5H://p.test:1", "socks5h://p.test:1"),
         ("ALL_PROXY", "socks5://p.test:1", "socks5://p.test:1"),
         ("all_proxy", "socks5h://p.test:1", "socks5h://p.test:1"),
         ("HTTP_PROXY", "http://p.test:1", None),
@@ -98,15 +100,28 @@ def test_the_variables_that_name_a_proxy(
 
 
 @pytest.mark.parametrize(
-    "value", ["http://[::1", "http://p:port", "http://p:99999", "://", "ftp://p"]
+    "value",
+    [
+        "http://[::1",
+        "http://p:port",
+        "http://p:99999",
+        "://",
+        "ftp://p",
+        "socks4://user:secret@p:1",
+        "socks4a://user:secret@p:1",
+        "http://user:se#cret@p:1",
+    ],
 )
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(
-    value: str, monkeypatch: pytest.MonkeyPatch
+    value: str, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", value)
+    monkeypatch.setenv(variable, value)
 
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY is "):
+    with pytest.raises(ConfigurationError, match=f"{variable} is ") as refused:
         proxy_for("wss://gateway.test/")
+
+    assert "cret" not in str(refused.value)
 
 
 def unused_port() -> int:
@@ -115,7 +130,7 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h", "socks4"])
+@pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
 async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_dial(kind: str) -> None:
     port = unused_port()
     reports: list[ev.Event] = []
@@ -146,6 +161,21 @@ async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_call(
     assert "secret" not in str(failed.value)
 
 
+async def test_the_http_client_decides_by_our_rules_and_not_by_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own do not know networks: it would call through the proxy, and the socket would not."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "ws://gateway/")
+        client = ApiClient(api.origin, None, (), 5.0)
+        answer = await client.start((), 0)
+        await client.aclose()
+
+    assert answer.gateway_group == "g"
+
+
 async def test_a_proxy_that_refuses_is_named() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -167,3 +197,27 @@ async def test_a_proxy_that_refuses_is_named() -> None:
     assert report.error is not None
     assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: ")
     assert "407" in report.error
+
+
+async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() -> None:
+    """It has connected, so whether it or the gateway has ended the connection is not known."""
+
+    async def connect_and_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(connect_and_end, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reports: list[ev.Event] = []
+    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+
+    proxy = f"http://user:secret@127.0.0.1:{port}"
+    await asyncio.wait_for(manager.run("ws://gateway.test/", timeout=10.0, proxy=proxy), 20)
+    server.close()
+
+    (report,) = reports
+    assert isinstance(report, ev.SocketClosed)
+    assert report.error is not None
+    assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: the connection ended")

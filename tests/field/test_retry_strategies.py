@@ -11,6 +11,7 @@ import pytest
 
 from inngest_connect import ConnectionState, ErrorOccurred, ScheduleRetry
 from inngest_connect.core import retry as retry_module
+from inngest_connect.transport.hook import Hook
 from tests.errors.faulty import faulty
 
 pytestmark = pytest.mark.field
@@ -35,6 +36,30 @@ def returns(value: object) -> Callable[..., Any]:
     return lambda failures, random: value
 
 
+class NumberWithMethods(float):
+    """Each comparison and conversion of it raises."""
+
+    def _raises(self, *_: object) -> Any:
+        raise SystemExit(3)
+
+    __le__ = __ge__ = __lt__ = __gt__ = __float__ = __format__ = __repr__ = __str__ = _raises
+
+
+class NoClass:
+    """A type check by ``isinstance`` raises, and so does the name of its class."""
+
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit(3)
+
+
+def _no_name(_: object) -> Any:
+    raise SystemExit(3)
+
+
+NoName: Any = type("BadMeta", (type,), {"__name__": property(_no_name)})("NoName", (), {})
+
+
 async def answers_nothing(failures: int, random: Callable[[], float]) -> None:
     return None
 
@@ -51,6 +76,10 @@ BAD: dict[str, tuple[Callable[..., Any], str]] = {
     "raises": (raises(KeyError("x")), "KeyError"),
     "exits": (raises(SystemExit(3)), "SystemExit"),
     "cannot be shown": (raises(CannotBeShown()), "CannotBeShown"),
+    "no class": (returns(NoClass()), "SystemExit"),
+    "no name": (returns(NoName()), "value of type NoName"),
+    "number with methods": (returns(NumberWithMethods(-3.5)), "-3.5"),
+    "raises without a class": (raises(type("Odd", (NoClass, Exception), {})()), "Odd"),
     "async": (answers_nothing, "value of type NoneType"),
 }
 
@@ -93,7 +122,10 @@ async def test_rubbish_is_named_and_the_default_schedule_is_used(name: str, isol
 
 
 @pytest.mark.parametrize("isolation", ["thread", "none"])
-async def test_a_strategy_that_never_returns_delays_one_attempt(isolation: str) -> None:
+async def test_a_strategy_that_never_returns_delays_one_attempt(
+    isolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hook.__init__, "__defaults__", (0.5,))
     released = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -107,7 +139,7 @@ async def test_a_strategy_that_never_returns_delays_one_attempt(isolation: str) 
     finally:
         released.set()
 
-    assert "did not return within 4 s" in named[0].message
+    assert "did not return within 0.5 s" in named[0].message
     assert threads[0].daemon
     assert threads[0] is not threading.main_thread()
 

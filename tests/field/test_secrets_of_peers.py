@@ -7,11 +7,9 @@ import time
 from typing import Any
 
 import httpx
-import inngest
 import pytest
 from starlette.responses import Response
 
-from inngest_connect import connect
 from inngest_connect.core.observations import ErrorOccurred
 from inngest_connect.observability.redaction import Redactor
 from inngest_connect.protocol import START_PATH
@@ -25,6 +23,7 @@ from inngest_connect.testing import (
     executor_request,
 )
 from inngest_connect.transport.api_client import ApiClient, ApiError, SigningKey
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 KEY = "signkey-prod-" + "3c" * 8 + "9f" * 8 + "b07d" * 8
@@ -174,15 +173,6 @@ async def test_a_hostile_gateway_reaches_no_log_no_event_and_no_page_unmasked() 
     logger.addHandler(log)
     events: list[Any] = []
     async with MockHTTPServer(signing_keys=[KEY]) as api, MockWebSocketServer() as gateway:
-        client = inngest.Inngest(
-            app_id="app", api_base_url=api.origin.replace("//", "//me:pa55w@"), signing_key=KEY,
-            event_api_base_url=api.origin, is_production=True,
-        )  # fmt: skip
-
-        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
-        async def f(ctx: inngest.Context) -> None:
-            pass
-
         answer = pb.StartResponse(
             connection_id=TOKEN, gateway_endpoint=gateway.url, gateway_group=HOSTILE,
             session_token=TOKEN, sync_token=HASH,
@@ -193,10 +183,10 @@ async def test_a_hostile_gateway_reaches_no_log_no_event_and_no_page_unmasked() 
         for one in (bad, answer):
             api._plan(START_PATH, 1, Response(one.SerializeToString()))
         names = ("error", "connected", "request_received", "request_started", "disconnected")
-        worker = connect(
-            [(client, [f])],
+        worker = worker_of(
+            api.origin.replace("//", "//me:pa55w@"),
+            client={"signing_key": KEY, "is_production": True},
             logger=logger,
-            shutdown_signals=[],
             timing=QUICK_TIMING,
             on=dict.fromkeys(names, events.append),
         )
@@ -243,17 +233,10 @@ async def test_a_signing_key_that_the_api_repeats_is_masked_in_the_error() -> No
     async with MockHTTPServer() as api:
         body = json.dumps({"error": f"key {HASH[:56]} is unknown {'x' * 900_000}", "status": 401})
         api._plan(START_PATH, None, Response(body, 401))
-        client = inngest.Inngest(
-            app_id="app", api_base_url=api.origin, signing_key=KEY, is_production=True,
-            event_api_base_url=api.origin,
-        )  # fmt: skip
-
-        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
-        async def f(ctx: inngest.Context) -> None:
-            pass
-
-        worker = connect(
-            [(client, [f])], logger=False, shutdown_signals=[], on={"error": errors.append}
+        worker = worker_of(
+            api.origin,
+            client={"signing_key": KEY, "is_production": True},
+            on={"error": errors.append},
         )
         with pytest.raises(Exception, match="HTTP 401") as caught:
             await asyncio.wait_for(worker.start(), 10)

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 import inngest
 import pytest
 
-from inngest_connect import Timing, connect
+from inngest_connect import Timing
 from inngest_connect.core import events as ev
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
 from inngest_connect.transport.websocket_manager import WebSocketManager
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 K = pb.GatewayMessageType
@@ -174,14 +175,7 @@ async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() 
         listener.bind(("127.0.0.1", 0))
         server = await asyncio.start_server(relay, sock=listener, limit=20_000)
         api.add_gateway("g", f"ws://127.0.0.1:{listener.getsockname()[1]}/v0/connect")
-        client = inngest.Inngest(
-            app_id="app",
-            api_base_url=api.origin,
-            event_api_base_url=api.origin,
-            is_production=False,
-        )
 
-        @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
         async def f(ctx: inngest.Context) -> str:
             return os.urandom(500_000).hex()
 
@@ -189,10 +183,9 @@ async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() 
             lost.append(str(event))
             gone.set()
 
-        worker = connect(
-            [(client, [f])],
-            shutdown_signals=[],
-            logger=False,
+        worker = worker_of(
+            api.origin,
+            f,
             timing=Timing(reply_ack_timeout=60.0, close_timeout=0.2),
             shutdown_timeout=1.0,
             on={"disconnected": disconnected},

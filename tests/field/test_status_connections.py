@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterator
 
 import httpx
-import inngest
 import pytest
 
-from inngest_connect import connect
-from inngest_connect.connection import WebSocketWorkerConnection
 from inngest_connect.status import StatusServer
 from inngest_connect.status import connections as limits
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 
@@ -40,25 +38,10 @@ def log() -> Iterator[list[str]]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    server = StatusServer(worker(), "127.0.0.1:0")
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     url = server.start()
     yield int(url.rpartition(":")[2])
     server.stop()
-
-
-def worker() -> WebSocketWorkerConnection:
-    client = inngest.Inngest(
-        app_id="app",
-        api_base_url="http://127.0.0.1:1",
-        event_api_base_url="http://127.0.0.1:1",
-        is_production=False,
-    )
-
-    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
-    async def f(ctx: inngest.Context) -> None:
-        pass
-
-    return connect([(client, [f])], logger=False)
 
 
 def connected(port: int) -> socket.socket:
@@ -110,7 +93,7 @@ def test_a_connection_on_which_no_whole_request_arrives_is_closed(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
-    server = StatusServer(worker(), "127.0.0.1:0")
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     with connected(int(server.start().rpartition(":")[2])) as connection:
         connection.sendall(sent)
 
@@ -120,7 +103,7 @@ def test_a_connection_on_which_no_whole_request_arrives_is_closed(
 
 def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
-    server = StatusServer(worker(), "127.0.0.1:0")
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     begun = time.monotonic()
     with connected(int(server.start().rpartition(":")[2])) as connection:
         connection.settimeout(0.05)
@@ -140,7 +123,7 @@ def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits.Connection, "idle_seconds", 0.2)
-    server = StatusServer(worker(), "127.0.0.1:0")
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     with connected(int(server.start().rpartition(":")[2])) as connection:
         connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""

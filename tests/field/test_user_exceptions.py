@@ -1,13 +1,15 @@
 """Whatever a function raises, its request is answered: no run is acknowledged and forgotten."""
 
+import asyncio
 import json
+from typing import Any
 
 import inngest
 import pytest
 
-from inngest_connect import connect
 from inngest_connect.execution.loop_executor import _failure
 from inngest_connect.testing import EmbeddedGateway
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 
@@ -29,32 +31,62 @@ class StrIsNoText(BaseException):
         return 1  # type: ignore[return-value]  # noqa: PLE0307 - as users do
 
 
-@pytest.mark.parametrize(
-    "error", [BadStr(), BadRepr(), StrIsNoText(), BaseException("\ud800"), SystemExit(0)]
-)
-def test_every_exception_becomes_an_error_reply(error: BaseException) -> None:
-    body = json.loads(_failure(error).body)
+class NoClass(BaseException):
+    @property
+    def __class__(self) -> Any:
+        raise SystemExit(3)
 
-    assert body["name"] == type(error).__name__
+
+class NoTraceback(KeyboardInterrupt):
+    def _raises(self, *_: object) -> Any:
+        raise SystemExit(3)
+
+    __traceback__ = property(_raises, lambda error, trace: None)
+
+
+class Text(str):
+    """Methods that a log or an encoder calls."""
+
+    def _raises(self, *_: object) -> Any:
+        raise SystemExit(3)
+
+    __format__ = __len__ = __getitem__ = __contains__ = isprintable = encode = _raises  # type: ignore[assignment]
+
+
+class Half(BaseException):
+    def __str__(self) -> str:
+        return "\ud800"
+
+
+class StrWithMethods(BaseException):
+    def __str__(self) -> str:
+        return Text("text")
+
+
+@pytest.mark.parametrize(
+    "kind", [BadStr, BadRepr, StrIsNoText, NoClass, NoTraceback, StrWithMethods, Half, SystemExit]
+)
+def test_every_exception_becomes_an_error_reply(kind: type[BaseException]) -> None:
+    body = json.loads(_failure(kind()).body)
+
+    assert body["name"] == kind.__name__
     assert isinstance(body["message"], str)
 
 
-async def test_a_function_that_raises_what_cannot_be_shown_is_answered() -> None:
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+@pytest.mark.parametrize("kind", [BadStr, NoClass, NoTraceback, StrWithMethods])
+async def test_a_function_that_raises_what_cannot_be_shown_is_answered(
+    kind: type[BaseException], isolation: Any
+) -> None:
     async with EmbeddedGateway() as gateway:
-        client = inngest.Inngest(
-            app_id="app",
-            api_base_url=gateway.api_origin,
-            event_api_base_url=gateway.api_origin,
-            is_production=False,
-        )
 
-        @client.create_function(fn_id="bad", trigger=inngest.TriggerEvent(event="bad"), retries=0)
         async def bad(ctx: inngest.Context) -> None:
-            raise BadStr
+            raise kind
 
-        async with connect([(client, [bad])], shutdown_signals=[], wait=True) as worker:
-            result = await gateway.invoke("app-bad")
+        async with worker_of(gateway.api_origin, bad, isolation=isolation, wait=True) as worker:
+            result = await asyncio.wait_for(gateway.invoke("app-f"), 20.0)
             left = worker.get_debug_state().running
 
     assert result.status == "failed"
+    assert (result.error or {})["name"] == kind.__name__
     assert left == 0

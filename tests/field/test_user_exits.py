@@ -349,7 +349,7 @@ async def test_exits_of_user_code_are_failures_of_their_runs(tmp_path: Path, how
         went_on = {name: await worker.call(name) for name in goes_on}
         worker.go.touch()
         finished = await other
-        named = await worker.logged("function 'app-exits' raised SystemExit(0) in exits (")
+        named = await worker.logged("function 'app-exits' raised SystemExit: 0 in exits (")
         code = worker.process.poll()
 
     assert {name: result.status for name, result in failed.items()} == dict.fromkeys(

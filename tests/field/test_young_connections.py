@@ -5,14 +5,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import inngest
 import pytest
 
-from inngest_connect import connect
 from inngest_connect.protocol import START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
 from inngest_connect.testing.mock_connection import MockConnection
+from tests.field.one_function import worker_of
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.field
@@ -37,18 +36,8 @@ def goes_away(gateway: MockWebSocketServer, connection: MockConnection) -> None:
 
 
 @asynccontextmanager
-async def worker_of(api: MockHTTPServer, isolation: str) -> AsyncIterator[None]:
-    client = inngest.Inngest(app_id="app", api_base_url=api.origin, is_production=False)
-
-    @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
-    async def fn(ctx: inngest.Context) -> None: ...
-
-    worker = connect(
-        [(client, [fn])],
-        shutdown_signals=[],
-        logger=False,
-        isolation=isolation,  # type: ignore[arg-type]
-    )
+async def running_worker(api: MockHTTPServer, isolation: str) -> AsyncIterator[None]:
+    worker = worker_of(api.origin, isolation=isolation)
     running = asyncio.create_task(worker.start())
     try:
         yield
@@ -74,7 +63,7 @@ async def test_young_connections_follow_the_schedule(
     """The second one that dies young is replaced after 1 s, less 20 % of jitter."""
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:
         api.add_gateway("g", gateway.url)
-        async with worker_of(api, isolation):
+        async with running_worker(api, isolation):
             for number in (1, 2):
                 connection = await becomes_ready(gateway, number, "10s")
                 ended_at = time.monotonic()

@@ -159,18 +159,19 @@ async def test_start_runs_until_close_and_both_may_be_repeated() -> None:
         await worker.close(wait=True)
 
     assert worker.get_state() is ConnectionState.CLOSED
-    with pytest.raises(LocalMistake, match="called before"):
+    with pytest.raises(LocalMistake, match=r"closed.*connect\(\)"):
         await worker.start()
 
 
-async def test_close_before_start_ends_it() -> None:
+async def test_a_worker_closed_before_its_start_cannot_be_started() -> None:
     """Scenario 42."""
     worker = connect([app_with().pair])
 
     await worker.close(wait=True)
-    await worker.start()
 
     assert worker.state is ConnectionState.CLOSED
+    with pytest.raises(LocalMistake, match=r"closed before.*connect\(\)"):
+        await worker.start()
 
 
 async def test_close_before_the_first_connection_ends_it() -> None:

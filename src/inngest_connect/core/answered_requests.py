@@ -32,6 +32,8 @@ class AnsweredRequests:
         self._replies_limit = replies_bytes
         self._ids: OrderedDict[str, float] = OrderedDict()
         self._ids_bytes = 0
+        self._oldest_at = 0.0
+        """No request was answered before. It may be too early: that costs one look."""
         self._replies: OrderedDict[str, bytes] = OrderedDict()
         self._replies_bytes = 0
 
@@ -50,7 +52,8 @@ class AnsweredRequests:
 
         Returns how many younger requests had to be forgotten for it.
         """
-        self._forget(request_id)
+        if request_id in self._ids:
+            self._forget(request_id)
         self._ids[request_id] = now
         self._ids_bytes += len(request_id) + ENTRY_BYTES
         self._replies[request_id] = reply
@@ -60,10 +63,10 @@ class AnsweredRequests:
             _, dropped = self._replies.popitem(last=False)
             self._replies_bytes -= len(dropped)
         early = 0
-        while len(self._ids) > 1:
-            oldest, answered_at = next(iter(self._ids.items()))
-            expired = now - answered_at > REPEAT_WINDOW
-            if not expired and self._ids_bytes <= self._ids_limit:
+        while now - self._oldest_at > REPEAT_WINDOW or self._ids_bytes > self._ids_limit:
+            oldest, self._oldest_at = next(iter(self._ids.items()))
+            expired = now - self._oldest_at > REPEAT_WINDOW
+            if oldest == request_id or (not expired and self._ids_bytes <= self._ids_limit):
                 break
             self._forget(oldest)
             early += not expired

@@ -25,8 +25,8 @@ from typing import Final
 
 from .commands import AskRetryDelay, Command
 from .observations import ErrorOccurred, Reconnecting
-from .remote_text import clean
-from .retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, problem_of
+from .retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, seconds_of
+from .user_text import class_name
 
 SLOW_FAILURES: Final = 9
 """Failure count that stands for the slow end of any schedule."""
@@ -192,14 +192,16 @@ class Attempts:
         asked = self._question
         if asked is None or asked.number != question:
             return  # too late: the default is used, or there is nothing to plan any more
-        problem = problem or problem_of(answer)
+        delay = 0.0
         if problem is None:
-            assert isinstance(answer, int | float)
-            delay = float(answer)
-        else:
+            try:
+                delay = seconds_of(answer)
+            except ValueError as error:
+                problem = str(error)
+        if problem is not None:
             delay = self._default.delay(asked.failures, self._random)
             text = (
-                f"the retry strategy {clean(type(self._retry).__name__)} failed: {clean(problem)}. "
+                f"the retry strategy {class_name(self._retry)} failed: {problem}. "
                 "The default schedule is used for this attempt"
             )
             out.append(ErrorOccurred("retry_strategy_failed", text))

@@ -153,16 +153,16 @@ class Connections:
         """Judge an API answer. Returns whether to try another key, without a delay."""
         if event.gateway_group:
             self.attempts.exclude(event.gateway_group)
-            out.append(ErrorOccurred("gateway_endpoint_refused", clean(event.message)))
+            out.append(ErrorOccurred("gateway_endpoint_refused", event.message))
             return False
         self.attempts.api_failed(event.status)
         if event.status in (401, 403):
             assert self.attempt is not None
-            out.append(ErrorOccurred("authentication_failed", clean(event.message)))
+            out.append(ErrorOccurred("authentication_failed", event.message))
             return self._keys.refused(self.attempt.key)
         if event.status == 429:
             text = (
-                f"the API refuses another connection (HTTP 429): {clean(event.message)}. "
+                f"the API refuses another connection (HTTP 429): {event.message}. "
                 "The plan's limit of connections is reached, or calls come too fast"
             )
             out.append(ErrorOccurred("rate_limited", text))
@@ -170,7 +170,7 @@ class Connections:
         # "No gateway found" can be our own doing when everything is excluded.
         self.attempts.excluded.clear()
         origin = self._settings.api_origin
-        out.append(ErrorOccurred("start_failed", f"{origin}: {clean(event.message)}"))
+        out.append(ErrorOccurred("start_failed", f"{origin}: {event.message}"))
         return False
 
     def handshake_closed(self, code: int, reason: str, out: list[Command]) -> None:

@@ -15,7 +15,6 @@ from .commands import Command, Flush, Send
 from .deadlines import Deadlines
 from .message_buffer import BufferedReply, MessageBuffer
 from .observations import ErrorOccurred, ReplyAcknowledged
-from .remote_text import clean
 from .retry import FLUSH_SCHEDULE, ScheduleRetry
 from .settings import CoreSettings
 from .signing_keys import SigningKeys
@@ -150,7 +149,7 @@ class ReplyDelivery:
         if status in PERMANENT:
             self.buffer.remove(request_id)
             self.lost += 1
-            text = f"the API will never accept this reply (HTTP {status}): {clean(message)}"
+            text = f"the API will never accept this reply (HTTP {status}): {message}"
             out.append(self.error("reply_refused", text, request_id))
             return True
         reply.flush_failures += 1
@@ -166,19 +165,14 @@ class ReplyDelivery:
         delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)
         cause = f"HTTP {status}" if status is not None else "no answer of the API"
-        text = (
-            f"a reply could not be flushed ({cause}: {clean(message)}); "
-            f"trying again in {delay:.1f} s"
-        )
+        text = f"a reply could not be flushed ({cause}: {message}); trying again in {delay:.1f} s"
         out.append(self.error("flush_failed", text, request_id))
         return False
 
     def error(self, kind: str, text: str, request_id: str) -> ErrorOccurred:
         """An error about a request, named by its run and function as long as they are known."""
         run_id, function_slug = self.about(request_id)
-        return ErrorOccurred(
-            kind, text, clean(request_id), run_id=run_id, function_slug=function_slug
-        )
+        return ErrorOccurred(kind, text, request_id, run_id=run_id, function_slug=function_slug)
 
     def _flush_ended(self, request_id: str) -> BufferedReply | None:
         self._flushing -= 1

@@ -1,9 +1,22 @@
-"""What can happen to a worker. Every event of a socket carries its generation."""
+"""What can happen to a worker. Every event of a socket carries its generation.
+
+The texts of peers and of user code enter the core here, and are cleaned here and nowhere else: what
+is shown of them later is short and has no control characters. Ids and names are kept as they are,
+because they are echoed; ``Redactor.id`` cleans them where they are shown.
+"""
 
 from dataclasses import field
 
 from .messages import ExecutionResult
 from .record import record
+from .remote_text import clean
+
+
+def _clean(event: object, *names: str) -> None:
+    for name in names:
+        text = getattr(event, name)
+        if text is not None:
+            setattr(event, name, clean(text))
 
 
 @record
@@ -37,6 +50,9 @@ class StartFailed:
     retry_after: float | None = None
     gateway_group: str = ""
 
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
 
 @record
 class RetryDelayAnswered:
@@ -45,6 +61,9 @@ class RetryDelayAnswered:
     question: int
     delay: object
     problem: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "problem")
 
 
 @record
@@ -75,6 +94,9 @@ class SocketClosed:
     code: int
     reason: str
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "reason", "error")
 
 
 @record
@@ -115,6 +137,9 @@ class FunctionMisbehaved:
     request_id: str
     text: str
 
+    def __post_init__(self) -> None:
+        _clean(self, "text")
+
 
 @record
 class FlushSucceeded:
@@ -129,6 +154,9 @@ class FlushFailed:
     status: int | None
     message: str
     retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
 
 
 @record

@@ -25,7 +25,6 @@ from .observations import (
     WebSocketOpened,
 )
 from .phases import Phase
-from .remote_text import clean
 from .report import Report
 from .requests import RequestTable
 from .shutdown import Shutdown
@@ -75,7 +74,7 @@ class ConnectionLifecycle:
         refused = event.status in (401, 403)
         self._report.transition(E.AUTH_FAILED if refused else E.ERROR_OCCURRED, now)
         other_key = self._connections.start_failed(event, self._report.commands)
-        cause = clean(event.message)
+        cause = event.message
         if refused and not self._connections.ever_ready and self._keys.exhausted():
             return AuthenticationError(cause)
         self._connections.give_up_attempt()
@@ -175,9 +174,9 @@ class ConnectionLifecycle:
         if generation is None:
             return
         if event.error is not None:
-            failed = WebSocketFailed(generation.connection_id, clean(event.error))
+            failed = WebSocketFailed(generation.connection_id, event.error)
             self._report.commands.append(failed)
-        self._ended(generation, event.code, clean(event.reason or event.error or ""), now)
+        self._ended(generation, event.code, event.reason or event.error or "", now)
 
     def _ended(self, generation: Generation, code: int, reason: str, now: float) -> None:
         connections, report = self._connections, self._report

@@ -68,7 +68,8 @@ class MessageBuffer:
 
     def sent(self, reply: BufferedReply, generation: int) -> None:
         """The reply was written on this socket; only the last one counts."""
-        self._not_carried(reply)
+        if reply.sent_over is not None:
+            self._not_carried(reply.sent_over)
         reply.sent_over = generation
         self._carried[generation] += 1
 
@@ -84,12 +85,11 @@ class MessageBuffer:
         reply = self._replies.pop(request_id, None)
         if reply is not None:
             self.size_bytes -= len(reply.payload)
-            self._not_carried(reply)
+            if reply.sent_over is not None:
+                self._not_carried(reply.sent_over)
         return reply
 
-    def _not_carried(self, reply: BufferedReply) -> None:
-        generation = reply.sent_over
-        if generation is not None:
-            self._carried[generation] -= 1
-            if not self._carried[generation]:
-                del self._carried[generation]
+    def _not_carried(self, generation: int) -> None:
+        self._carried[generation] -= 1
+        if not self._carried[generation]:
+            del self._carried[generation]

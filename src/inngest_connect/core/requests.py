@@ -107,7 +107,7 @@ class RequestTable:
         entry = self._requests.get(request_id)
         if entry is None:
             return None, None
-        return clean(entry.request.run_id), clean(entry.request.function_slug)
+        return entry.request.run_id, entry.request.function_slug
 
     def oldest_unfinished(self) -> InFlight | None:
         """The request whose function has been awaited for longest."""
@@ -131,8 +131,8 @@ class RequestTable:
         known = self._requests.get(request_id)
         if known is not None and known.progress is Progress.LOST:
             return False
-        answered = self._delivery.answered
-        if known is None and request_id in answered and answered.reply(request_id) is None:
+        answered = known is None and request_id in self._delivery.answered
+        if answered and self._delivery.answered.reply(request_id) is None:
             # An acknowledgement promises a reply. Without one the gateway asks another worker.
             text = (
                 "a request that was answered came again, and its reply is not kept any more: it "
@@ -141,7 +141,7 @@ class RequestTable:
             out.append(self._delivery.error("repeated_request_refused", text, request_id))
             return False
         acknowledge = Acknowledge(generation, request_id, messages.request_ack(request))
-        if known is None and request_id not in answered:
+        if known is None and not answered:
             refusal = self._why_not(request)
             self._requests[request_id] = InFlight(request, now, refusal=refusal)
             self.unfinished += 1

@@ -1,9 +1,9 @@
 """When to try again. Policies are small siblings behind one method."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from .remote_text import clean
+from .user_text import class_name
 
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds: 0 (spread over the first second), then slower, then every five minutes."""
@@ -77,13 +77,25 @@ def is_own(strategy: RetryStrategy) -> bool:
 
 
 def problem_of(delay: object) -> str | None:
-    """What is wrong with an answer of a retry strategy, None for a usable delay.
+    """What is wrong with an answer of a retry strategy, None for a usable delay."""
+    try:
+        seconds_of(delay)
+    except ValueError as problem:
+        return str(problem)
+    return None
 
-    Runs no code of the user: of an object that is not a number only the type is named.
+
+def seconds_of(answer: Any) -> float:
+    """The answer of a retry strategy as a plain number. Raises ValueError.
+
+    Runs no code of the user: a subclass of ``float`` is read by the methods of ``float``, and of
+    anything that is not a number only the class is named.
     """
-    if isinstance(delay, bool) or not isinstance(delay, int | float):
-        return f"returned a value of type {clean(type(delay).__name__)}, not seconds"
-    if 0 <= delay <= LONGEST_DELAY:
-        return None
-    shown = f"{float(delay):g}" if isinstance(delay, float) else "a number"
-    return f"returned {shown}, not 0 to {LONGEST_DELAY:g} seconds"
+    kind = type(answer)
+    if kind is bool or not issubclass(kind, int | float):
+        raise ValueError(f"returned a value of type {class_name(answer)}, not seconds")
+    number = float.__float__(answer) if issubclass(kind, float) else int.__int__(answer)
+    if 0 <= number <= LONGEST_DELAY:
+        return float(number)
+    shown = f"{number:g}" if isinstance(number, float) else "a number"
+    raise ValueError(f"returned {shown}, not 0 to {LONGEST_DELAY:g} seconds")

@@ -42,7 +42,7 @@ from .message_handler import (
 )
 from .observations import HeartbeatAnswered, RequestReceived
 from .phases import Phase
-from .remote_text import clean, shortened_id
+from .remote_text import shortened_id
 from .report import Report
 from .requests import RequestTable
 from .retry import RetryStrategy
@@ -252,7 +252,7 @@ class WorkerCore:
 
     def _function_misbehaved(self, event: ev.FunctionMisbehaved, now: float) -> None:
         request_id = event.request_id or None
-        self._report.error("function_misbehaved", clean(event.text), request_id=request_id)
+        self._report.error("function_misbehaved", event.text, request_id=request_id)
 
     def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
         self.connections.attempts.evidence_of_api(now, self._report.commands)
@@ -350,7 +350,7 @@ class WorkerCore:
             self.requests.extend_due(now, commands)
         if self.delivery.deadlines.first <= now:
             self.delivery.tick(now, commands)
-        if self.requests.long_running.due(now):
+        if self.requests.long_running.first <= now:
             self.requests.long_running.tick(now, self.requests.queued, commands)
         if self.shutdown.requested and self.shutdown.settle(now):
             error = self.shutdown.outcome()

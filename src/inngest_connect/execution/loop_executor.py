@@ -10,11 +10,11 @@ import json
 import os
 import traceback
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
+from ..core.user_text import class_name, error_message, guarded
 from ..process_exit import release
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
@@ -203,7 +203,7 @@ class LoopExecutor:
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
-            if isinstance(error, EXITS):
+            if issubclass(type(error), EXITS):  # isinstance() runs its ``__class__``
                 report(f"function {request.function_slug!r} raised {describe_exit(error)}")
             return _failure(error)
 
@@ -214,19 +214,9 @@ def _failure(error: BaseException) -> ExecutionResult:
     Nothing in here may raise, or an acknowledged request would never be answered: the ``__str__``
     of an exception is user code, and so are its notes, its causes and the name of its class.
     """
-    name = _shown(lambda: str(type(error).__name__), "Exception")
-    message = _shown(
-        lambda: str(error), f"{name}, which cannot be shown: its __str__ or __repr__ raises"
-    )
-    stack = _shown(lambda: "".join(traceback.format_exception(error)), message)
-    return _error("unknown", message, name, stack)
-
-
-def _shown(show: Callable[[], str], otherwise: str) -> str:
-    try:
-        return show()[:_LONGEST_TEXT]
-    except BaseException:  # noqa: BLE001 - user code
-        return otherwise
+    message = error_message(error)[:_LONGEST_TEXT]
+    stack = guarded(lambda: "".join(traceback.format_exception(error)), message)
+    return _error("unknown", message, class_name(error), stack[:_LONGEST_TEXT])
 
 
 def _error(code: str, message: str, name: str, stack: str) -> ExecutionResult:

@@ -21,11 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ..core.user_text import guarded, shown_error
+from ..errors import LocalMistake
+
 Result = TypeVar("Result")
 Report = Callable[[str], None]
 """Takes what happened, as a sentence. Called on the loop's thread."""
 
 _ASYNCIO: Final = Path(asyncio.__file__).parent
+_TRACEBACK: Final = BaseException.__dict__["__traceback__"]
+"""Bypasses a property of a subclass."""
 EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 
@@ -46,18 +51,15 @@ current_function: ContextVar[Origin | None] = ContextVar("inngest_connect_functi
 
 
 def describe_exit(error: BaseException) -> str:
-    """Never raises: what is shown of ``error`` is user code."""
-    name = type(error).__name__
-    try:
+    """The exception, and where it was raised."""
+
+    def place() -> str:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [each for each in frames if Path(each.filename).parent != _ASYNCIO]
-        where = ours[-1] if ours else None
-        shown = f"{name}({', '.join(repr(each)[:100] for each in error.args)})"
-        if where is None:
-            return shown
-        return f"{shown} in {where.name} ({Path(where.filename).name}, line {where.lineno})"
-    except BaseException:  # noqa: BLE001 - see above
-        return "an exit that cannot be shown"
+        where = ours[-1]
+        return f" in {where.name} ({Path(where.filename).name}, line {where.lineno})"
+
+    return shown_error(error) + guarded(place, "")
 
 
 def is_ctrl_c(error: BaseException) -> bool:
@@ -66,15 +68,15 @@ def is_ctrl_c(error: BaseException) -> bool:
     Signals interrupt the main thread only. ``asyncio.Runner`` raises it in a frame of its own;
     without a Runner, the default handler raises it wherever the main thread is.
     """
-    if not isinstance(error, KeyboardInterrupt):
+    if not issubclass(type(error), KeyboardInterrupt):  # isinstance() runs ``__class__`` of it
         return False
     if threading.current_thread() is not threading.main_thread():
         return False
     return _from_runner(error) or signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def _from_runner(error: KeyboardInterrupt) -> bool:
-    trace = error.__traceback__
+def _from_runner(error: BaseException) -> bool:
+    trace = _TRACEBACK.__get__(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__") == "asyncio.runners"
@@ -153,7 +155,10 @@ def run_to_end(
     """
     if asyncio._get_running_loop() is not None:
         main.close()
-        raise RuntimeError("an event loop runs in this thread already; await start() on it")
+        raise LocalMistake(
+            "run() runs an event loop, and one is running in this thread already (a notebook, an "
+            "async function): await start() there, or use the worker with async with"
+        )
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
         task: _MainTask[Result] = _MainTask(main, loop=loop)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from ..core import observations as seen
+from ..core.user_text import shown_error
 from ..errors import ConfigurationError
 from .folding import Folding
 from .package_logger import RESERVED, package_logger
@@ -96,6 +97,10 @@ class ConnectLogger:
         if not any(one is record for one in due):
             self._write(Record("debug", record.event, record.fields))
 
+    def writes_requests(self) -> bool:
+        """Whether the records of each request, which are DEBUG, go anywhere."""
+        return self._target is not None and self._enabled(10)
+
     def close(self) -> None:
         """Write what was counted and not told yet."""
         with self._lock:
@@ -165,16 +170,16 @@ class ConnectLogger:
                 _log(self._target, _NUMBERS[record.level], event, fields, context)
             else:
                 getattr(self._target, record.level)(event, **{**context, **fields})
-        except Exception as broken:  # noqa: BLE001 - a log must not end the worker
+        except BaseException as broken:  # noqa: BLE001 - user code; observers come after the log
             self._complain(broken)
 
-    def _complain(self, broken: Exception) -> None:
+    def _complain(self, broken: BaseException) -> None:
         """The user's logger raised: say so once, where Python prints what it cannot log."""
         if not self._complained:
             self._complained = True
             text = "the logger given to connect() raised %s; its records are lost"
-            with contextlib.suppress(Exception):
-                package_logger().error(text, self._redactor.text(repr(broken)))
+            with contextlib.suppress(BaseException):  # its handlers are user code, too
+                package_logger().error(text, self._redactor.text(shown_error(broken)))
 
 
 def _target(logger: LoggerOption) -> Any:

@@ -16,6 +16,7 @@ from ..state_machine import ConnectionState
 from . import metric_table as table
 from .instruments import Instruments, Values, instruments_of
 from .metric_table import OTHER, Labels
+from .providers import global_meter_provider
 
 Series = tuple[str, Labels]
 """The name of an instrument and the labels of one of its series."""
@@ -73,6 +74,7 @@ class Metrics:
     ) -> None:
         """``meter_provider`` None is the global one, even if it is configured later."""
         self._state = state
+        self._provider = meter_provider
         self._tallies: dict[Series, _Tally] = {series: _Tally() for series in _FROM_THE_START}
         self._by_socket = self._tallies[_SOCKET]
         self._by_flush = self._tallies[_FLUSH]
@@ -117,6 +119,12 @@ class Metrics:
         count = self._counts.get(type(observation))
         if count is not None:
             count(observation)
+
+    def recording(self) -> bool:
+        """Whether durations reach anybody: the providers of OpenTelemetry's API itself, which are
+        in use as long as no SDK is set up, keep nothing."""
+        provider = self._provider if self._provider is not None else global_meter_provider()
+        return not type(provider).__module__.startswith("opentelemetry.metrics")
 
     def record(self, observation: seen.Observation) -> None:
         """Record the durations of an observation that was counted: calls the user's provider."""

@@ -274,9 +274,13 @@ async def _read(response: httpx.Response, url: str) -> bytes:
         return bytes(received)
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ApiError(f"{url} answered with the content encoding {encoding[:40]!r}")
-    content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(received, _MAX_ANSWER_BYTES + 1)
+    unfolding = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    content = unfolding.decompress(received, _MAX_ANSWER_BYTES + 1)
     if len(content) > _MAX_ANSWER_BYTES:
         raise ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
+    if not unfolding.eof:
+        # The beginning of a message decodes, too, without the fields that come last.
+        raise ApiError(f"{url} answered with an incomplete {encoding} stream")
     return content
 
 
@@ -293,8 +297,13 @@ def _is_refusal_of_the_api(status: int, content: bytes) -> bool:
 
 
 def _error_text(content: bytes) -> str:
-    """Errors are JSON from the API and plain text from a proxy or middleware."""
+    """Errors are JSON from the API and plain text from a proxy or middleware.
+
+    Anything else is not shown: a StartResponse with another status holds tokens that nobody masks.
+    """
     text = content[:300].decode(errors="replace").strip()
+    if not all(letter.isprintable() or letter.isspace() for letter in text):
+        text = ""
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError):

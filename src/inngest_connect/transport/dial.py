@@ -77,7 +77,7 @@ class Dial:
                 cause = f"no WebSocket within {timeout:g} s, {self._stage}"
             else:
                 cause = _describe(error)
-            raise DialFailed(self._through_the_proxy(cause)) from None
+            raise DialFailed(self.through_the_proxy(cause)) from None
         finally:
             if not opened and self._socket is not None:
                 # picows leaves its transport open when it is cancelled; it closes at the end of
@@ -98,7 +98,8 @@ class Dial:
         self._stage = f"connected to {name}, waiting for its answer"
         return self._socket
 
-    def _through_the_proxy(self, cause: str) -> str:
+    def through_the_proxy(self, cause: str) -> str:
+        """``cause``, with the proxy that it may come from."""
         if self._proxy is None:
             return cause
         user = urllib.parse.urlsplit(self._proxy).netloc.rpartition("@")[0]
@@ -124,4 +125,4 @@ def _describe(error: Exception) -> str:
             return f"the server answered the upgrade with HTTP {int(response.status)}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the gateway's certificate was not accepted: {error.verify_message}"
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -17,7 +17,8 @@ import httpx
 from ..errors import ConfigurationError
 from .urls import check_url, shown_url
 
-_PROXY_SCHEMES: Final = ("http", "https", "socks4", "socks5", "socks5h")
+# Not socks4: the HTTP client does not speak it.
+_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _VARIABLE_SCHEMES: Final = {"wss": "https", "https": "https", "http": "http"}
 _PORTS: Final = {"wss": 443, "https": 443, "http": 80}
@@ -49,8 +50,8 @@ def proxy_for(url: str) -> str | None:
 def _checked(name: str, proxy: str) -> str:
     """The URL of the proxy that the variable names. Raises ConfigurationError."""
     url = proxy if "://" in proxy else f"http://{proxy}"
-    check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
-    return url
+    scheme = check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128").scheme
+    return scheme + url[len(scheme) :]  # in lower case: both libraries compare it as it is
 
 
 def _variable(kind: str) -> str:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from ..core.user_text import shown_error
 from ..waiting import until_done
 
 HOOK_SECONDS: Final = 4.0
@@ -103,9 +104,4 @@ class Hook:
             raise
 
     def _raised(self, error: BaseException) -> HookFailed:
-        kind = type(error).__name__
-        try:
-            text = f"{self.name} raised {kind}: {error}"
-        except BaseException:  # noqa: BLE001 - the ``__str__`` of an exception is user code
-            text = f"{self.name} raised {kind}, which cannot be shown"
-        return HookFailed(text)
+        return HookFailed(f"{self.name} raised {shown_error(error)}")

@@ -66,6 +66,8 @@ class SendQueue:
     def flush(self) -> list[str]:
         """Write what the kernel takes; returns the acknowledgements that it has taken whole."""
         messages, replies, transport = self._messages, self._replies, self._transport
+        if not messages and not replies and self.pong is None:
+            return []
         if self.blocked or transport.is_close_frame_sent or transport.is_disconnected:
             return []
         if self.pong is not None:

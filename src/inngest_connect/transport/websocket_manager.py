@@ -88,8 +88,9 @@ class WebSocketManager(picows.WSListener):
         Reports SocketOpened and SocketClosed, failures to connect included; raises nothing but
         cancellation.
         """
+        dial = Dial(url, proxy)
         try:
-            transport = await Dial(url, proxy).open(
+            transport = await dial.open(
                 self,
                 timeout=timeout,
                 max_frame_bytes=self._max_message_bytes,
@@ -103,7 +104,7 @@ class WebSocketManager(picows.WSListener):
             # ``on_ws_disconnected`` has reported the end, unless the peer closed before it answered
             # the upgrade: then picows returns and calls nothing.
             text = "the connection ended before the upgrade was answered"
-            self._end(CLOSE_ABNORMAL, "", text)
+            self._end(CLOSE_ABNORMAL, "", dial.through_the_proxy(text))
 
     def send(self, data: bytes, *, acknowledges: str | None = None, patient: bool = False) -> bool:
         """Queue one binary message for the next ``flush``. Returns False when that cannot be.
@@ -196,7 +197,7 @@ class WebSocketManager(picows.WSListener):
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._fail(transport, CLOSE_PROTOCOL_ERROR, "reserved bits without an extension")
-        elif kind == picows.WSMsgType.BINARY and frame.fin:
+        elif kind == picows.WSMsgType.BINARY and frame.fin and not self._fragments_count:
             self._report(MessageReceived(self._generation, frame.get_payload_as_bytes()))
         elif kind == picows.WSMsgType.CLOSE:
             self._close_received(transport, frame.get_payload_as_bytes())
@@ -239,9 +240,14 @@ class WebSocketManager(picows.WSListener):
 
     def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         now = asyncio.get_running_loop().time()
-        if frame.msg_type != picows.WSMsgType.CONTINUATION:
-            self._fragments = []
-            self._fragments_bytes = self._fragments_count = 0
+        begins = frame.msg_type != picows.WSMsgType.CONTINUATION
+        if begins == (self._fragments_count > 0):
+            # RFC 6455 section 5.4. What would be put together here was never sent as one message.
+            text = "a message within a message" if begins else "a continuation of nothing"
+            self._fail(transport, CLOSE_PROTOCOL_ERROR, text)
+            return
+        if begins:
+            self._fragments_bytes = 0
             self._fragments_text = frame.msg_type == picows.WSMsgType.TEXT
             self._fragments_begun_at = now
         self._fragments_bytes += frame.payload_size
@@ -262,6 +268,7 @@ class WebSocketManager(picows.WSListener):
         if not self._fragments_text and frame.payload_size:
             self._fragments.append(frame.get_payload_as_bytes())
         if frame.fin:
+            self._fragments_count = 0
             message, self._fragments = b"".join(self._fragments), []
             if self._fragments_text:
                 self._report(TextReceived(self._generation))

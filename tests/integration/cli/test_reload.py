@@ -1,11 +1,15 @@
 """``inngest-connect run --reload``: a changed file, a broken one, and never two workers."""
 
+import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from inngest_connect.cli.reload import _Supervisor
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.cli.run_process import (
     MODULE,
@@ -72,6 +76,26 @@ def test_a_broken_edit_is_told_and_the_next_one_is_run(tmp_path: Path) -> None:
     assert any("SyntaxError" in line for line in told)
     assert "exit code 2" in told[-1]
     assert answer == "mended"
+
+
+async def test_a_change_while_a_child_is_being_started_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have imported the old file already."""
+    start = asyncio.create_subprocess_exec
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    supervisor = _Supervisor(command, tmp_path, os.environ)
+
+    async def start_slowly(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        child = await start(*command, **options)
+        supervisor._changed([str(tmp_path / "worker.py")])
+        return child
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
+
+    code = await asyncio.wait_for(supervisor._one_life(), 30)
+
+    assert code == -signal.SIGTERM
 
 
 def test_the_worker_ends_with_its_supervisor(tmp_path: Path) -> None:

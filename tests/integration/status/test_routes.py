@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import inspect
 import json
 import logging
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import inngest
@@ -26,6 +28,7 @@ from inngest_connect import (
     WebSocketWorkerConnection,
     connect,
 )
+from inngest_connect.debug_state import InFlightRequest
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.status import StatusServer, status_app
 from inngest_connect.status.feed import MOST_CLIENTS
@@ -399,6 +402,32 @@ async def test_metrics_are_those_of_the_worker() -> None:
     assert metrics.headers["content-type"].startswith("text/plain")
     assert "inngest_connect_" in metrics.text
     assert 'requests_completed_total{function="app-echo",status="DONE"} 1.0' in metrics.text
+
+
+async def test_the_page_lists_the_oldest_requests_and_the_report_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = idle_worker()
+    requests = tuple(
+        InFlightRequest(f"r{age}", "run", "app-fn", "RUNNING", float(age), None, None)
+        for age in range(103, 0, -1)
+    )
+    crowded = dataclasses.replace(worker.get_debug_state(), in_flight=requests)
+    monkeypatch.setattr(worker, "get_debug_state", lambda: crowded)
+
+    with serving(worker) as url:
+        async with httpx.AsyncClient() as client:
+            full = (await client.get(f"{url}/state.json")).json()["state"]
+            page = (await client.get(f"{url}/")).text
+            stream = events(client, url)
+            streamed: Any = (await anext(stream))["state"]
+            await stream.aclose()  # type: ignore[attr-defined]
+    shown = set(re.findall(r'"request_id":"(r\d+)"', page))
+
+    assert len(full["in_flight"]) == full["in_flight_total"] == 103
+    assert shown == {f"r{age}" for age in range(4, 104)}
+    assert {request["request_id"] for request in streamed["in_flight"]} == shown
+    assert streamed["in_flight_total"] == 103
 
 
 def test_without_the_exporter_metrics_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,17 @@ def test_heartbeats_are_due_at_once_and_then_each_interval() -> None:
     assert due == [True, False, True]
 
 
+def test_a_heartbeat_that_is_sent_late_is_followed_by_one_an_interval_later() -> None:
+    """A process that was stopped for a minute does not make up for the heartbeats of that time."""
+    monitor = HeartbeatMonitor(10.0, 0.0)
+    monitor.take_due(0.0)
+    monitor.answered(0.1)
+
+    assert monitor.take_due(65.0)
+    assert not monitor.take_due(74.9)
+    assert monitor.take_due(75.0)
+
+
 def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
     """Scenario 19."""
     monitor = HeartbeatMonitor(10.0, now=0.0)

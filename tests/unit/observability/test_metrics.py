@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 import pytest
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import Meter, NoOpMeterProvider
 
 from inngest_connect.core import observations as seen
 from inngest_connect.core.retry import ScheduleRetry
@@ -293,3 +293,15 @@ def test_a_global_provider_that_cannot_be_loaded_is_a_clear_error(
 
     with pytest.raises(ConfigurationError, match=r"OTEL_PYTHON_METER_PROVIDER.*none-of-that-name"):
         Metrics(Worker().state)
+
+
+def test_durations_are_recorded_with_an_sdk_and_not_with_the_api_alone() -> None:
+    worker, collector = Worker(), Collector()
+
+    with_sdk = Metrics(worker.state, collector.provider)
+    without = Metrics(worker.state, NoOpMeterProvider())
+    with_nothing_set_up = Metrics(worker.state)
+
+    assert with_sdk.recording()
+    assert not without.recording()
+    assert not with_nothing_set_up.recording()

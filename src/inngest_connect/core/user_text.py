@@ -1,0 +1,40 @@
+"""What is shown of the objects of user code. Nothing here raises, whatever they do.
+
+``__str__`` of an exception is user code, and so are its class, its notes and its traceback. What
+these return can be a subclass of ``str`` with methods of its own, so it is copied to a plain one.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from .remote_text import clean
+
+_NAME: Final = type.__dict__["__name__"]
+"""Bypasses a metaclass that defines ``__name__`` itself."""
+
+
+def class_name(value: object) -> str:
+    """The name of its class. Runs no code of the user."""
+    return clean(str.__str__(_NAME.__get__(type(value))))
+
+
+def guarded(show: Callable[[], str], otherwise: str) -> str:
+    """What ``show`` returns, or ``otherwise`` when user code in it raises or returns no text."""
+    try:
+        return str.__str__(show())
+    except BaseException:  # noqa: BLE001 - of user code: not an exit or a Ctrl-C of ours
+        return otherwise
+
+
+def error_message(error: BaseException) -> str:
+    """``str(error)``, as long as it is."""
+    otherwise = f"{class_name(error)}, which cannot be shown: its __str__ or __repr__ raises"
+    return guarded(lambda: str(error), otherwise)
+
+
+def shown_error(error: BaseException) -> str:
+    """``Name: message`` on one line, as the last line of a traceback, cleaned and shortened."""
+    name, message = class_name(error), error_message(error)
+    if not message or message.startswith(f"{name}, which cannot be shown"):
+        return message or name
+    return clean(f"{name}: {message}")

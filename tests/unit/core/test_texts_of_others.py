@@ -1,0 +1,32 @@
+"""The texts of peers and of user code are cleaned when they enter the core."""
+
+from typing import Any
+
+import pytest
+
+from inngest_connect.core import events as ev
+
+pytestmark = pytest.mark.unit
+
+DIRTY = "a\x1b[31m\r\n\u202e\x9b" + "x" * 100_000
+CLEAN = "a\\x1b[31m\\r\\n\\u202e\\x9b" + "x" * 190 + "..."
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (ev.StartFailed(1, 503, DIRTY), "message"),
+        (ev.FlushFailed("r1", 503, DIRTY), "message"),
+        (ev.RetryDelayAnswered(1, None, DIRTY), "problem"),
+        (ev.SocketClosed(1, 1000, DIRTY), "reason"),
+        (ev.SocketClosed(1, 1006, "", DIRTY), "error"),
+        (ev.FunctionMisbehaved("r1", DIRTY), "text"),
+    ],
+)
+def test_a_text_is_short_and_printable_once_it_is_an_input(event: Any, name: str) -> None:
+    assert getattr(event, name) == CLEAN
+
+
+def test_what_was_not_said_stays_absent() -> None:
+    assert ev.SocketClosed(1, 1000, "").error is None
+    assert ev.RetryDelayAnswered(1, 1.0).problem is None
