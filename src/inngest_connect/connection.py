@@ -40,7 +40,13 @@ from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions, default_instance_id
-from .process_exit import close_at_exit, end_despite_threads, limited, release
+from .process_exit import (
+    RETURN_GRACE,
+    ExitLimit,
+    close_at_exit,
+    end_despite_functions,
+    release,
+)
 from .protocol import connect_pb2 as pb
 from .shutdown_signals import put_back_handlers, shutdown_signals
 from .state_machine import ConnectionState, StateChange, connection_state
@@ -173,7 +179,13 @@ class WebSocketWorkerConnection:
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         on_thread = self._options.isolation != "none"
         with (
-            shutdown_signals(signals, self._request_close, self._abort, wakeup=on_thread),
+            ExitLimit(self._left_behind, always=False) as limit,
+            shutdown_signals(
+                signals,
+                lambda: self._close_by_signal(limit),
+                lambda reason: self._abort_by_signal(limit, reason),
+                wakeup=on_thread,
+            ),
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
@@ -188,12 +200,34 @@ class WebSocketWorkerConnection:
                     await self._run_here(loop, executor)
             finally:
                 watch.stop()
-                await executor.wait_stopped(_CANCEL_GRACE)
-                not_at_exit()
-                await self._announcer.drained()
-                if self._core.shutdown.abandoned:
-                    release(loop, ())
-                    end_despite_threads()
+                try:
+                    await executor.wait_stopped(_CANCEL_GRACE)
+                    await self._announcer.drained()
+                finally:
+                    not_at_exit()
+                    if self._core.shutdown.abandoned:
+                        release(loop, ())
+                        end_despite_functions(loop)
+
+    # A signal asks the process to end, so a function that blocks the application's event loop must
+    # not keep it: then nothing here runs on that loop any more, and ``limit`` does it.
+
+    def _close_by_signal(self, limit: ExitLimit) -> None:
+        self._request_close()
+        if self._options.shutdown_timeout is not None:
+            limit.within(self._options.shutdown_timeout + self._longest_end())
+        self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))
+
+    def _abort_by_signal(self, limit: ExitLimit, reason: str) -> None:
+        self._abort(reason)
+        limit.within(self._longest_end())
+
+    def _longest_end(self) -> float:
+        timing = self._options.timing
+        return timing.final_flush_timeout + timing.close_timeout + RETURN_GRACE
+
+    def _left_behind(self) -> Sequence[str]:
+        return self._core.shutdown.abandoned or self._core.requests.unfinished_ids()
 
     def _close_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the main thread at its end: the functions need the thread pools that close next."""
@@ -399,7 +433,8 @@ class WebSocketWorkerConnection:
     ) -> None:
         """Like ``run()``, for a process that ends afterwards: signals stay ignored until it has."""
         gc.freeze()
-        with limited(self._closed):
+        with ExitLimit(self._left_behind, always=True) as limit:
+            self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))
             run_to_end(self.start(), self.report_misbehavior, loop_factory)
 
     def report_misbehavior(self, text: str) -> None:

@@ -104,10 +104,13 @@ class LoopExecutor:
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
-            _, left = await asyncio.wait(list(self._tasks.values()), timeout=timeout)
-            # They swallow their cancellation, and asyncio.run would wait for them indefinitely.
-            if left:
-                release(self._loop, left)
+            tasks = list(self._tasks.values())
+            try:
+                await asyncio.wait(tasks, timeout=timeout)
+            finally:
+                # They swallow their cancellation, and asyncio.run would wait for them indefinitely.
+                if left := [task for task in tasks if not task.done()]:
+                    release(self._loop, left)
             await asyncio.sleep(0)  # the done-callbacks report in the next turn
         for request_id in tuple(self._doubtful):
             self._settle(request_id, None)
