@@ -30,6 +30,7 @@ from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.green_threads import check_threads
 from .execution.loop_executor import LoopExecutor
 from .execution.sdk_adapter import ClientSettings, SdkApp
 from .execution.user_exits import run_to_end
@@ -60,6 +61,9 @@ from .waiting import until_done
 if TYPE_CHECKING:
     from .orchestrator import Orchestrator
 
+_jitter = random.SystemRandom().random
+"""Not from the generator of the program, which functions seed: a fleet with one seed would connect
+again in the same instant."""
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
 
@@ -89,6 +93,7 @@ class WebSocketWorkerConnection:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         shared, sdk_apps = load_apps(apps)
         self._options = options
+        check_threads(options.isolation)
         check_network(shared.api_origin, options.gateway_url)
         given = (shared.signing_key, shared.signing_key_fallback)
         # The official SDK sends no key in development mode, and so do we: any text will do there.
@@ -124,7 +129,7 @@ class WebSocketWorkerConnection:
         from .observability.tracing import Tracing
 
         self._make_orchestrator = orchestrator.Orchestrator
-        self._tracing = Tracing(options.tracer_provider)
+        self._tracing = Tracing(options.tracer_provider, self.report_misbehavior)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
         self._announcer.record_with(self._metrics)
 
@@ -144,7 +149,7 @@ class WebSocketWorkerConnection:
                 signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
             ),
             options.retry,
-            random.random,
+            _jitter,
         )
 
     def reconfigure(self, **changes: Any) -> None:
@@ -325,8 +330,12 @@ class WebSocketWorkerConnection:
 
         rewrite = self._options.rewrite_gateway_endpoint
         users_loop, strategy = asyncio.get_running_loop(), self._options.retry
+
+        def ask(failures: int) -> float:
+            return strategy.delay(failures, _jitter)
+
         hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop)
-        retry = None if is_own(strategy) else Hook("retry", strategy.delay, users_loop)
+        retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
             self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook, retry

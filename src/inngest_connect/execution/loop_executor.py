@@ -159,7 +159,15 @@ class LoopExecutor:
 
     def _start(self, request: pb.GatewayExecutorRequestData) -> None:
         request_id = request.request_id
-        task = self._loop.create_task(self._run(request), context=self._context.copy())
+        work = self._run(request)
+        try:
+            # The task copies the context in which it is created. Passing one would be simpler, but
+            # not every task factory that a program installs takes it.
+            task = self._context.run(self._loop.create_task, work)
+        except BaseException as error:  # noqa: BLE001 - of the program's task factory
+            work.close()
+            self._report(ExecutionFinished(request_id, _failure(error)))
+            return
         self._tasks[request_id] = task
         if not self._can_cancel(request):
             # Cancelling would only stop to wait for the thread: it would run on, uncounted.
