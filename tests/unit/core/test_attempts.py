@@ -312,6 +312,17 @@ def test_an_answer_that_comes_too_late_changes_nothing() -> None:
     assert talk.core.connections.attempts.retry_at is None
 
 
+def test_a_late_answer_is_not_taken_for_that_to_the_next_question() -> None:
+    talk = Conversation(Users())
+    first = asked(talk)
+    talk.passes(6.0)
+    second = one(talk.happens(ev.StartFailed(2, None, "refused again")), do.AskRetryDelay)
+
+    assert talk.happens(ev.RetryDelayAnswered(first.question, 0.0)) == []
+    answered = talk.happens(ev.RetryDelayAnswered(second.question, 7.0))
+    assert one(answered, Reconnecting).delay == 7.0
+
+
 def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:
     talk = Conversation(Users())
     talk.starts()

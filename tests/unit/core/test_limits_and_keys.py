@@ -77,16 +77,21 @@ def test_an_open_socket_is_not_a_connection_for_the_startup_timeout(step: str) -
     assert isinstance(one(ended, do.Finished).error, StartupTimeout)
 
 
+def answer(talk: Conversation, request_id: str) -> None:
+    talk.request(request_id)
+    talk.function_returns(request_id)
+    talk.reply_acked(request_id)
+
+
 def test_each_repetition_of_an_answered_request_starts_its_window_again() -> None:
     """The gateway may forward it for 150 s after each answer."""
     talk = Conversation().connected()
-    talk.request("r1")
-    talk.function_returns("r1")
-    talk.reply_acked("r1")
+    answer(talk, "r1")
 
-    for _ in range(3):
+    for number in range(3):
         talk.heartbeats_answered_for(100.0)
         again = talk.request("r1")
+        answer(talk, f"other-{number}")  # which forgets what is too old
 
         assert not only(again, do.Execute)
         assert "WORKER_REPLY" in sent(again)
@@ -154,3 +159,17 @@ def test_a_late_success_with_a_key_that_was_left_says_nothing_of_the_current_one
     planned = talk.happens(ev.StartFailed(3, 401, "the second one"))
 
     assert one(planned, Reconnecting).delay > 0.0
+
+
+def test_a_handshake_is_refused_for_the_key_it_used_and_not_for_the_current_one() -> None:
+    talk, _ = with_two_keys(1)
+    refusal = "connect_authentication_failed"
+    for number in (2, 3):
+        talk.attempt_begins()
+        talk.api_names_gateway(number)
+        talk.happens(ev.SocketOpened(number))
+        if number == 3:
+            talk.happens(ev.FlushFailed("r0", 401, "rotated"))
+        talk.happens(ev.SocketClosed(number, 1008, refusal))
+
+    assert one(talk.attempt_begins(), do.RequestStart).key == 1

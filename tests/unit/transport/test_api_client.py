@@ -57,6 +57,13 @@ async def test_both_tokens_of_an_answer_are_known_to_the_redactor() -> None:
     assert redactor.text(f"{answer.session_token} {answer.sync_token}") == "*** ***"
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"), [(KEY, "***abab"), ("abcdef12", "***"), ("signkey-test-ab", "***t-ab")]
+)
+def test_a_key_is_named_by_its_end_unless_that_is_half_of_it(key: str, shown: str) -> None:
+    assert SigningKey(key).hint() == shown
+
+
 async def test_a_refusal_has_status_reason_and_remedy() -> None:
     async with MockHTTPServer() as api:
         api.simulate_auth_failure(times=1)
