@@ -94,7 +94,7 @@ class Stage:
 
     def note_about(self, what: str, seconds: float, usual: float) -> None:
         """A duration, which a busy machine may lengthen, as the usual one when it is near that."""
-        near = 0.9 * usual <= seconds < 1.3 * usual + 0.5
+        near = 0.5 * usual <= seconds < 1.3 * usual + 2
         self.facts[what] = f"about {usual:g} s" if near else f"{seconds:.2f} s"
 
 
