@@ -592,6 +592,10 @@ class WebSocketWorkerConnection:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
 
+    def write_log(self, call: Callable[[], None]) -> None:
+        """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""
+        self._announcer.write(call)
+
     def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
         return self._redactor.fields(fields)
