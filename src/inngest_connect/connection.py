@@ -40,7 +40,8 @@ from .observability.library_logs import off_this_thread
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
-from .options import ConnectOptions, default_instance_id
+from .option_variables import default_instance_id
+from .options import ConnectOptions
 from .process_exit import (
     RETURN_GRACE,
     ExitLimit,

@@ -1,6 +1,5 @@
 """What a command says and returns when it cannot go on: two lines, and an exit code."""
 
-import logging
 import os
 import traceback
 from typing import Final
@@ -17,6 +16,7 @@ from ..errors import (
 )
 from ..observability.redaction import Redactor
 from ..process_exit import write_last_words
+from .logs import flush_logging
 
 ABANDONED: Final = 1
 WRONG_USAGE: Final = 2
@@ -49,8 +49,7 @@ def tell(error: ConnectError, *, with_traceback: bool) -> int:
     lines = message if "\n" in message else f"{message}\n{advice}"
     if with_traceback:
         lines = "".join(traceback.format_exception(error)) + lines
-    for handler in logging.getLogger().handlers:
-        handler.flush()  # what was logged before comes first
+    flush_logging()  # what was logged before comes first
     text = Redactor().text(f"inngest-connect: {lines}\n")
     if not write_last_words(text, _WRITE_LIMIT):
         os._exit(code)  # nobody reads standard error, and the interpreter would wait for it too

@@ -54,6 +54,12 @@ def configure_logging(
     )
 
 
+def flush_logging() -> None:
+    """Wait, a short time, until what was logged is written."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def _has_colours(handler: logging.Handler) -> bool:
     stream: TextIO | None = getattr(handler, "stream", None)
     return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
