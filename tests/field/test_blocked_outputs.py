@@ -321,7 +321,11 @@ def test_an_item_that_raises_does_not_keep_the_next_from_being_received() -> Non
 
 def test_a_queue_has_no_room_while_half_of_it_is_taken() -> None:
     release = threading.Event()
-    outlet: Outlet[int] = Outlet(lambda _: release.wait(60))
+
+    def receive(_: int) -> None:
+        release.wait(60)
+
+    outlet = Outlet(receive)
     rooms = {}
     for item in range(MOST_ITEMS // 2 + 2):
         rooms[item] = outlet.has_room
