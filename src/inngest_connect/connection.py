@@ -50,7 +50,7 @@ from .process_exit import (
     release,
 )
 from .protocol import connect_pb2 as pb
-from .shutdown_signals import put_back_handlers, shutdown_signals
+from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.api_client import ApiClient, SigningKey
 from .transport.environment import check_network
@@ -423,25 +423,17 @@ class WebSocketWorkerConnection:
         if self._orchestrator is not None:
             self._orchestrator.post(event)
 
-    def run(self) -> None:
+    def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Start and block until closed, for programs without an event loop of their own.
 
         Raises what ``start()`` raises. Whatever functions do, the process leaves this call within
         seven seconds after CLOSED, if need be by ending with code 1; after it has returned, threads
         of abandoned functions cannot keep the process alive beyond the end of the main thread.
+        ``loop_factory`` makes the event loop, as in ``asyncio.Runner``.
 
         What has been imported by now is taken out of the garbage collector's sight (``gc.freeze``):
         scanning it stops everything, the connection included, for some 50 ms at a time.
         """
-        try:
-            self.run_to_exit()
-        finally:
-            put_back_handlers()
-
-    def run_to_exit(
-        self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    ) -> None:
-        """Like ``run()``, for a process that ends afterwards: signals stay ignored until it has."""
         gc.freeze()
         with ExitLimit(self._left_behind, always=True) as limit:
             self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))

@@ -98,7 +98,11 @@ if __name__ == "__main__":
             asyncio.run(connect(apps).start())
         case "run":
             connect(apps).run()
-        case "none":
+        case "uvloop":
+            import uvloop
+
+            asyncio.Runner(loop_factory=uvloop.new_event_loop).run(connect(apps).start())
+        case "one loop":
             timing = Timing(final_flush_timeout=0.5, close_timeout=0.5)
             connect(apps, isolation="none", timing=timing).run()
         case "async with":

@@ -5,37 +5,17 @@ concurrently, because they mostly wait.
 """
 
 import asyncio
-import os
 import signal
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from inngest_connect.testing import EmbeddedGateway
+from tests.field.ending_processes import Program, until
 
 pytestmark = pytest.mark.field
-FOLDER = Path(__file__).parent
-LIMIT = 60.0
-"""Seconds until a process that does not end is killed, and what is left to start the others."""
-_STARTS = 3
-"""Processes that start at once."""
-
-PYTHON = [sys.executable, "ending_programs.py"]
-COMMAND_LINE = [sys.executable, "-m", "inngest_connect.cli", "run", "ending_programs:apps"]
-FORMS = {
-    "start": [*PYTHON, "start"],
-    "run": [*PYTHON, "run"],
-    "one loop": [*PYTHON, "none"],
-    "async with": [*PYTHON, "async with"],
-    "command line": COMMAND_LINE,
-    "children": [*PYTHON, "children"],
-    "command line, children": [*COMMAND_LINE, "--processes", "2"],
-    "uvicorn": [sys.executable, "-m", "uvicorn", "ending_programs:web", "--port", "0"],
-}
 OURS = ["start", "run", "one loop", "command line", "children"]
 """Forms whose signal handlers are ours."""
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -91,86 +71,37 @@ class End:
     result: object
 
 
-class Stage:
-    def __init__(self, gateway: EmbeddedGateway, folder: Path) -> None:
-        self._gateway = gateway
-        self._folder = folder
-        self._starting = asyncio.Semaphore(_STARTS)
-
-    async def ends(self, cells: dict[Cell, int], how: str) -> dict[Cell, End]:
-        ends = await asyncio.gather(*(self._end(*cell, how) for cell in cells))
-        return dict(zip(cells, ends, strict=True))
-
-    async def _end(self, form: str, kind: str, number: signal.Signals, how: str) -> End:
-        app = f"{form}-{kind}-{number.name}".replace(" ", "-").replace(",", "")
-        started, go = self._folder / f"{app}.started", self._folder / f"{app}.go"
-        log = self._folder / f"{app}.log"
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(FOLDER),
-            "INNGEST_DEV": self._gateway.api_origin,
-            "APP": app,
-            "STARTED": str(started),
-            "GO": str(go),
-        }
-        if how == "shutdown_timeout":
-            environment["INNGEST_CONNECT_SHUTDOWN_TIMEOUT"] = "0.3"
-        functions = FUNCTIONS[kind]
-        async with self._starting:
-            with log.open("w") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *FORMS[form], cwd=FOLDER, env=environment, stdout=output, stderr=output
-                )
-            running = asyncio.gather(*(self._invoke(app, each) for each in functions))
-            await _until(lambda: _lines(started) == len(functions))
-        process.send_signal(number)
-        if how == "second signal":
-            await _until(lambda: "shutdown_waiting" in log.read_text() or kind == "blocking")
-            # Signals of one number are not queued, and nothing shows that the first was handled.
-            await asyncio.sleep(0.3 if kind == "blocking" else 0.0)
-            process.send_signal(number)
-        else:
-            go.touch()
-        signaled = time.monotonic()
-        try:
-            code: int | None = await asyncio.wait_for(process.wait(), LIMIT)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            code = None
-        took = time.monotonic() - signaled
-        result = await running if kind == "finishing" and how == "first signal" else None
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        slugs = {f"{app}-{each}" for each in functions}
-        records = self._gateway.ledger.records.values()
-        ids = [each.request_id for each in records if each.function_slug in slugs]
-        text = log.read_text()
-        return End(code, took, text, all(each in text for each in ids), result)
-
-    async def _invoke(self, app: str, function: str) -> object:
-        await self._gateway.store.until(lambda _: app in self._apps())
-        return (await self._gateway.invoke(f"{app}-{function}")).output
-
-    def _apps(self) -> set[str]:
-        ready = self._gateway.store.ready_connections()
-        return {app.app_name for each in ready if each.connect for app in each.connect.apps}
+async def _ends(cells: dict[Cell, int], how: str, folder: Path) -> dict[Cell, End]:
+    async with EmbeddedGateway() as gateway:
+        ends = await asyncio.gather(*(_end(gateway, folder, *cell, how) for cell in cells))
+    return dict(zip(cells, ends, strict=True))
 
 
-def _lines(file: Path) -> int:
-    return file.read_text().count("\n") if file.exists() else 0
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
-    async with asyncio.timeout(LIMIT):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+async def _end(
+    gateway: EmbeddedGateway, folder: Path, form: str, kind: str, number: signal.Signals, how: str
+) -> End:
+    program = Program(gateway, folder, form, f"{kind}-{number.name}", FUNCTIONS[kind])
+    limit = {"INNGEST_CONNECT_SHUTDOWN_TIMEOUT": "0.3"} if how == "shutdown_timeout" else {}
+    await program.start(**limit)
+    program.signal(number)
+    if how == "second signal":
+        await until(lambda: "shutdown_waiting" in program.output() or kind == "blocking")
+        # Signals of one number are not queued, and nothing shows that the first was handled.
+        await asyncio.sleep(0.3 if kind == "blocking" else 0.0)
+        program.signal(number)
+    else:
+        program.go()
+    signaled = time.monotonic()
+    code = await program.code()
+    took = time.monotonic() - signaled
+    result = await program.running if how == "first signal" else None
+    await program.forget()
+    text = program.output()
+    return End(code, took, text, all(each in text for each in program.request_ids()), result)
 
 
 async def test_after_the_first_signal_work_is_finished(tmp_path: Path) -> None:
-    async with EmbeddedGateway() as gateway:
-        ends = await Stage(gateway, tmp_path).ends(FIRST_SIGNAL, "first signal")
+    ends = await _ends(FIRST_SIGNAL, "first signal", tmp_path)
 
     assert {cell: end.code for cell, end in ends.items()} == FIRST_SIGNAL
     assert {cell: end.result for cell, end in ends.items()} == {c: ["finished"] for c in ends}
@@ -178,8 +109,7 @@ async def test_after_the_first_signal_work_is_finished(tmp_path: Path) -> None:
 
 
 async def test_the_second_signal_ends_the_process_now(tmp_path: Path) -> None:
-    async with EmbeddedGateway() as gateway:
-        ends = await Stage(gateway, tmp_path).ends(SECOND_SIGNAL, "second signal")
+    ends = await _ends(SECOND_SIGNAL, "second signal", tmp_path)
 
     assert {cell: end.code for cell, end in ends.items()} == SECOND_SIGNAL
     assert [cell for cell, end in ends.items() if not end.abandoned] == []
@@ -187,8 +117,7 @@ async def test_the_second_signal_ends_the_process_now(tmp_path: Path) -> None:
 
 
 async def test_after_shutdown_timeout_the_process_ends(tmp_path: Path) -> None:
-    async with EmbeddedGateway() as gateway:
-        ends = await Stage(gateway, tmp_path).ends(SHUTDOWN_TIMEOUT, "shutdown_timeout")
+    ends = await _ends(SHUTDOWN_TIMEOUT, "shutdown_timeout", tmp_path)
 
     assert {cell: end.code for cell, end in ends.items()} == SHUTDOWN_TIMEOUT
     assert [cell for cell, end in ends.items() if not end.abandoned] == []

@@ -46,6 +46,10 @@ ANSWER_LIMIT: Final = 6.0
 """Seconds for the user's retry strategy. More than its caller allows (4 s), whose report names what
 went wrong; this is the net below it."""
 
+LOOK_INTERVAL: Final = 5.0
+"""Seconds between looks at the clock during a long wait. One that comes late shows that the process
+was stopped, which the wait alone would show only at its end."""
+
 LONGEST_EXCLUSION: Final = 16
 
 
@@ -78,6 +82,7 @@ class Attempts:
         self._young = 0
         self._going_away = 0
         self._begun_at = 0.0
+        self._looked_at = 0.0
         self._api_away = False
 
     # --- what happened ---------------------------------------------------------------------
@@ -147,7 +152,7 @@ class Attempts:
         if self._young or not going_away:
             self._plan_by_schedule(self._young, cause, now, out)
         elif still_serves:
-            self.retry_at = now + self._soon()  # a drain, which nobody outside notices
+            self._begin_at(now + self._soon(), now)  # a drain, which nobody outside notices
         else:
             self.plan(self._soon(), cause, now, out)
         self._young += young
@@ -165,7 +170,7 @@ class Attempts:
     ) -> None:
         """Begin an attempt ``delay`` seconds from now, reported as after ``failures``."""
         self._question = None
-        self.retry_at = now + delay
+        self._begin_at(now + delay, now)
         out.append(Reconnecting(self.failures if failures is None else failures, delay, cause))
 
     def abandon(self) -> None:
@@ -182,7 +187,7 @@ class Attempts:
             return
         self._questions += 1
         self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
-        self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
+        self._begin_at(now + ANSWER_LIMIT, now)  # the answer replaces it
         out.append(AskRetryDelay(self._questions, failures))
 
     def strategy_answered(
@@ -209,6 +214,15 @@ class Attempts:
         delay = max(max(delay, asked.at_least) - waited, 0.0)
         self.plan(delay, asked.cause, now, out, asked.shown_failures)
 
+    def next_deadline(self) -> float | None:
+        """When to look again: at the next attempt, or to notice that the process was stopped."""
+        if self.retry_at is None:
+            return None
+        return min(self.retry_at, self._looked_at + LOOK_INTERVAL)
+
+    def looked(self, now: float) -> None:
+        self._looked_at = now
+
     def due(self, now: float, out: list[Command]) -> bool:
         """Whether to begin an attempt now."""
         if self._question is not None and self.retry_at is not None and now >= self.retry_at:
@@ -231,6 +245,9 @@ class Attempts:
         at += EVIDENCE_SPREAD * self._random()
         if self.retry_at is not None and at < self.retry_at:
             self.plan(at - now, cause, now, out)
+
+    def _begin_at(self, at: float, now: float) -> None:
+        self.retry_at, self._looked_at = at, now
 
     def _soon(self) -> float:
         return GOING_AWAY_SPREAD * self._random()

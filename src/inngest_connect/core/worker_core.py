@@ -303,6 +303,7 @@ class WorkerCore:
         deadline = self.next_deadline()
         if deadline is not None and now - deadline >= STOPPED:
             self.connections.attempts.continued(now, self._report.commands)
+        self.connections.attempts.looked(now)
         if self.connections.attempts.due(now, self._report.commands):
             self._lifecycle.begin(now)
         for generation in self.connections.living():

@@ -264,6 +264,22 @@ def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_del
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
 
 
+@pytest.mark.parametrize(("stopped", "begins"), [(9.0, False), (16.0, True)])
+def test_a_process_that_was_stopped_in_the_middle_of_a_long_wait_notices_it(
+    stopped: float, begins: bool
+) -> None:
+    """Nothing else is due meanwhile: no reply, no connection."""
+    talk = Conversation().connected()
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    wait = away(talk, 6.0)
+    talk.now += stopped
+
+    talk.happens(ev.Tick())
+
+    assert wait > 60
+    assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
+
+
 # --- a retry strategy of the user ----------------------------------------------------------------
 
 
