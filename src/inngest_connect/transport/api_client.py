@@ -16,9 +16,10 @@ import json
 import re
 import ssl
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from google.protobuf.message import DecodeError
@@ -28,6 +29,7 @@ from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import check_proxy_variables, proxy_for, tls_context, without_user
+from .fork_guard import keep_from_forks
 from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -220,7 +222,12 @@ class ApiClient:
             async with (
                 asyncio.timeout(self._timeout),
                 self._http.stream(
-                    "POST", url, content=body, headers=self._headers(key), auth=self._auth
+                    "POST",
+                    url,
+                    content=body,
+                    headers=self._headers(key),
+                    auth=self._auth,
+                    extensions={"trace": _connecting},
                 ) as response,
             ):
                 content = await _read(response, shown)
@@ -260,6 +267,13 @@ class ApiClient:
         elif 300 <= status < 400:
             text += " (redirects are not followed): set api_base_url to the final address"
         return text
+
+
+async def _connecting(step: str, details: Mapping[str, Any]) -> None:
+    """Called by httpcore at each step of an exchange."""
+    if step.endswith((".connect_tcp.complete", ".start_tls.complete")):
+        stream = details["return_value"]
+        keep_from_forks(stream, stream.get_extra_info("socket"))
 
 
 async def _read(response: httpx.Response, url: str) -> bytes:
