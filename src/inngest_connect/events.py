@@ -7,6 +7,7 @@ event loop, never on the I/O thread, so that nothing a subscriber does can delay
 import asyncio
 import functools
 import inspect
+import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -96,7 +97,7 @@ class EventListeners:
                 "does nothing when it is called; pass a plain or an async function"
             )
         # One of all names: what it is called with stays in order across them.
-        known = [one for one in self._all() if one.callback == callback]
+        known = [one for one in self._all() if _same(one.callback, callback)]
         listener = known[0] if known else _Listener(callback, self._failed, self._dropped)
         self._listeners[name] = (*self._listeners.get(name, ()), listener)
         return lambda: self.remove(name, callback)
@@ -106,7 +107,7 @@ class EventListeners:
         check_event_name(name)
         left = list(self._listeners.get(name, ()))
         for listener in left:
-            if listener.callback == callback:
+            if _same(listener.callback, callback):
                 left.remove(listener)
                 break
         self._listeners[name] = tuple(left)
@@ -194,6 +195,15 @@ class _Listener:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.task = None
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether they are one callback: ``a.method`` is another object each time it is read.
+
+    Their own ``__eq__`` is not asked: two callables that compare equal can still do two things.
+    """
+    bound = (types.MethodType, types.BuiltinMethodType)
+    return one is other or (type(one) is type(other) and type(one) in bound and one == other)
 
 
 def _unwrapped(callback: Any) -> Any:

@@ -12,6 +12,7 @@ from inngest_connect import ConnectionState, ErrorOccurred
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.transport.hook import Hook, HookFailed
 from tests.errors.faulty import faulty
+from tests.field.odd_objects import NoClass, NoName, Text
 
 pytestmark = pytest.mark.field
 LIMIT = 15.0
@@ -64,6 +65,9 @@ BAD: dict[str, tuple[Callable[..., Any], str]] = {
     "async None": (async_none, "returned a value of type NoneType"),
     "async exits": (async_exit, "raised SystemExit"),
     "async cancelled": (async_cancelled, "raised CancelledError"),
+    "text with methods": (returns(Text("http://x/")), "'http://x/' is not a ws://"),
+    "no class": (returns(NoClass()), "raised SystemExit"),
+    "no name": (returns(NoName()), "value of type NoName"),
     "wrong arity": (lambda: "ws://x", "raised TypeError"),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConfigurationError, ConnectionState, connect
-from inngest_connect.core.observations import LeaseLost
+from inngest_connect.core.observations import Draining, LeaseLost
 from inngest_connect.events import MOST_WAITING, EventListeners
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
@@ -198,3 +198,68 @@ async def test_an_async_observer_is_refused_with_the_remedy(form: str) -> None:
         worker = connect([make_app(gateway).pair])
         with pytest.raises(ConfigurationError, match="add_event_listener"):
             worker.add_observer(FORMS[form](Async()))
+
+
+class Equal:
+    """All of them compare equal, or do not even compare."""
+
+    def __init__(self, raises: bool) -> None:
+        self.raises = raises
+        self.seen: list[Any] = []
+
+    def __eq__(self, other: object) -> bool:
+        if self.raises:
+            raise RuntimeError("no comparison")
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, event: Any) -> None:
+        self.seen.append(event)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_listeners_that_compare_equal_are_two_listeners(raises: bool) -> None:
+    one, other = Equal(raises), Equal(raises)
+    listeners = EventListeners({"draining": one})
+    listeners.add("draining", other)
+    event = Draining("connection", "group")
+
+    listeners.emit(event)
+    listeners.remove("draining", other)
+    listeners.emit(event)
+
+    assert (len(one.seen), len(other.seen)) == (2, 1)
+
+
+def test_a_method_is_the_same_listener_each_time_it_is_read() -> None:
+    seen: list[Any] = []
+    asynchronous = Async()
+    listeners = EventListeners({"draining": seen.append})
+    listeners.add("draining", asynchronous.method)
+
+    listeners.remove("draining", seen.append)
+    listeners.remove("draining", asynchronous.method)
+
+    assert not listeners.wants("draining")
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+@pytest.mark.parametrize("wait", [False, True])
+async def test_a_listener_may_close_the_worker_and_remove_itself(
+    isolation: Any, wait: bool
+) -> None:
+    calls: list[str] = []
+    async with faulty() as it:
+        worker = it.worker(isolation=isolation)
+
+        async def close(event: Any) -> None:
+            calls.append(event.name)
+            worker.remove_event_listener("connected", close)
+            await worker.close(wait=wait)
+
+        worker.add_event_listener("connected", close)
+        await asyncio.wait_for(worker.start(), LIMIT)
+
+    assert calls == ["connected"]
+    assert worker.state is ConnectionState.CLOSED

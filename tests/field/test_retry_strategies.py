@@ -13,6 +13,7 @@ from inngest_connect import ConnectionState, ErrorOccurred, ScheduleRetry
 from inngest_connect.core import retry as retry_module
 from inngest_connect.transport.hook import Hook
 from tests.errors.faulty import faulty
+from tests.field.odd_objects import NoClass, NoName, NumberWithMethods
 
 pytestmark = pytest.mark.field
 LIMIT = 20.0
@@ -34,30 +35,6 @@ def raises(error: BaseException) -> Callable[..., Any]:
 
 def returns(value: object) -> Callable[..., Any]:
     return lambda failures, random: value
-
-
-class NumberWithMethods(float):
-    """Each comparison and conversion of it raises."""
-
-    def _raises(self, *_: object) -> Any:
-        raise SystemExit(3)
-
-    __le__ = __ge__ = __lt__ = __gt__ = __float__ = __format__ = __repr__ = __str__ = _raises
-
-
-class NoClass:
-    """A type check by ``isinstance`` raises, and so does the name of its class."""
-
-    @property
-    def __class__(self) -> Any:
-        raise SystemExit(3)
-
-
-def _no_name(_: object) -> Any:
-    raise SystemExit(3)
-
-
-NoName: Any = type("BadMeta", (type,), {"__name__": property(_no_name)})("NoName", (), {})
 
 
 async def answers_nothing(failures: int, random: Callable[[], float]) -> None:

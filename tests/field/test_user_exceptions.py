@@ -9,6 +9,7 @@ import pytest
 
 from inngest_connect.execution.loop_executor import _failure
 from inngest_connect.testing import EmbeddedGateway
+from tests.field.odd_objects import Text, leave
 from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
@@ -32,25 +33,11 @@ class StrIsNoText(BaseException):
 
 
 class NoClass(BaseException):
-    @property
-    def __class__(self) -> Any:
-        raise SystemExit(3)
+    __class__ = property(leave)
 
 
 class NoTraceback(KeyboardInterrupt):
-    def _raises(self, *_: object) -> Any:
-        raise SystemExit(3)
-
-    __traceback__ = property(_raises, lambda error, trace: None)
-
-
-class Text(str):
-    """Methods that a log or an encoder calls."""
-
-    def _raises(self, *_: object) -> Any:
-        raise SystemExit(3)
-
-    __format__ = __len__ = __getitem__ = __contains__ = isprintable = encode = _raises  # type: ignore[assignment]
+    __traceback__ = property(leave, lambda error, trace: None)
 
 
 class Half(BaseException):

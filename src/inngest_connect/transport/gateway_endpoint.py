@@ -6,6 +6,7 @@ before every dial.
 
 import urllib.parse
 
+from ..core.user_text import class_name
 from .hook import Hook, HookFailed
 from .urls import shown_url
 
@@ -20,14 +21,15 @@ async def endpoint_to_dial(
     endpoint = gateway_url or named
     if rewrite is None:
         return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
-    rewritten = await rewrite.call(endpoint)
-    if not isinstance(rewritten, str):
+    answer = await rewrite.call(endpoint)
+    if not issubclass(type(answer), str):  # isinstance() runs code of the answer
         raise HookFailed(
-            f"{rewrite.name} returned a value of type {type(rewritten).__name__}; "
+            f"{rewrite.name} returned a value of type {class_name(answer)}; "
             "it has to return the URL to dial, a str"
         )
+    rewritten = str.__str__(answer)  # of a subclass, too
     try:
-        return check_gateway_endpoint(str(rewritten), api_origin, rewritten=rewritten != named)
+        return check_gateway_endpoint(rewritten, api_origin, rewritten=rewritten != named)
     except ValueError as error:
         raise HookFailed(f"{rewrite.name} returned an address that is refused: {error}") from None
 
