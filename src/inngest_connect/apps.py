@@ -127,10 +127,14 @@ def _check_agreement(settings: Sequence[ClientSettings]) -> None:
             if mine != theirs:
                 raise ConfigurationError(
                     f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: "
-                    f"{mine!r} and {theirs!r}. Use one connect() call for each"
+                    f"{_shown(mine)} and {_shown(theirs)}. Use one connect() call for each"
                 )
         if first.signing_key != other.signing_key:
             raise ConfigurationError(
                 f"apps {first.app_id!r} and {other.app_id!r} have different signing keys. "
                 "Use one connect() call for each"
             )
+
+
+def _shown(value: object) -> str:
+    return shown_value(shown_url(value) if isinstance(value, str) else value)

@@ -41,7 +41,8 @@ class ClientSettings:
     """What the worker needs to know of an ``inngest.Inngest`` client."""
 
     app_id: str
-    api_origin: str
+    api_origin: str = field(repr=False)
+    """It can have user information."""
     env: str | None
     is_production: bool
     app_version: str | None

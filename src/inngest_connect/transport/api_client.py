@@ -24,6 +24,7 @@ from typing import Any, Final
 import httpx
 from google.protobuf.message import DecodeError
 
+from ..core.user_text import shown_error
 from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
@@ -141,6 +142,7 @@ class ApiClient:
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
         try:
+            url = httpx.URL(self.api_origin)
             proxy = proxy_for(self.api_origin)
             self._http = httpx.AsyncClient(
                 timeout=timeout,
@@ -156,13 +158,16 @@ class ApiClient:
             # The variables may have changed since connect() checked them.
             check_proxy_variables()
             raise ConfigurationError(
-                f"the HTTP client for {self._shown_origin} cannot be created: {error}; check "
+                f"the HTTP client for {self._shown_origin} cannot be created: "
+                f"{self._redactor.text(shown_error(error))}; check "
                 "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             ) from None
         self._way = f" through the proxy {without_user(proxy)}" if proxy else ""
-        # httpx turns user information of the URL into an Authorization header; with a key, the
-        # header is the key's. An ``Auth`` of its own keeps httpx from looking into the URL.
-        self._auth = httpx.Auth() if keys else httpx.USE_CLIENT_DEFAULT
+        # User information of the URL becomes an Authorization header, unless that is the key's. It
+        # is taken off the URL, because httpx logs each URL whole, at INFO.
+        self._url = str(url.copy_with(userinfo=b""))
+        with_user = not keys and (url.username or url.password)
+        self._auth = httpx.BasicAuth(url.username, url.password) if with_user else httpx.Auth()
 
     def tls_context(self) -> ssl.SSLContext:
         """The verifying context shared by HTTPS and wss."""
@@ -215,7 +220,7 @@ class ApiClient:
         await self._http.aclose()
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
-        url, shown = self.api_origin + path, self._shown_origin + path
+        url, shown = self._url.rstrip("/") + path, self._shown_origin + path
         try:
             # One limit for the whole exchange; those of httpx are for each read and write, and an
             # answer that trickles never exceeds them.
