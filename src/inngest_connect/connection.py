@@ -14,7 +14,6 @@ import gc
 import os
 import random
 import signal
-import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .announcing import Announcer, Observer
 from .apps import Apps, load_apps
+from .clock import monotonic
 from .core import events as ev
 from .core.retry import is_own
 from .core.settings import WorkerIdentity
@@ -308,7 +308,7 @@ class WebSocketWorkerConnection:
             self._announcer.crashed(error)
         self._announcer.close()
         if not self._core.machine.is_closed():
-            self._core.close_at_once(time.monotonic())
+            self._core.close_at_once(monotonic())
         if self._closed.done():
             return
         if error is None or isinstance(error, asyncio.CancelledError):
@@ -537,7 +537,7 @@ class WebSocketWorkerConnection:
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
         lags = _lag(self._io_watch), _lag(self._caller_watch)
-        state = snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
+        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state

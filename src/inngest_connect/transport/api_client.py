@@ -28,6 +28,8 @@ from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import check_proxy_variables, proxy_for, tls_context, without_user
+from .http_network import CURRENT_WAY, transport
+from .tcp import Way
 from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -88,6 +90,7 @@ class ApiError(Exception):
 
     ``status`` is the HTTP status, None without an answer. ``refusal`` is the same when the API
     itself refused, and None when something in between answered. ``retry_after`` is seconds.
+    ``offline``: nothing outside this machine was reached.
     """
 
     def __init__(
@@ -96,10 +99,13 @@ class ApiError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         refusal: int | None = None,
+        *,
+        offline: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.refusal = refusal
+        self.offline = offline
         self.retry_after = retry_after
 
 
@@ -143,9 +149,8 @@ class ApiClient:
             self._http = httpx.AsyncClient(
                 timeout=timeout,
                 follow_redirects=False,
-                verify=verify,
                 cookies=no_cookies,
-                proxy=proxy,
+                transport=transport(verify, proxy),
                 trust_env=False,
             )
         except ConfigurationError:
@@ -157,7 +162,7 @@ class ApiClient:
                 f"the HTTP client for {self._shown_origin} cannot be created: {error}; check "
                 "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             ) from None
-        self._way = f" through the proxy {without_user(proxy)}" if proxy else ""
+        self._through = f" through the proxy {without_user(proxy)}" if proxy else ""
         # httpx turns user information of the URL into an Authorization header; with a key, the
         # header is the key's. An ``Auth`` of its own keeps httpx from looking into the URL.
         self._auth = httpx.Auth() if keys else httpx.USE_CLIENT_DEFAULT
@@ -214,6 +219,8 @@ class ApiClient:
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
         url, shown = self.api_origin + path, self._shown_origin + path
+        way = Way()
+        CURRENT_WAY.set(way)
         try:
             # One limit for the whole exchange; those of httpx are for each read and write, and an
             # answer that trickles never exceeds them.
@@ -227,11 +234,14 @@ class ApiClient:
         except ApiError:
             raise
         except TimeoutError:
-            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._way}"
-            raise ApiError(text) from None
+            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
+            raise ApiError(
+                f"{text}, {way.stage}" if way.stage else text, offline=way.offline
+            ) from None
         except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
             cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
-            raise ApiError(f"{shown} could not be reached{self._way}: {cause}") from None
+            text = f"{shown} could not be reached{self._through}: {cause}"
+            raise ApiError(text, offline=way.offline) from None
         status = response.status_code
         if status == 200:
             return content
