@@ -1,5 +1,5 @@
-"""The smallest worker. Needs a server: ``npx inngest-cli dev``, or ``inngest-connect demo`` to see
-it without one.
+"""The smallest worker. Needs a server on port 8288: ``npx inngest-cli dev`` or
+``inngest-connect gateway``.
 
 Run it with ``python examples/quickstart.py``; Ctrl-C stops it and finishes what is in flight.
 """

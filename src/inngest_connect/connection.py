@@ -30,6 +30,7 @@ from .debug_state import DebugState, snapshot
 from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
 from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.green_threads import check_threads
 from .execution.loop_executor import LoopExecutor
 from .execution.sdk_adapter import ClientSettings, SdkApp
 from .execution.user_exits import run_to_end
@@ -40,9 +41,15 @@ from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions, default_instance_id
-from .process_exit import close_at_exit, end_despite_threads, limited, release
+from .process_exit import (
+    RETURN_GRACE,
+    ExitLimit,
+    close_at_exit,
+    end_despite_functions,
+    release,
+)
 from .protocol import connect_pb2 as pb
-from .shutdown_signals import put_back_handlers, shutdown_signals
+from .shutdown_signals import shutdown_signals
 from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.api_client import ApiClient, SigningKey
 from .transport.environment import check_network
@@ -54,6 +61,9 @@ from .waiting import until_done
 if TYPE_CHECKING:
     from .orchestrator import Orchestrator
 
+_jitter = random.SystemRandom().random
+"""Not from the generator of the program, which functions seed: a fleet with one seed would connect
+again in the same instant."""
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
 
@@ -83,6 +93,7 @@ class WebSocketWorkerConnection:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         shared, sdk_apps = load_apps(apps)
         self._options = options
+        check_threads(options.isolation)
         check_network(shared.api_origin, options.gateway_url)
         given = (shared.signing_key, shared.signing_key_fallback)
         # The official SDK sends no key in development mode, and so do we: any text will do there.
@@ -118,7 +129,7 @@ class WebSocketWorkerConnection:
         from .observability.tracing import Tracing
 
         self._make_orchestrator = orchestrator.Orchestrator
-        self._tracing = Tracing(options.tracer_provider)
+        self._tracing = Tracing(options.tracer_provider, self.report_misbehavior)
         self._metrics = Metrics(self.get_debug_state, options.meter_provider)
         self._announcer.record_with(self._metrics)
 
@@ -138,7 +149,7 @@ class WebSocketWorkerConnection:
                 signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
             ),
             options.retry,
-            random.random,
+            _jitter,
         )
 
     def reconfigure(self, **changes: Any) -> None:
@@ -173,7 +184,13 @@ class WebSocketWorkerConnection:
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         on_thread = self._options.isolation != "none"
         with (
-            shutdown_signals(signals, self._request_close, self._abort, wakeup=on_thread),
+            ExitLimit(self._left_behind, always=False) as limit,
+            shutdown_signals(
+                signals,
+                lambda: self._close_by_signal(limit),
+                lambda reason: self._abort_by_signal(limit, reason),
+                wakeup=on_thread,
+            ),
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
@@ -188,12 +205,34 @@ class WebSocketWorkerConnection:
                     await self._run_here(loop, executor)
             finally:
                 watch.stop()
-                await executor.wait_stopped(_CANCEL_GRACE)
-                not_at_exit()
-                await self._announcer.drained()
-                if self._core.shutdown.abandoned:
-                    release(loop, ())
-                    end_despite_threads()
+                try:
+                    await executor.wait_stopped(_CANCEL_GRACE)
+                    await self._announcer.drained()
+                finally:
+                    not_at_exit()
+                    if self._core.shutdown.abandoned:
+                        release(loop, ())
+                        end_despite_functions(loop)
+
+    # A signal asks the process to end, so a function that blocks the application's event loop must
+    # not keep it: then nothing here runs on that loop any more, and ``limit`` does it.
+
+    def _close_by_signal(self, limit: ExitLimit) -> None:
+        self._request_close()
+        if self._options.shutdown_timeout is not None:
+            limit.within(self._options.shutdown_timeout + self._longest_end())
+        self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))
+
+    def _abort_by_signal(self, limit: ExitLimit, reason: str) -> None:
+        self._abort(reason)
+        limit.within(self._longest_end())
+
+    def _longest_end(self) -> float:
+        timing = self._options.timing
+        return timing.final_flush_timeout + timing.close_timeout + RETURN_GRACE
+
+    def _left_behind(self) -> Sequence[str]:
+        return self._core.shutdown.abandoned or self._core.requests.unfinished_ids()
 
     def _close_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the main thread at its end: the functions need the thread pools that close next."""
@@ -291,8 +330,12 @@ class WebSocketWorkerConnection:
 
         rewrite = self._options.rewrite_gateway_endpoint
         users_loop, strategy = asyncio.get_running_loop(), self._options.retry
+
+        def ask(failures: int) -> float:
+            return strategy.delay(failures, _jitter)
+
         hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop)
-        retry = None if is_own(strategy) else Hook("retry", strategy.delay, users_loop)
+        retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
             self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook, retry
@@ -379,27 +422,20 @@ class WebSocketWorkerConnection:
         if self._orchestrator is not None:
             self._orchestrator.post(event)
 
-    def run(self) -> None:
+    def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Start and block until closed, for programs without an event loop of their own.
 
         Raises what ``start()`` raises. Whatever functions do, the process leaves this call within
         seven seconds after CLOSED, if need be by ending with code 1; after it has returned, threads
         of abandoned functions cannot keep the process alive beyond the end of the main thread.
+        ``loop_factory`` makes the event loop, as in ``asyncio.Runner``.
 
         What has been imported by now is taken out of the garbage collector's sight (``gc.freeze``):
         scanning it stops everything, the connection included, for some 50 ms at a time.
         """
-        try:
-            self.run_to_exit()
-        finally:
-            put_back_handlers()
-
-    def run_to_exit(
-        self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    ) -> None:
-        """Like ``run()``, for a process that ends afterwards: signals stay ignored until it has."""
         gc.freeze()
-        with limited(self._closed):
+        with ExitLimit(self._left_behind, always=True) as limit:
+            self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))
             run_to_end(self.start(), self.report_misbehavior, loop_factory)
 
     def report_misbehavior(self, text: str) -> None:

@@ -7,7 +7,6 @@ file from top to bottom: frame -> event -> commands -> executor -> event -> comm
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -266,7 +265,7 @@ class Orchestrator:
         assert self._retry is not None
         delay, problem = None, None
         try:
-            delay = await self._retry.call(command.failures, random.random)
+            delay = await self._retry.call(command.failures)
         except HookFailed as error:
             problem = str(error)
         self.handle(ev.RetryDelayAnswered(command.question, delay, problem))

@@ -1,10 +1,11 @@
 """A process whose worker left work behind still ends, in bounded time and with exit code 1.
 
-A function that cannot be cancelled holds a process in three places: ``asyncio.run`` waits for a
-task that swallows its cancellation and for threads of ``asyncio.to_thread``, and the interpreter
-waits for the threads of every pool. ``release`` takes the first two off the event loop.
-``end_despite_threads`` limits the third, once the main thread has ended: a program that goes on is
-never ended from here. ``limited`` is for ``run()`` and the command line, which own the process.
+A function that cannot be cancelled holds a process in four places: it blocks the event loop that
+``start()`` waits on; ``asyncio.run`` waits for a task that swallows its cancellation and for
+threads of ``asyncio.to_thread``; and the interpreter waits for the threads of every pool.
+``ExitLimit`` limits the first. ``release`` takes the next two off the event loop.
+``end_despite_functions`` limits the last, once the main thread has ended, and what ``release`` came
+too late for. A program that goes on is not ended from here.
 """
 
 import asyncio
@@ -13,20 +14,24 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from .core.remote_text import shortened_id
 from .errors import LocalMistake
 
 EXIT_GRACE: Final = 2.0
 """Seconds for other threads after the end of the main thread."""
 
 RETURN_GRACE: Final = 7.0
-"""Seconds from CLOSED until ``run()`` has returned: cancelled functions get five."""
+"""Seconds from CLOSED until ``start()`` has returned: cancelled functions get five."""
+
+_INTERVAL: Final = 0.1
 
 _main_thread_ended = threading.Event()
+"""Set when the last statement of the program was executed, or an exception ended it."""
 _watching = threading.Lock()
-_main_thread_ends = threading.Event()
 
 
 def release(loop: asyncio.AbstractEventLoop, tasks: Iterable["asyncio.Task[Any]"]) -> None:
@@ -55,13 +60,19 @@ def when_main_thread_ends(call: Callable[[], None]) -> bool:
     return True
 
 
-def end_despite_threads() -> None:
-    """End the process with code 1 when threads outlive the main thread by ``EXIT_GRACE``."""
-    if not _watching.acquire(blocking=False) or not when_main_thread_ends(_main_thread_ended.set):
+def end_despite_functions(loop: asyncio.AbstractEventLoop) -> None:
+    """End the process with code 1 when functions hold its end for ``EXIT_GRACE``.
+
+    That is when their threads outlive the main thread, or when they are the only tasks that the end
+    of ``asyncio.run`` on the main thread still waits for.
+    """
+    if not _watching.acquire(blocking=False):
         return
     _notice_uncaught_exceptions()
     with contextlib.suppress(RuntimeError):
-        threading.Thread(target=_watch_exit, name="inngest-connect-exit", daemon=True).start()
+        threading.Thread(
+            target=_watch_exit, args=(loop,), name="inngest-connect-exit", daemon=True
+        ).start()
 
 
 def _notice_uncaught_exceptions() -> None:
@@ -70,40 +81,79 @@ def _notice_uncaught_exceptions() -> None:
 
     def ended(*exception: Any) -> None:
         # An interactive interpreter shows exceptions of single statements, and goes on.
-        if not (hasattr(sys, "ps1") or sys.flags.interactive):
+        interactive = hasattr(sys, "ps1") or sys.flags.interactive
+        if not (interactive or _program_runs()):
             _main_thread_ended.set()
         show(*exception)
 
     sys.excepthook = ended
 
 
-def _watch_exit() -> None:
-    _main_thread_ended.wait()
-    threading.Event().wait(EXIT_GRACE)
+def _program_runs() -> bool:
+    """Whether the caller's stack begins with the program: it shows an exception that it caught."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+    other = threading.current_thread() is not threading.main_thread()
+    return other or frame.f_code.co_name in ("<module>", "_run_module_as_main")
+
+
+def _watch_exit(loop: asyncio.AbstractEventLoop) -> None:
+    while not _main_thread_ended.wait(_INTERVAL):
+        if _only_released_tasks_hold(loop):
+            time.sleep(EXIT_GRACE)
+            if _only_released_tasks_hold(loop):
+                exit_now("functions that were abandoned do not end when they are cancelled")
+    while _to_close:  # workers on other threads, which may finish their work
+        time.sleep(_INTERVAL)
+    time.sleep(EXIT_GRACE)
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         exit_now("functions that were abandoned still run in threads")
 
 
-@contextlib.contextmanager
-def limited(closed: "concurrent.futures.Future[None]") -> Iterator[None]:
-    """End the process with code 1 when the block is not left ``RETURN_GRACE`` after ``closed``."""
-    left = threading.Event()
+def _only_released_tasks_hold(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the end of ``asyncio.run``, which began before ``release``, waits for nothing else.
 
-    def watch() -> None:
-        if not left.wait(RETURN_GRACE):
-            exit_now("the event loop of the functions is blocked, or a task does not end")
+    It waits for the tasks that there were when it began, so taking them off the loop was too late.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and frame.f_code.co_name != "_cancel_all_tasks":
+        frame = frame.f_back
+    return frame is not None and not loop.is_closed() and not asyncio.all_tasks(loop)
 
-    def start_watch(_: "concurrent.futures.Future[None]") -> None:
-        if not left.is_set():
+
+class ExitLimit:
+    """Ends the process with code 1 when the block is not left in time."""
+
+    def __init__(self, left_behind: Callable[[], Sequence[str]], *, always: bool) -> None:
+        """Unless ``always``, only while ``left_behind`` names requests that did not end."""
+        self._left_behind = left_behind
+        self._always = always
+        self._left = threading.Event()
+
+    def __enter__(self) -> "ExitLimit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.set()
+
+    def within(self, seconds: float) -> None:
+        """From now on; of several limits the earliest holds. Safe in signal handlers."""
+        if not self._left.is_set():
             with contextlib.suppress(RuntimeError):
-                threading.Thread(target=watch, name="inngest-connect-exit", daemon=True).start()
+                threading.Thread(
+                    target=self._watch, args=(seconds,), name="inngest-connect-exit", daemon=True
+                ).start()
 
-    closed.add_done_callback(start_watch)
-    try:
-        yield
-    finally:
-        left.set()
+    def _watch(self, seconds: float) -> None:
+        if self._left.wait(seconds):
+            return
+        left = self._left_behind()
+        if left or self._always:
+            reason = "the event loop of the functions is blocked, or a task does not end"
+            ids = f"; not finished: {', '.join(map(shortened_id, left))}" if left else ""
+            exit_now(reason + ids)
 
 
 _to_close: dict[object, Callable[[], None]] = {}
@@ -115,7 +165,7 @@ def close_at_exit(owner: object, close: Callable[[], None]) -> Callable[[], None
     A worker on another thread would otherwise stay connected while the interpreter shuts every
     thread pool first: each sync function and each name lookup would fail. ``close`` may block.
     """
-    if _main_thread_ends.is_set():
+    if _main_thread_ended.is_set():
         raise LocalMistake(
             "the main thread has ended, and with it the thread pools that functions need; "
             "keep it until the worker has closed, for example with thread.join()"
@@ -125,9 +175,10 @@ def close_at_exit(owner: object, close: Callable[[], None]) -> Callable[[], None
 
 
 def _close_all() -> None:
-    _main_thread_ends.set()
-    for close in tuple(_to_close.values()):
+    _main_thread_ended.set()
+    for owner, close in tuple(_to_close.items()):
         close()
+        _to_close.pop(owner, None)
 
 
 # When the module is imported: a program whose last line starts the worker's thread has ended
@@ -137,7 +188,6 @@ when_main_thread_ends(_close_all)
 
 def exit_now(reason: str) -> None:
     """Exit code 1, without cleaning up: what would be waited for may never end."""
-
     write_last_words(f"inngest-connect: the process ends with exit code 1: {reason}\n", 0.5)
     os._exit(1)
 

@@ -159,18 +159,19 @@ class _Registry:
             with contextlib.suppress(RuntimeError, OSError, ValueError):
                 self._wakeup = _Wakeup(self._wakeup_received)
 
-    def remove(self, subscription: _Subscription, *, absorb: bool) -> None:
+    def remove(self, subscription: _Subscription) -> None:
+        # First: ``_handle`` can run between any two lines, and would find no subscriber.
+        if subscription.was_signaled:
+            now = time.monotonic()
+            for number in subscription.signals:
+                self._signaled_at[number] = now
+                if _ends_the_process(self._previous.get(number)):
+                    self._absorb_until[number] = now + _ABSORB_SECONDS
         self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
         if not self._subscriptions and self._wakeup is not None:
             self._wakeup.close()
             self._wakeup = None
-        now = time.monotonic()
-        for number in subscription.signals:
-            if subscription.was_signaled:
-                self._signaled_at[number] = now
-                if absorb and _ends_the_process(self._previous.get(number)):
-                    self._absorb_until[number] = now + _ABSORB_SECONDS
-                    continue
+        for number in subscription.signals - self._absorb_until.keys():
             self.put_back(number)
 
     def put_back(self, number: int) -> None:
@@ -182,8 +183,11 @@ class _Registry:
             signal.signal(number, self._previous.pop(number))
 
     def put_back_all(self) -> None:
+        """But where a signal that is repeated is still absorbed."""
+        now = time.monotonic()
         for number in tuple(self._previous):
-            self.put_back(number)
+            if now >= self._absorb_until.get(number, 0.0):
+                self.put_back(number)
 
     def _wanted(self, number: int) -> bool:
         return any(number in one.signals for one in self._subscriptions)
@@ -218,9 +222,11 @@ class _Registry:
 
     def _absorb_at_exit(self) -> None:
         for number in self._just_signaled():
-            if _ends_the_process(signal.getsignal(number)):
-                self._previous[number] = signal.signal(number, self._handle)
             self._absorb_until[number] = time.monotonic() + _ABSORB_SECONDS
+            handler = signal.getsignal(number)
+            if _ends_the_process(handler):
+                self._previous[number] = handler
+                signal.signal(number, self._handle)
 
     def _ignore_until_the_end(self) -> None:
         for number in self._just_signaled():
@@ -299,15 +305,9 @@ def shutdown_signals(
     try:
         yield
     finally:
-        _registry.remove(subscription, absorb=True)
+        _registry.remove(subscription)
         if subscription.was_signaled:
             # A program that goes on has its handlers back once the repeated signal is over. When
             # its event loop ends before, the next signal acts as it would have before.
             with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().call_later(_ABSORB_SECONDS, put_back_handlers)
-
-
-def put_back_handlers() -> None:
-    """Put back all handlers that no worker needs; does nothing off the main thread."""
-    if threading.current_thread() is threading.main_thread():
-        _registry.put_back_all()
+                asyncio.get_running_loop().call_later(_ABSORB_SECONDS + 0.1, _registry.put_back_all)

@@ -92,6 +92,11 @@ class Stage:
     def note_state(self, moment: str) -> None:
         self.facts[f"state {moment}"] = self.worker.get_state().value
 
+    def note_about(self, what: str, seconds: float, usual: float) -> None:
+        """A duration, which a busy machine may lengthen, as the usual one when it is near that."""
+        near = 0.5 * usual <= seconds < 1.3 * usual + 2
+        self.facts[what] = f"about {usual:g} s" if near else f"{seconds:.2f} s"
+
 
 Scenario = Callable[[Stage], Awaitable[None]]
 
@@ -115,6 +120,7 @@ async def observe(
             )
         stage = Stage(api, gateway, app, worker)
         stage.note_state("before start")
+        states = states_of(worker)
         started = asyncio.create_task(worker.start())
         try:
             await scenario(stage)
@@ -125,7 +131,23 @@ async def observe(
         stage.facts["start() raises"] = started.exception() is not None
         stage.note_state("at the end")
         await gateway.until(lambda: not any(c.is_open for c in gateway.connections))
+        if set(states[-2:]) == {
+            "CLOSING",
+            "CLOSED",
+        }:  # the official worker reports these in any order
+            states[-2:] = ["CLOSING", "CLOSED"]
+        stage.facts["states"] = states
         return {**stage.facts, **_http_facts(api), **_message_facts(gateway)}
+
+
+def states_of(worker: Any) -> list[str]:
+    """A list that gets the name of every state from now on."""
+    states: list[str] = []
+    if isinstance(worker, inngest_connect.WebSocketWorkerConnection):
+        worker.add_event_listener("state_change", lambda change: states.append(change.state.value))
+    else:  # as its own tests do
+        worker._state.conn_state.on_change(lambda _, state: states.append(state.value))
+    return states
 
 
 def differing(one: Facts, other: Facts) -> set[str]:

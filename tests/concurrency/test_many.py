@@ -50,7 +50,8 @@ async def test_a_hundred_connections_in_one_process() -> None:
 async def test_drains_one_after_another_under_load_lose_nothing() -> None:
     async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms", record=False) as gateway:
         app = make_app(gateway)
-        async with connect([app.pair], timing=QUICK_TIMING, wait=True) as worker:
+        retry = FixedRetry(0.05)  # each connection is young when it is drained
+        async with connect([app.pair], timing=QUICK_TIMING, retry=retry, wait=True) as worker:
             stop = asyncio.Event()
             failed: list[object] = []
 

@@ -182,15 +182,29 @@ async def test_a_message_above_the_limit_leads_to_a_new_connection(fragmented: b
     assert it.closes[0].code == 1009
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1012, 1013])
-async def test_every_close_code_is_surfaced_and_survived(code: int) -> None:
-    """Scenarios 12 and X."""
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1012, 1013, 3000, 4999])
+async def test_every_close_code_is_surfaced_echoed_and_survived(code: int) -> None:
+    """Scenarios 12 and X. RFC 6455 section 5.5.1: the answer has the code that was received."""
     async with script() as it, running(it.worker()):
         await it.handshake()
+        connection = it.gateway.connection
         it.gateway.close_connection(code, "because\x1b[31m")
         await it.handshake(count=2)
 
     assert (it.closes[0].code, it.closes[0].reason) == (code, "because\\x1b[31m")
+    assert (connection.close_code, connection.close_reason) == (code, "")
+
+
+@pytest.mark.parametrize("code", [0, 1005, 1006, 5000])
+async def test_a_close_code_that_must_not_be_sent_is_not_echoed(code: int) -> None:
+    """RFC 6455 section 7.4: these mean something else, or nothing."""
+    async with script() as it, running(it.worker()):
+        await it.handshake()
+        connection = it.gateway.connection
+        it.gateway.close_connection(code, "because")
+        await it.handshake(count=2)
+
+    assert connection.close_code in (1000, 1002)
 
 
 async def test_a_wrong_first_message_costs_that_attempt() -> None:

@@ -125,6 +125,32 @@ async def test_the_same_question_waits_for_the_same_lookup(
     assert asked == ["a.test"]
 
 
+async def test_a_lookup_that_never_ends_does_not_stand_for_later_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name server can be back while an old question is still lost."""
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def hangs_once(host: Any, port: Any, *args: Any, **named: Any) -> Any:
+        asked.append(host)
+        if len(asked) == 1:
+            answer.wait(30)
+        return REAL("127.0.0.1", port, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs_once)
+    monkeypatch.setattr("inngest_connect.transport.resolver._SHARED_FOR", 0.05)
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(getaddrinfo("lost.test", 1), 0.1)
+        found = await asyncio.wait_for(getaddrinfo("lost.test", 1), 10)
+    finally:
+        answer.set()
+
+    assert found
+    assert asked == ["lost.test", "lost.test"]
+
+
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 @pytest.mark.parametrize("slow_name", ["api.test", "gateway.test"])
 async def test_closing_does_not_wait_for_a_resolver(

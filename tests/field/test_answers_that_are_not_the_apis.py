@@ -146,6 +146,15 @@ async def test_an_odd_header_is_the_failure_of_one_exchange(header: str) -> None
     assert error.refusal is None
 
 
+async def test_a_date_in_retry_after_is_compared_with_the_clock_of_who_sent_it() -> None:
+    """The clocks of two machines may differ by years."""
+    later = "Retry-After: Thu, 01 Jan 1970 00:01:30 GMT"
+
+    error = await refused_flush(http(503, b"busy", later, "Date: Thu, 01 Jan 1970 00:00:00 GMT"))
+
+    assert error.retry_after == 90.0
+
+
 async def test_a_body_that_trickles_is_limited_in_total() -> None:
     async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")

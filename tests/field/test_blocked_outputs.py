@@ -303,6 +303,42 @@ def test_what_is_put_after_the_close_is_received_in_order_and_the_thread_ends() 
     assert received == [1, -1, *range(2, 100)]
 
 
+def test_an_item_that_raises_does_not_keep_the_next_from_being_received() -> None:
+    received: list[int] = []
+
+    def receive(item: int) -> None:
+        if item < 3:
+            raise (SystemExit(3), KeyboardInterrupt(), RuntimeError("no"))[item]
+        received.append(item)
+
+    outlet = Outlet(receive)
+    for item in range(4):
+        outlet.put(item)
+    outlet.close(lambda: None).result(LIMIT)
+
+    assert received == [3]
+
+
+def test_a_queue_has_no_room_while_half_of_it_is_taken() -> None:
+    release = threading.Event()
+
+    def receive(_: int) -> None:
+        release.wait(60)
+
+    outlet = Outlet(receive)
+    rooms = {}
+    for item in range(MOST_ITEMS // 2 + 2):
+        rooms[item] = outlet.has_room
+        outlet.put(item)
+    full = outlet.has_room
+    release.set()
+    outlet.close(lambda: None).result(LIMIT)
+
+    assert rooms[MOST_ITEMS // 2 - 2]
+    assert not full
+    assert outlet.has_room
+
+
 def test_it_works_on_when_a_thread_cannot_be_created(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[int] = []
     outlet: Outlet[int] = Outlet(received.append)
@@ -317,6 +353,51 @@ def test_it_works_on_when_a_thread_cannot_be_created(monkeypatch: pytest.MonkeyP
     outlet.close(lambda: None).result(LIMIT)
 
     assert received == [1, 2]
+
+
+UNREAD = """
+import os, sys, threading, time
+from inngest_connect.observability.blocked_exit import release
+
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, b"x")
+except BlockingIOError:
+    os.set_blocking(2, True)
+begun = threading.Event()
+
+def write():
+    begun.set()
+    sys.stderr.write("blocked")
+    sys.stderr.flush()
+
+thread = threading.Thread(target=write, daemon=True)
+thread.start()
+begun.wait()
+time.sleep(0.2)  # it is in its write by now; where not, less is tested
+before = thread.is_alive()
+release([thread])
+print(before, thread.is_alive())
+"""
+
+
+async def test_a_write_to_a_stream_that_nobody_reads_ends_at_the_exit() -> None:
+    read, write = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", UNREAD, stdout=asyncio.subprocess.PIPE, stderr=write
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), LIMIT)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(read)
+        os.close(write)
+
+    assert said == b"True False\n"
+    assert process.returncode == 0
 
 
 PROGRAM = """
@@ -340,6 +421,8 @@ class Stuck(logging.Handler):
 if sys.argv[1] == "handler":
     logging.getLogger("inngest_connect").setLevel("DEBUG")
     logging.getLogger("inngest_connect").addHandler(Stuck())
+elif sys.argv[1] == "stream":
+    logging.basicConfig(level="DEBUG", stream=open(os.dup(2), "w"))
 else:
     logging.basicConfig(level="DEBUG")
 asyncio.run(connect([(client, [f])]).start())
@@ -347,13 +430,13 @@ sys.exit(7)
 """
 
 
-@pytest.mark.parametrize("kind", ["pipe", "handler"])
+@pytest.mark.parametrize("kind", ["pipe", "handler", "stream"])
 async def test_a_process_whose_log_is_blocked_ends_with_its_own_exit_code(
     kind: str, tmp_path: Path
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     read, write = os.pipe()
-    async with EmbeddedGateway(heartbeat_interval="1s") as gateway:
+    async with EmbeddedGateway(heartbeat_interval="300ms") as gateway:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(tmp_path / "program.py"),

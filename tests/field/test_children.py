@@ -34,6 +34,8 @@ if __name__ == "__main__":
     options = {}
     if sys.argv[1] == "children":
         options["executor"] = process_executor(children.apps, 1)
+    elif sys.argv[1] == "none":
+        options["isolation"] = "none"
     connect(children.apps(), **options).run()
 """
 
@@ -224,8 +226,9 @@ async def test_a_function_that_forks_and_returns_twice_answers_once(
     assert isinstance(after.output, int)
 
 
-async def test_a_forked_process_does_not_keep_the_connection_open(tmp_path: Path) -> None:
-    async with program(tmp_path, "loop") as (gateway, process):
+@pytest.mark.parametrize("how", ["loop", "none"])
+async def test_a_forked_process_does_not_keep_the_connection_open(how: str, tmp_path: Path) -> None:
+    async with program(tmp_path, how) as (gateway, process):
         forked = int(str((await call(gateway, "leaves_process")).output))
         process.kill()
         process.wait()

@@ -5,7 +5,6 @@ import hashlib
 import os
 import signal
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -21,105 +20,6 @@ from inngest_connect.shutdown_signals import shutdown_signals
 from inngest_connect.testing import EmbeddedGateway
 
 pytestmark = pytest.mark.field
-
-PROGRAM = textwrap.dedent(
-    """
-    import asyncio, os, sys, time
-    import inngest
-    from inngest_connect import connect
-
-    client = inngest.Inngest(app_id=os.environ["APP"], is_production=False)
-
-    def function(name):
-        return client.create_function(
-            fn_id=name, trigger=inngest.TriggerEvent(event="e"), retries=0
-        )
-
-    @function("thread")
-    def thread(ctx):
-        time.sleep(600)
-
-    @function("to-thread")
-    async def to_thread(ctx):
-        await asyncio.to_thread(time.sleep, 600)
-
-    @function("stubborn")
-    async def stubborn(ctx):
-        while True:
-            try:
-                await asyncio.sleep(600)
-            except asyncio.CancelledError:
-                pass
-
-    @function("plain")
-    async def plain(ctx):
-        await asyncio.sleep(600)
-
-    apps = [(client, [thread, to_thread, stubborn, plain])]
-
-    if __name__ == "__main__":
-        worker = connect(apps, shutdown_timeout=0.3, logger=False)
-        if sys.argv[1] == "start":
-            asyncio.run(worker.start())
-        else:
-            worker.run()
-    """
-)
-
-
-async def _end(gateway: EmbeddedGateway, folder: Path, form: str, function: str) -> tuple[int, str]:
-    app = f"{form}-{function}"
-    environment = {**os.environ, "INNGEST_DEV": gateway.api_origin, "APP": app}
-    arguments = ["program.py", form]
-    if form == "cli":
-        arguments = [
-            "-m",
-            "inngest_connect.cli",
-            "run",
-            "program:apps",
-            "--shutdown-timeout",
-            "0.3",
-        ]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=folder, env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        await gateway.store.until(lambda _: app in _apps(gateway))
-        running = asyncio.create_task(gateway.invoke(f"{app}-{function}"))
-        await gateway.store.until(lambda _: _is_leased(gateway, f"{app}-{function}"))
-        process.send_signal(signal.SIGTERM)
-        _, errors = await asyncio.wait_for(process.communicate(), 16)
-        running.cancel()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, errors.decode()
-
-
-def _apps(gateway: EmbeddedGateway) -> set[str]:
-    connections = gateway.store.ready_connections()
-    return {app.app_name for c in connections if c.connect for app in c.connect.apps}
-
-
-def _is_leased(gateway: EmbeddedGateway, slug: str) -> bool:
-    records = gateway.ledger.records.values()
-    return any(r.function_slug == slug and r.acknowledged_at is not None for r in records)
-
-
-@pytest.mark.parametrize("function", ["thread", "to-thread", "stubborn", "plain"])
-async def test_a_process_with_abandoned_work_ends_with_code_1(
-    function: str, tmp_path: Path
-) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    async with EmbeddedGateway() as gateway:
-        forms = ("start", "run", "cli")
-        ends = await asyncio.gather(*(_end(gateway, tmp_path, form, function) for form in forms))
-        ids = {record.request_id for record in gateway.ledger.records.values()}
-
-    assert [code for code, _ in ends] == [1, 1, 1]
-    assert all(any(each in errors for each in ids) for _, errors in ends)
 
 
 def _app(gateway: EmbeddedGateway) -> tuple[inngest.Inngest, list[inngest.Function[Any]]]:

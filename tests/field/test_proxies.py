@@ -7,6 +7,7 @@ import pytest
 
 from inngest_connect.core import events as ev
 from inngest_connect.errors import ConfigurationError
+from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.api_client import ApiClient, ApiError
 from inngest_connect.transport.environment import proxy_for
 from inngest_connect.transport.websocket_manager import WebSocketManager
@@ -158,6 +159,21 @@ async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_call(
 
     assert f"through the proxy 127.0.0.1:{port}" in str(failed.value)
     assert "secret" not in str(failed.value)
+
+
+async def test_the_http_client_decides_by_our_rules_and_not_by_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own do not know networks: it would call through the proxy, and the socket would not."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "ws://gateway/")
+        client = ApiClient(api.origin, None, (), 5.0)
+        answer = await client.start((), 0)
+        await client.aclose()
+
+    assert answer.gateway_group == "g"
 
 
 async def test_a_proxy_that_refuses_is_named() -> None:

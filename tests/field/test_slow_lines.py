@@ -192,7 +192,7 @@ async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() 
         )
         running = asyncio.create_task(worker.start())
         await gateway.wait_for_message(K.WORKER_CONNECT)
-        gateway.send_connection_ready(heartbeat_interval="400ms")
+        gateway.send_connection_ready(heartbeat_interval="400ms", extend_lease_interval="400ms")
         await gateway.wait_for_message(K.WORKER_READY)
 
         def send(first: int) -> None:
@@ -211,6 +211,7 @@ async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() 
         await gateway.wait_for_message(K.WORKER_REPLY, count=10, timeout=40)
         while_busy = list(lost)
         heartbeats = len(gateway.get_received_messages(K.WORKER_HEARTBEAT))
+        extensions = len(gateway.get_received_messages(K.WORKER_REQUEST_EXTEND_LEASE))
 
         reading.clear()
         send(10)
@@ -226,6 +227,7 @@ async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() 
 
     assert while_busy == []
     assert heartbeats >= 3
+    assert extensions >= 10  # of ten requests whose replies wait to be acknowledged
     assert took < 20
 
 

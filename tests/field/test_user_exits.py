@@ -18,7 +18,7 @@ LIMIT = 20.0
 SOURCE = str(Path(inngest_connect.__file__).parents[1])
 
 FUNCTIONS = """
-import asyncio, gc, logging, os, sys, threading, time, inngest
+import asyncio, gc, logging, os, signal, sys, threading, time, inngest
 
 client = inngest.Inngest(app_id="app", api_base_url=os.environ["ORIGIN"], is_production=False)
 functions = []
@@ -179,6 +179,29 @@ async def interrupts_in_callback(ctx):
 
 
 @function
+async def interrupted_by_own_signal_handler(ctx):
+    def handler(*_):
+        raise TimeoutError("alarm")
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    await asyncio.sleep(0.2)
+    return "went on"
+
+
+@function
+async def interrupted_often_by_own_signal_handler(ctx):
+    def handler(*_):
+        raise OwnBase("alarm")
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        await asyncio.sleep(0.2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return "went on"
+
+
+@function
 async def stops_loop(ctx):
     asyncio.get_running_loop().stop()
     await asyncio.sleep(0.05)
@@ -326,6 +349,8 @@ NEEDS_OUR_LOOP = [
     "exits_in_timer",
     "exits_in_done_callback",
     "interrupts_in_callback",
+    "interrupted_by_own_signal_handler",
+    "interrupted_often_by_own_signal_handler",
     "stops_loop",
     "sync_stops_loop",
 ]

@@ -301,7 +301,11 @@ async def test_the_debug_state_tells_what_is_in_flight_and_no_secret() -> None:
 
 def test_run_needs_no_event_loop_and_restores_signal_handlers() -> None:
     """Scenario 44."""
-    before = signal.getsignal(signal.SIGTERM)
+
+    def before(number: int, frame: object) -> None:
+        """The program's own handler."""
+
+    default = signal.signal(signal.SIGTERM, before)
     with GatewayThread() as thread:
         app = make_app(thread.api_origin)
         worker = connect([app.pair])
@@ -318,10 +322,11 @@ def test_run_needs_no_event_loop_and_restores_signal_handlers() -> None:
         stopper.start()
         worker.run()
         stopper.join()
+    after = signal.signal(signal.SIGTERM, default)
 
     assert results == ["completed"]
     assert not installed_by_constructor
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert after is before
 
 
 def test_a_blocked_caller_loop_costs_no_heartbeat_and_no_lease() -> None:

@@ -64,7 +64,7 @@ def run(options: RunOptions) -> int:
         gc.freeze()
         _introduce(target, options.processes)
         with _status_server(worker, options.http), _shown(view, worker):
-            worker.run_to_exit(loop_factory)
+            worker.run(loop_factory=loop_factory)
         return 0
     except ConnectError as error:
         return tell(error, with_traceback=options.with_traceback)

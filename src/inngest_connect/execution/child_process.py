@@ -14,19 +14,20 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
+from ..core.user_text import class_name, error_message
 from ..errors import ConnectError
 from ..observability.redaction import Redactor
 from ..observability.tracing import Tracing
 from ..protocol import connect_pb2 as pb
 from ..transport.fork_guard import keep_from_forks
 from . import process_wire as wire
-from .executor import ExecutorPorts, Report
+from .executor import ExecutorPorts
 from .loop_executor import LoopExecutor
 from .parent_watch import watch_parent
 from .sdk_adapter import SdkApp
@@ -108,12 +109,29 @@ class _Child(asyncio.Protocol):
     async def serve(self, connection: socket.socket, grace: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopped, self._closed = asyncio.Event(), asyncio.Event()
-        self._executor = LoopExecutor(_ports(self._loop, self._apps, self._report, self._notice))
+        self._executor = LoopExecutor(self._ports())
         keep_from_forks(self, connection)
         connection.setblocking(False)
         await self._loop.create_unix_connection(lambda: self, sock=connection)
         await self._stopped.wait()
         await self._end(grace)
+
+    def _ports(self) -> ExecutorPorts:
+        tracing, apps = Tracing(report=self.report_misbehavior), self._apps
+
+        def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
+            return tracing.around(request, apps[request.app_name].run(request))
+
+        return ExecutorPorts(
+            loop=self._loop,
+            run_request=run,
+            can_cancel=lambda request: apps[request.app_name].is_async(request.function_slug),
+            report=self._report,
+            on_loop_gone=lambda: None,
+            observe=lambda _: None,
+            functions={},
+            misbehaved=self._notice,
+        )
 
     def report_misbehavior(self, text: str) -> None:
         self._notice(FunctionMisbehaved("", f"child process {os.getpid()}: {text}"))
@@ -169,38 +187,15 @@ class _Child(asyncio.Protocol):
         await self._closed.wait()
 
 
-def _ports(
-    loop: asyncio.AbstractEventLoop,
-    apps: dict[str, SdkApp],
-    report: Report,
-    misbehaved: Callable[[FunctionMisbehaved], None],
-) -> ExecutorPorts:
-    tracing = Tracing()
-
-    def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
-        return tracing.around(request, apps[request.app_name].run(request))
-
-    return ExecutorPorts(
-        loop=loop,
-        run_request=run,
-        can_cancel=lambda request: apps[request.app_name].is_async(request.function_slug),
-        report=report,
-        on_loop_gone=lambda: None,
-        observe=lambda _: None,
-        functions={},
-        misbehaved=misbehaved,
-    )
-
-
 def describe(error: BaseException) -> str:
     """What is wrong with the user's module, and where; without the secrets we can recognise."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{class_name(error)}: {error_message(error)}"
     if isinstance(error, ConnectError):
         text = str(error)
     elif not isinstance(error, SyntaxError):
         frames = traceback.extract_tb(error.__traceback__)
-        where = [each for each in frames if not each.filename.startswith("<")][-1]
-        text = f"{text} ({where.filename}, line {where.lineno})"
+        where = [each for each in frames if not each.filename.startswith("<")][-1:]
+        text += "".join(f" ({each.filename}, line {each.lineno})" for each in where)
     return Redactor().text(text)[:_LONGEST_TEXT]
 
 

@@ -104,10 +104,13 @@ class LoopExecutor:
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
-            _, left = await asyncio.wait(list(self._tasks.values()), timeout=timeout)
-            # They swallow their cancellation, and asyncio.run would wait for them indefinitely.
-            if left:
-                release(self._loop, left)
+            tasks = list(self._tasks.values())
+            try:
+                await asyncio.wait(tasks, timeout=timeout)
+            finally:
+                # They swallow their cancellation, and asyncio.run would wait for them indefinitely.
+                if left := [task for task in tasks if not task.done()]:
+                    release(self._loop, left)
             await asyncio.sleep(0)  # the done-callbacks report in the next turn
         for request_id in tuple(self._doubtful):
             self._settle(request_id, None)
@@ -156,7 +159,15 @@ class LoopExecutor:
 
     def _start(self, request: pb.GatewayExecutorRequestData) -> None:
         request_id = request.request_id
-        task = self._loop.create_task(self._run(request), context=self._context.copy())
+        work = self._run(request)
+        try:
+            # The task copies the context in which it is created. Passing one would be simpler, but
+            # not every task factory that a program installs takes it.
+            task = self._context.run(self._loop.create_task, work)
+        except BaseException as error:  # noqa: BLE001 - of the program's task factory
+            work.close()
+            self._report(ExecutionFinished(request_id, _failure(error)))
+            return
         self._tasks[request_id] = task
         if not self._can_cancel(request):
             # Cancelling would only stop to wait for the thread: it would run on, uncounted.

@@ -46,6 +46,12 @@ def process_executor(
     """
     if not hasattr(sys, "abiflags"):
         raise ConfigurationError("process_executor() needs a POSIX system; leave executor out")
+    if getattr(sys, "frozen", False):
+        raise ConfigurationError(
+            "process_executor() needs a Python interpreter to start child processes with, and this "
+            "program is frozen: its executable would start the whole program again. Leave executor "
+            "out, or run the program from its sources"
+        )
     _check_whole("processes", processes)
     if max_executions is not None:
         _check_whole("max_executions", max_executions)

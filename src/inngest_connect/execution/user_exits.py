@@ -34,6 +34,10 @@ _TRACEBACK: Final = BaseException.__dict__["__traceback__"]
 EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 
+_MOST_VAIN_TURNS: Final = 100
+"""Times in a row that a loop may end before it has run anything. It cannot be resumed then."""
+
+
 class FunctionExited(Exception):
     """In place of the SystemExit or KeyboardInterrupt that is its cause."""
 
@@ -164,11 +168,15 @@ def run_to_end(
         task: _MainTask[Result] = _MainTask(main, loop=loop)
         task.report = report
         interrupted = False
+        begun = asyncio.Event()
+        vain = 0
         while not task.done():
+            vain = 0 if begun.is_set() else vain + 1
+            begun.clear()
             try:
                 # The Runner has the handler for Ctrl-C: it cancels what it runs, which is not the
                 # task itself, and raises KeyboardInterrupt.
-                runner.run(_until(task))
+                runner.run(_until(task, begun))
             except KeyboardInterrupt as error:
                 # The Runner's handler is uninstalled by now; what it raised shows its frame.
                 if not _from_runner(error):
@@ -178,19 +186,21 @@ def run_to_end(
                 else:
                     interrupted = True
                     task.cancel()
-            except SystemExit as error:
-                report(f"user code raised {describe_exit(error)}; the worker goes on")
             except asyncio.CancelledError:
                 report("user code cancelled all tasks of the event loop; the worker goes on")
-            except RuntimeError:
-                # "Event loop stopped before Future completed"
-                if loop.is_closed():
+            except BaseException as error:
+                # A signal handler of user code can raise anything, in the middle of the loop.
+                if loop.is_closed() or vain > _MOST_VAIN_TURNS:
                     raise
-                report("user code stopped the event loop; the worker resumed it")
+                if isinstance(error, RuntimeError) and "stopped before Future" in str(error):
+                    report("user code stopped the event loop; the worker resumed it")
+                else:
+                    report(f"user code raised {describe_exit(error)}; the worker goes on")
         if interrupted and task.cancelled():
             raise KeyboardInterrupt
         return task.result()
 
 
-async def _until(task: asyncio.Task[Any]) -> None:
+async def _until(task: asyncio.Task[Any], begun: asyncio.Event) -> None:
+    begun.set()
     await asyncio.wait([task])

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
 from .metric_table import COUNTERS, HIGHEST, HISTOGRAMS, OBSERVABLES, Kind, Labels
-from .providers import global_meter_provider
+from .providers import global_meter_provider, unusable_provider
 
 SCOPE: Final = "inngest_connect"
 
@@ -94,18 +94,26 @@ _of_global: list[Instruments] = []
 def instruments_of(provider: MeterProvider | None) -> Instruments:
     """The set of a provider; None is the global one, which may be configured later.
 
-    Raises ConfigurationError when the environment names a global one that cannot be loaded.
+    Raises ConfigurationError when the provider gives no instruments, or the environment names a
+    global one that cannot be loaded.
     """
     configured = global_meter_provider()
     with _lock:
         if provider is None or provider is configured:
             if not _of_global:
-                _of_global.append(Instruments(configured.get_meter(SCOPE)))
+                _of_global.append(_created(configured))
             return _of_global[0]
         known = _of_provider.get(provider)
         if known is None:
-            known = _of_provider[provider] = Instruments(provider.get_meter(SCOPE))
+            known = _of_provider[provider] = _created(provider)
         return known
+
+
+def _created(provider: MeterProvider) -> Instruments:
+    try:
+        return Instruments(provider.get_meter(SCOPE))
+    except Exception as error:
+        raise unusable_provider("meter_provider", provider, error) from error
 
 
 def _merge(into: Values, values: Mapping[str, Mapping[Labels, float]]) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from opentelemetry import metrics, trace
 
+from ..core.user_text import class_name, shown_error
 from ..errors import ConfigurationError
 
 Provider = TypeVar("Provider")
@@ -29,3 +30,12 @@ def _load(get: Callable[[], Provider], variable: str) -> Provider:
             f"{variable} is {os.environ.get(variable)!r}, which OpenTelemetry cannot load "
             f"({type(error).__name__}): install the package that has it, or unset the variable"
         ) from error
+
+
+def unusable_provider(
+    option: str, provider: metrics.MeterProvider | trace.TracerProvider, error: BaseException
+) -> ConfigurationError:
+    return ConfigurationError(
+        f"{option} is of type {class_name(provider)}, which raised {shown_error(error)}; pass an "
+        "OpenTelemetry provider that works, or leave it out for the global one"
+    )

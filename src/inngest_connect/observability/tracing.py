@@ -2,21 +2,26 @@
 
 The parent comes with the request, as W3C trace context inside JSON. It is remote text: whatever is
 wrong with it makes a span without a parent. Without a tracer provider a request costs one look-up.
+
+A provider, its processors and its exporters are code of the program, so that each call into them
+can raise. That costs a span, never the execution, whose result may already be there.
 """
 
 import json
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
+from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..core.messages import ExecutionResult
 from ..core.remote_text import clean, shortened_id
+from ..core.user_text import class_name, shown_error
 from ..protocol import connect_pb2 as pb
-from .providers import global_tracer_provider
+from .providers import global_tracer_provider, unusable_provider
 
 Running = Coroutine[Any, Any, ExecutionResult]
 
@@ -31,13 +36,23 @@ _SCOPE: Final = "inngest_connect"
 class Tracing:
     """``around`` on the loop that runs the functions."""
 
-    def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
+    def __init__(
+        self,
+        tracer_provider: trace.TracerProvider | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """``tracer_provider`` None is the global one, even if it is configured later.
 
-        Raises ConfigurationError when the environment names a global one that cannot be loaded.
+        ``report`` gets what the provider raises, once. Raises ConfigurationError when the provider
+        gives no tracer, or the environment names a global one that cannot be loaded.
         """
-        provider = tracer_provider or global_tracer_provider()
-        tracer = provider.get_tracer(_SCOPE)
+        self._report = report
+        self._reported = False
+        provider = global_tracer_provider() if tracer_provider is None else tracer_provider
+        try:
+            tracer = provider.get_tracer(_SCOPE)
+        except Exception as error:
+            raise unusable_provider("tracer_provider", provider, error) from error
         self._unconfigured = provider if isinstance(tracer, trace.ProxyTracer) else None
         self._tracer = _usable(tracer)
 
@@ -56,43 +71,68 @@ class Tracing:
             tracer = self._tracer = _usable(found)
             if tracer is None:
                 return running
-        return _traced(tracer, request, running)
+        return self._traced(tracer, request, running)
+
+    async def _traced(
+        self, tracer: trace.Tracer, request: pb.GatewayExecutorRequestData, running: Running
+    ) -> ExecutionResult:
+        try:
+            span = _start(tracer, request)
+            token = contexts.attach(trace.set_span_in_context(span))
+        except BaseException as error:  # noqa: BLE001 - of the program's provider
+            self._failed(error)
+            return await running
+        # The texts of exceptions are the user's, and may hold payload.
+        failure: str | None = None
+        attributes: dict[str, str] = {}
+        try:
+            result = await running
+            status = pb.SDKResponseStatus.Name(result.status)
+            attributes["inngest.request.status"] = status
+            failure = status if result.status == pb.SDKResponseStatus.ERROR else None
+            return result
+        except BaseException as error:
+            failure = class_name(error)
+            raise
+        finally:
+            contexts.detach(token)  # which logs what it raises
+            try:
+                _end(span, failure, attributes)
+            except BaseException as error:  # noqa: BLE001 - of the program's provider
+                self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self._reported:
+            self._reported = True
+            self._report(
+                f"the tracer provider raised {shown_error(error)}; executions go on without spans"
+            )
 
 
 def _usable(tracer: trace.Tracer) -> trace.Tracer | None:
     return None if isinstance(tracer, trace.ProxyTracer | trace.NoOpTracer) else tracer
 
 
-async def _traced(
-    tracer: trace.Tracer, request: pb.GatewayExecutorRequestData, running: Running
-) -> ExecutionResult:
+def _start(tracer: trace.Tracer, request: pb.GatewayExecutorRequestData) -> trace.Span:
     remote = remote_parent(request)
     # Never the span that start() was called in: that one is as old as the worker.
     parent = trace.INVALID_SPAN if remote is None else trace.NonRecordingSpan(remote)
     slug = clean(request.function_slug)
-    span = tracer.start_span(
+    return tracer.start_span(
         f"process {slug}",
         trace.set_span_in_context(parent),
         trace.SpanKind.CONSUMER,
         _attributes(request, slug),
     )
-    # The texts of exceptions are the user's, and may hold payload.
-    with trace.use_span(span, True, record_exception=False, set_status_on_exception=False):
-        try:
-            result = await running
-        except BaseException as error:
-            _failed(span, type(error).__name__)
-            raise
-        status = pb.SDKResponseStatus.Name(result.status)
-        span.set_attribute("inngest.request.status", status)
-        if result.status == pb.SDKResponseStatus.ERROR:
-            _failed(span, status)
-    return result
 
 
-def _failed(span: trace.Span, kind: str) -> None:
-    span.set_attribute("error.type", kind)
-    span.set_status(trace.Status(trace.StatusCode.ERROR))
+def _end(span: trace.Span, failure: str | None, attributes: Mapping[str, str]) -> None:
+    for name, value in attributes.items():
+        span.set_attribute(name, value)
+    if failure is not None:
+        span.set_attribute("error.type", failure)
+        span.set_status(trace.Status(trace.StatusCode.ERROR))
+    span.end()
 
 
 def _attributes(request: pb.GatewayExecutorRequestData, slug: str) -> dict[str, str]:

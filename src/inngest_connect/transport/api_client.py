@@ -250,11 +250,12 @@ class ApiClient:
         raise ApiError(text, status, _retry_after(response), refusal)
 
     def _headers(self, key: int) -> dict[str, str]:
-        headers = {"Content-Type": "application/protobuf", "Accept-Encoding": "identity"}
+        # Names in lower case, as the official worker sends them: some test servers compare them so.
+        headers = {"content-type": "application/protobuf", "accept-encoding": "identity"}
         if self._env is not None:
-            headers["X-Inngest-Env"] = self._env
+            headers["x-inngest-env"] = self._env
         if self._keys:
-            headers["Authorization"] = self._keys[key].bearer()
+            headers["authorization"] = self._keys[key].bearer()
         return headers
 
     def _refusal(self, url: str, status: int, content: bytes, key: int, *, by_the_api: bool) -> str:

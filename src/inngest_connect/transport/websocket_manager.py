@@ -25,6 +25,7 @@ from ..core.heartbeat import LONGEST_MESSAGE
 from ..protocol import (
     CLOSE_ABNORMAL,
     CLOSE_MESSAGE_TOO_BIG,
+    CLOSE_NORMAL,
     CLOSE_POLICY_VIOLATION,
     CLOSE_PROTOCOL_ERROR,
     SUBPROTOCOL,
@@ -281,8 +282,11 @@ class WebSocketManager(picows.WSListener):
         while self.flush():
             pass
         if not transport.is_close_frame_sent:
+            # The code is echoed (RFC 6455 section 5.5.1), unless a frame must not carry it (7.4.1).
+            sendable = 1000 <= code < 5000 and code not in (_NO_STATUS, CLOSE_ABNORMAL)
+            echo = code if sendable else CLOSE_NORMAL
             with contextlib.suppress(ValueError):
-                transport.send_close(picows.WSCloseCode.OK)
+                transport.send_close(picows.WSCloseCode(echo))
         self._disconnect(transport)
 
     def _end(self, code: int, reason: str, error: str | None, *, offline: bool = False) -> None:

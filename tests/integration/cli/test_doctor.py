@@ -202,6 +202,7 @@ async def test_ctrl_c_ends_it_without_a_traceback() -> None:
             "inngest_connect.cli",
             "doctor",
             "--json",
+            "--connect",
             env={**os.environ, "INNGEST_DEV": api.origin},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -211,16 +211,36 @@ def test_evidence_is_not_faster_than_ten_seconds_after_the_last_attempt() -> Non
 
 @pytest.mark.parametrize("why", ["entitlement", "gateway", "configuration"])
 def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str) -> None:
+    """After six minutes the delays are long, so that an attempt brought forward would be seen."""
+    talk = lost_with_a_reply()
+    until = talk.now + 360.0
+    while talk.now < until:
+        attempt = talk.core.connections.attempt
+        if attempt is not None and why == "entitlement":
+            talk.happens(ev.StartFailed(attempt.number, 429, "limit"))
+        elif attempt is not None:
+            talk.api_names_gateway(attempt.number)
+            talk.happens(ev.SocketOpened(attempt.number))
+            code, reason = (1006, "") if why == "gateway" else (1008, "plan_limit")
+            talk.happens(ev.SocketClosed(attempt.number, code, reason))
+        talk.passes(1.0)
+    planned = talk.core.connections.attempts.retry_at
+    assert planned is not None
+    assert planned - talk.now > 60
+
+    delivered = talk.happens(ev.FlushSucceeded("r1"))
+
+    assert not only(delivered, Reconnecting)
+    assert talk.core.connections.attempts.retry_at == planned
+
+
+def test_evidence_does_not_put_off_an_attempt_that_begins_sooner() -> None:
     talk = lost_with_a_reply()
     talk.attempt_begins()
-    if why == "entitlement":
-        talk.happens(ev.StartFailed(2, 429, "limit"))
-    else:
-        talk.api_names_gateway(2)
-        talk.happens(ev.SocketOpened(2))
-        code, reason = (1006, "") if why == "gateway" else (1008, "plan_limit")
-        talk.happens(ev.SocketClosed(2, code, reason))
+    talk.happens(ev.StartFailed(2, None, "away"))
     planned = talk.core.connections.attempts.retry_at
+    assert planned is not None
+    assert planned - talk.now < 5
 
     delivered = talk.happens(ev.FlushSucceeded("r1"))
 
@@ -241,6 +261,22 @@ def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_del
 
     talk.happens(ev.Tick())
 
+    assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
+
+
+@pytest.mark.parametrize(("stopped", "begins"), [(9.0, False), (16.0, True)])
+def test_a_process_that_was_stopped_in_the_middle_of_a_long_wait_notices_it(
+    stopped: float, begins: bool
+) -> None:
+    """Nothing else is due meanwhile: no reply, no connection."""
+    talk = Conversation().connected()
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+    wait = away(talk, 6.0)
+    talk.now += stopped
+
+    talk.happens(ev.Tick())
+
+    assert wait > 60
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
 
 
@@ -375,6 +411,17 @@ def test_an_answer_that_comes_too_late_changes_nothing() -> None:
 
     assert talk.happens(ev.RetryDelayAnswered(question.question, 0.0)) == []
     assert talk.core.connections.attempts.retry_at is None
+
+
+def test_a_late_answer_is_not_taken_for_that_to_the_next_question() -> None:
+    talk = Conversation(Users())
+    first = asked(talk)
+    talk.passes(6.0)
+    second = one(talk.happens(ev.StartFailed(2, None, "refused again")), do.AskRetryDelay)
+
+    assert talk.happens(ev.RetryDelayAnswered(first.question, 0.0)) == []
+    answered = talk.happens(ev.RetryDelayAnswered(second.question, 7.0))
+    assert one(answered, Reconnecting).delay == 7.0
 
 
 def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:

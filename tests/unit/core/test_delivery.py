@@ -44,6 +44,24 @@ def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_beg
     assert flushed(delivery, 0.0) == []
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_reply_that_is_acknowledged_while_it_is_flushed_gives_its_place_back(
+    failed: bool,
+) -> None:
+    delivery = make(flushes_at_once=1)
+    for name in "ab":
+        delivery.add(name, b"x", None, 0.0, [])
+    first = flushed(delivery, 0.0)
+    delivery.acknowledged("a", 0.0, [])
+
+    if failed:
+        delivery.flush_failed("a", 500, "down", None, 0.0, [])
+    else:
+        delivery.flush_succeeded("a", 0.0, [])
+
+    assert (first, flushed(delivery, 0.0)) == (["a"], ["b"])
+
+
 def test_every_delivered_flush_and_every_lost_reply_is_counted() -> None:
     delivery = make()
     for name in "abcd":

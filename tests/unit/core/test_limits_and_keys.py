@@ -9,7 +9,7 @@ from inngest_connect.core.observations import Reconnecting
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
-from tests.unit.core.conversation import Conversation, K, errors, one, only
+from tests.unit.core.conversation import Conversation, K, errors, one, only, sent
 
 pytestmark = pytest.mark.unit
 
@@ -77,6 +77,39 @@ def test_an_open_socket_is_not_a_connection_for_the_startup_timeout(step: str) -
     assert isinstance(one(ended, do.Finished).error, StartupTimeout)
 
 
+def answer(talk: Conversation, request_id: str) -> None:
+    talk.request(request_id)
+    talk.function_returns(request_id)
+    talk.reply_acked(request_id)
+
+
+def test_each_repetition_of_an_answered_request_starts_its_window_again() -> None:
+    """The gateway may forward it for 150 s after each answer."""
+    talk = Conversation().connected()
+    answer(talk, "r1")
+
+    for number in range(3):
+        talk.heartbeats_answered_for(100.0)
+        again = talk.request("r1")
+        answer(talk, f"other-{number}")  # which forgets what is too old
+
+        assert not only(again, do.Execute)
+        assert "WORKER_REPLY" in sent(again)
+
+
+@pytest.mark.parametrize("name", ["request_id", "run_id", "function_slug", "lease_id", "app_name"])
+def test_a_name_may_have_1024_characters_and_no_more(name: str) -> None:
+    talk = Conversation().connected()
+
+    for length, kind in ((1024, None), (1025, "malformed_message")):
+        request = pb.GatewayExecutorRequestData(request_id="r", request_payload=b"x" * 2000)
+        setattr(request, name, "n" * length)
+        said = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString())
+
+        assert ("malformed_message" in errors(said)) == (kind is not None)
+        assert bool(sent(said)) == (kind is None)
+
+
 def with_two_keys(replies: int) -> tuple[Conversation, list[do.Flush]]:
     """Without a socket: every reply is being flushed with the key that worked last."""
     talk = Conversation(settings=CoreSettings(signing_keys=2)).connected()
@@ -126,3 +159,17 @@ def test_a_late_success_with_a_key_that_was_left_says_nothing_of_the_current_one
     planned = talk.happens(ev.StartFailed(3, 401, "the second one"))
 
     assert one(planned, Reconnecting).delay > 0.0
+
+
+def test_a_handshake_is_refused_for_the_key_it_used_and_not_for_the_current_one() -> None:
+    talk, _ = with_two_keys(1)
+    refusal = "connect_authentication_failed"
+    for number in (2, 3):
+        talk.attempt_begins()
+        talk.api_names_gateway(number)
+        talk.happens(ev.SocketOpened(number))
+        if number == 3:
+            talk.happens(ev.FlushFailed("r0", 401, "rotated"))
+        talk.happens(ev.SocketClosed(number, 1008, refusal))
+
+    assert one(talk.attempt_begins(), do.RequestStart).key == 1

@@ -103,6 +103,16 @@ def test_a_worker_without_a_free_slot_says_so_and_names_the_oldest_function(queu
     assert snapshot(talk.core, talk.now).oldest_running_age == 9 * MINUTE + 10.0
 
 
+def test_a_worker_without_a_free_slot_says_so_again_each_time_that_lasts_twice_as_long() -> None:
+    talk = talk_with(max_worker_concurrency=1)
+    talk.request("r1")
+
+    warnings = warned(serves(talk, 41 * MINUTE), "no_free_slot")
+
+    assert len(warnings) == 4  # after 5, 10, 20 and 40 minutes
+    assert "no function has ended for 40 min" in warnings[-1].message
+
+
 def test_a_busy_worker_whose_functions_end_is_not_called_full() -> None:
     talk = talk_with(max_worker_concurrency=1)
     talk.request("r0")

@@ -11,7 +11,7 @@ from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState as S
-from tests.unit.core.conversation import LEASE, Conversation, errors, one, only, seen, sent
+from tests.unit.core.conversation import LEASE, Conversation, errors, one, only, payload, seen, sent
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit
@@ -296,6 +296,21 @@ def test_a_drained_socket_that_ends_hands_its_replies_to_its_successor() -> None
 
     assert sent(ended, 2) == ["WORKER_REPLY"]
     assert talk.core.machine.state is S.ACTIVE
+
+
+def test_a_drained_socket_that_ends_leaves_the_replies_of_its_successor_alone() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.becomes_ready(2)
+    talk.request("r2", 2)
+    talk.function_returns("r2")
+
+    ended = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+
+    (moved,) = [send for send in only(ended, do.Send) if send.generation == 2]
+    assert pb.SDKResponse.FromString(payload(moved)).request_id == "r1"
 
 
 def test_a_status_is_not_sent_while_the_only_socket_drains() -> None:

@@ -112,3 +112,19 @@ def test_kinds_are_bounded_and_the_forgotten_are_told() -> None:
 
     assert told == 3 * MOST_KINDS
     assert len(folding._folds) == MOST_KINDS
+
+
+def test_a_summary_says_in_which_time_the_repetitions_were() -> None:
+    folding = Folding()
+    folding.add(trouble(), 0.0)
+    folding.add(trouble(), 59.0)
+    first = folding.passed(60.0)
+    folding.add(trouble(), 179.0)
+    second = folding.passed(180.0)
+
+    assert [r.fields["within_seconds"] for r in (*first, *second)] == [60.0, 120.0]
+
+
+@pytest.mark.parametrize(("delay", "allowance"), [(119.9, 1), (120.0, None)])
+def test_attempts_that_are_far_apart_have_a_line_each(delay: float, allowance: int | None) -> None:
+    assert record_of(seen.Reconnecting(9, delay, "x")).allowance == allowance

@@ -330,3 +330,26 @@ def test_what_is_folded_is_still_there_at_debug(target: logging.Logger, log: Cap
 
     assert log.sequence == [("WARNING", "lease_lost"), ("DEBUG", "lease_lost")]
     assert log.fields()["request_id"] == "b"
+
+
+def test_every_part_of_a_record_is_masked(target: logging.Logger, log: Capture) -> None:
+    secret = "canary-5e1f"
+    logger = ConnectLogger(target, Redactor([secret]), context={"instance_id": f"i {secret}"})
+
+    logger.info(f"event {secret}", detail=f"field {secret}")
+
+    assert log.sequence == [("INFO", "event ***")]
+    assert (log.fields()["detail"], log.fields()["instance_id"]) == ("field ***", "i ***")
+    assert secret not in log.everything()
+
+
+@pytest.mark.parametrize(
+    "end", [seen.LeaseLost("r", "run", "fn"), seen.ReplyAcknowledged("r", "socket")]
+)
+def test_what_is_known_of_a_request_is_forgotten_at_its_end(
+    end: seen.Observation, target: logging.Logger
+) -> None:
+    logger = ConnectLogger(target)
+    observe(logger, seen.RequestReceived("r", "run", "app", "fn", "c"), end)
+
+    assert not logger._requests

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -47,3 +48,52 @@ async def test_the_lag_stays_known_until_the_next_tick() -> None:
 
     assert watch.lag() >= 0.2
     watch.stop()
+
+
+class Clock:
+    """A loop that runs nothing by itself, and the time as the watch sees it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, action: Callable[[], None]) -> "Clock":
+        self.timers.append((self.now + delay, action))
+        return self
+
+    def cancel(self) -> None:
+        self.timers.clear()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("inngest_connect.observability.loop_watch.time", clock)
+    return clock
+
+
+def test_each_tick_plans_the_next_one(clock: Clock) -> None:
+    watch = LoopWatch(clock)  # type: ignore[arg-type]
+    watch.start()
+    lags = []
+    for late in (0.0, 0.5, 0.0, 0.0):
+        ((due_at, tick),) = clock.timers
+        clock.timers.clear()
+        clock.now = due_at + late
+        tick()
+        lags.append(watch.lag())
+
+    assert lags == [0.0, 0.5, 0.0, 0.0]
+
+
+def test_a_watch_that_was_stopped_is_never_late(clock: Clock) -> None:
+    watch = LoopWatch(clock)  # type: ignore[arg-type]
+    watch.start()
+    watch.stop()
+    clock.now += 1000.0
+
+    assert watch.lag() == 0.0
+    assert clock.timers == []

@@ -16,7 +16,7 @@ from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.debug_state import DebugState, snapshot
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability import metric_table
-from inngest_connect.observability.metrics import Metrics
+from inngest_connect.observability.metrics import Metrics, readings
 from inngest_connect.state_machine import ConnectionState as S
 
 metrics_sdk = pytest.importorskip("opentelemetry.sdk.metrics")
@@ -305,3 +305,48 @@ def test_durations_are_recorded_with_an_sdk_and_not_with_the_api_alone() -> None
     assert with_sdk.recording()
     assert not without.recording()
     assert not with_nothing_set_up.recording()
+
+
+def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:
+    worker = Worker(
+        running=2, queued=3, unacknowledged_replies=5, oldest_running_age=7.5, buffer_bytes=11,
+        io_loop_lag=0.25, caller_loop_lag=0.5, max_worker_concurrency=4,
+        counters={
+            "connections": 13, "requests_received": 17, "requests_acknowledged": 19,
+            "lease_extensions": 23, "records_dropped": 29,
+        },
+    )  # fmt: skip
+
+    values = readings(worker.now)
+
+    def of(name: str, *labels: tuple[str, str]) -> float:
+        return values[name][labels]
+
+    assert of(metric_table.REQUESTS_IN_FLIGHT, ("progress", "running")) == 2
+    assert of(metric_table.REQUESTS_IN_FLIGHT, ("progress", "queued")) == 3
+    assert of(metric_table.REQUESTS_IN_FLIGHT, ("progress", "answered")) == 5
+    assert of(metric_table.OLDEST_RUNNING) == 7.5
+    assert of(metric_table.REPLIES_UNACKNOWLEDGED) == 5
+    assert of(metric_table.BUFFER_SIZE) == 11
+    assert of(metric_table.LOOP_LAG, ("loop", "connection")) == 0.25
+    assert of(metric_table.LOOP_LAG, ("loop", "caller")) == 0.5
+    assert of(metric_table.REQUESTS_LIMIT) == 4
+    assert of(metric_table.SATURATION) == 1.25
+    assert of(metric_table.CONNECTIONS_OPENED) == 13
+    assert of(metric_table.REQUESTS_RECEIVED) == 17
+    assert of(metric_table.REQUESTS_ACKNOWLEDGED) == 19
+    assert of(metric_table.LEASES_EXTENDED) == 23
+    assert of(metric_table.RECORDS_DROPPED) == 29
+
+
+def test_only_a_connection_that_ends_an_outage_has_its_duration(collector: Collector) -> None:
+    metrics = Metrics(Worker().state, collector.provider)
+
+    metrics.observe(seen.Connected("c1", "g", 0.5, None))
+    first = collector.collect()
+    metrics.observe(seen.Connected("c2", "g", 0.5, 3.0))
+    second = collector.collect()
+
+    assert metric_table.OUTAGE_DURATION not in first
+    assert second[metric_table.OUTAGE_DURATION][()].sum == 3.0
+    assert second[metric_table.HANDSHAKE_DURATION][()].count == 2

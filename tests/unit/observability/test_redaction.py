@@ -109,6 +109,29 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("observation", "field"),
+    [
+        (seen.Disconnected("c", "g", 1000, CANARY, True), "reason"),
+        (seen.ErrorOccurred("kind", CANARY), "message"),
+        (seen.Reconnecting(1, 2.0, CANARY), "cause"),
+        (seen.WebSocketClosed("c", 1000, CANARY), "reason"),
+        (seen.WebSocketFailed("c", CANARY), "message"),
+        (seen.ErrorOccurred("kind", "text", request_id=CANARY), "request_id"),
+        (seen.ErrorOccurred("kind", "text", run_id=CANARY), "run_id"),
+        (seen.Connected(CANARY, "g", 0.1, None), "connection_id"),
+        (seen.Connected("c", CANARY, 0.1, None), "gateway_group"),
+        (seen.RequestReceived("r", "run", CANARY, "fn", "c"), "app_name"),
+        (seen.RequestReceived("r", "run", "app", CANARY, "c"), "function_slug"),
+        (seen.LeaseLost(CANARY, "run", "fn"), "request_id"),
+    ],
+)
+def test_every_text_and_id_of_an_observation_is_masked(
+    observation: seen.Observation, field: str
+) -> None:
+    assert getattr(Redactor([CANARY]).observation(observation), field) == "***"
+
+
 @pytest.fixture
 def other() -> logging.Logger:
     """A logger of this package that somebody uses past ConnectLogger."""
@@ -174,3 +197,12 @@ def test_no_module_makes_a_logger_past_the_redaction() -> None:
         "cli/logs.py",
         "observability/library_logs.py",
     }
+
+
+def test_an_id_that_was_harmless_is_masked_once_it_is_known_to_be_a_secret() -> None:
+    redactor = Redactor(["another-secret"])
+    before = redactor.id(CANARY)
+
+    redactor.learn(CANARY)
+
+    assert (before, redactor.id(CANARY)) == (CANARY, "***")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inngest_connect.observability.redaction import Redactor
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer
@@ -42,6 +43,25 @@ async def test_a_start_names_the_gateway_and_sends_what_the_server_expects() -> 
         assert call.headers["x-inngest-env"] == "branch"
         assert call.headers["authorization"] == SigningKey(KEY).bearer()
         assert call.headers["content-type"] == "application/protobuf"
+        assert call.headers["accept-encoding"] == "identity"
+
+
+async def test_both_tokens_of_an_answer_are_known_to_the_redactor() -> None:
+    redactor = Redactor()
+    async with MockHTTPServer(signing_keys=[KEY]) as api:
+        api.add_gateway("g1", "ws://one")
+        client = ApiClient(api.origin, "branch", (SigningKey(KEY),), 5.0, redactor)
+        answer = await client.start((), 0)
+        await client.aclose()
+
+    assert redactor.text(f"{answer.session_token} {answer.sync_token}") == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [(KEY, "***abab"), ("abcdef12", "***"), ("signkey-test-ab", "***t-ab")]
+)
+def test_a_key_is_named_by_its_end_unless_that_is_half_of_it(key: str, shown: str) -> None:
+    assert SigningKey(key).hint() == shown
 
 
 async def test_a_refusal_has_status_reason_and_remedy() -> None:

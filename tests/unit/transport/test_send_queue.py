@@ -1,5 +1,7 @@
 """What the kernel takes of a WebSocket's messages, in which order, and what is known of it."""
 
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -20,6 +22,9 @@ class Line:
         self.limits: tuple[int, int] | None = None
         self.is_close_frame_sent = self.is_disconnected = False
         self.underlying_transport = self
+        self.corks: list[bool] = []
+        self.counters: tuple[int, int, int] | None = None
+        """Bytes taken, received and unsent, as the kernel counts them; None: it does not say."""
 
     def send(self, kind: object, data: bytes) -> None:
         self.sent.append(data)
@@ -41,10 +46,14 @@ class Line:
     def get_extra_info(self, name: str) -> Any:
         return self
 
-    def setsockopt(self, *_: Any) -> None: ...
+    def setsockopt(self, level: int, option: int, value: bool) -> None:
+        self.corks.append(value)
 
     def getsockopt(self, *_: Any) -> bytes:
-        raise OSError("not a socket")
+        if self.counters is None:
+            raise OSError("not a socket")
+        taken, received, unsent = self.counters
+        return bytes(120) + struct.pack("=QQIII", taken, received, 0, 0, unsent) + bytes(44)
 
     def take(self, room: int) -> None:
         """The kernel takes ``room`` bytes more."""
@@ -178,3 +187,92 @@ def test_a_line_without_a_backlog_shows_nothing() -> None:
     queue.flush()
 
     assert queue.progress(frames=0) is None
+
+
+LINUX = pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="Linux only")
+
+
+@LINUX
+@pytest.mark.parametrize(("messages", "corks"), [(1, []), (3, [True, False])])
+def test_the_kernel_holds_packets_back_for_no_longer_than_a_flush(
+    messages: int, corks: list[bool]
+) -> None:
+    """With a forgotten cork the last packet would wait for 200 ms."""
+    line = Line(100)
+    queue = queue_on(line)
+    for number in range(messages):
+        queue.put(b"x", str(number))
+    queue.put_reply(b"y") if messages > 1 else None
+
+    queue.flush()
+
+    assert line.corks == corks
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("counters", "frames", "moved"),
+    [
+        ((0, 500, 0), 0, True),  # a part of a long message
+        ((0, 500, 0), 1, None),  # a message that is complete, which is a sign of life by itself
+        ((0, 0, 0), 0, None),
+        ((500, 0, 0), 0, None),  # the kernel of a peer that hangs takes this, too
+    ],
+)
+def test_bytes_of_a_message_on_its_way_in_are_progress(
+    counters: tuple[int, int, int], frames: int, moved: bool | None
+) -> None:
+    line = Line(100)
+    line.counters = (0, 0, 0)
+    queue = queue_on(line)
+    queue.progress(0)
+
+    line.counters = counters
+
+    assert queue.progress(frames) is moved
+
+
+@LINUX
+@pytest.mark.parametrize(("taken", "moved"), [(300, True), (0, False)])
+def test_what_waits_in_the_kernel_shows_whether_it_moves(taken: int, moved: bool) -> None:
+    line = Line(100)
+    line.counters = (0, 0, 900)
+    queue = queue_on(line)
+    queue.progress(0)
+
+    line.counters = (taken, 0, 900 - taken)
+
+    assert queue.progress(0) is moved
+
+
+def test_replies_that_were_written_leave_room_for_others() -> None:
+    line = Line(10 * LONGEST_QUEUE)
+    queue = queue_on(line)
+    large = bytes(LONGEST_QUEUE - 1)
+
+    taken = [(queue.put_reply(large), queue.put_reply(large), queue.flush()) for _ in range(3)]
+
+    assert taken == [(True, False, [])] * 3
+
+
+def test_a_ping_is_answered_once() -> None:
+    line = Line(100)
+    queue = queue_on(line)
+    queue.pong = b"x"
+
+    queue.flush()
+    queue.flush()
+
+    assert line.sent == [b"pong x"]
+
+
+def test_nothing_is_written_behind_a_message_that_the_kernel_has_not_taken_whole() -> None:
+    line = Line(3)
+    queue = queue_on(line)
+    queue.put(b"heartbeat")
+    queue.flush()
+    queue.put(b"acknowledgement", "r1")
+    queue.pong = b"x"
+
+    assert queue.flush() == []
+    assert line.sent == [b"heartbeat"]

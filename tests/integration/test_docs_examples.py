@@ -1,0 +1,146 @@
+"""The Python on the pages runs, as far as a block is a program or can be made one.
+
+A block gets the names that its page takes for granted. One that runs a worker is a process against
+a gateway, and ended by SIGTERM; any other is run here. Every block is in one of the tables.
+"""
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import inngest
+import pytest
+
+from inngest_connect import connect
+from inngest_connect.testing import EmbeddedGateway
+from tests.pages import PAGES, Block, blocks
+
+pytestmark = pytest.mark.integration
+
+BLOCKS = {str(block): block for block in itertools.chain.from_iterable(map(blocks, PAGES))}
+
+A_CLIENT = """
+import inngest
+
+client = inngest.Inngest(app_id="shop")
+
+
+@client.create_function(fn_id="greet", trigger=inngest.TriggerEvent(event="user/created"))
+async def charge(ctx: inngest.Context) -> str:
+    return f"Hello, {ctx.event.data['name']}"
+
+
+@client.create_function(fn_id="resize", trigger=inngest.TriggerEvent(event="shop/uploaded"))
+async def resize(ctx: inngest.Context) -> None: ...
+
+
+functions = [charge, resize]
+"""
+
+PROGRAMS = {"README.md 1": "", "processes.md 1": A_CLIENT, "status.md 1": A_CLIENT}
+"""Blocks that run a worker, and what comes before each. Every one has the function shop-greet."""
+
+PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging.md 4",
+         "metrics.md 1", "operations.md 1", "status.md 2"}  # fmt: skip
+"""Blocks that are run here, or lifespans, which are entered."""
+
+ELSEWHERE = {"testing.md 1", "testing.md 2", "testing.md 3"}
+"""Parts of examples/testing, which ``test_pytest_plugin.py`` runs."""
+
+
+def test_every_block_is_known() -> None:
+    assert PROGRAMS.keys() | PARTS | ELSEWHERE == BLOCKS.keys()
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_program_serves_and_ends(name: str, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    code = BLOCKS[name].text.replace(":8080", ":0")
+    (tmp_path / "shop" / "worker.py").write_text(PROGRAMS[name] + code, encoding="utf-8")
+    async with EmbeddedGateway() as gateway:
+        variables = {**os.environ, "INNGEST_DEV": gateway.api_origin}
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "shop.worker"),
+            cwd=tmp_path,
+            env=variables,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            await asyncio.wait_for(gateway.wait_for_worker(), 60)
+            result = await gateway.invoke("shop-greet", {"data": {"name": "Ada"}})
+            program.send_signal(signal.SIGTERM)
+            _, errors = await asyncio.wait_for(program.communicate(), 60)
+        finally:
+            if program.returncode is None:
+                program.kill()
+                await program.wait()
+
+    assert result.output == "Hello, Ada"
+    assert program.returncode == 0, errors.decode()
+
+
+@contextlib.contextmanager
+def logging_as_before() -> Iterator[None]:
+    """Pages show how to configure logging; other tests must not notice."""
+    import logging
+
+    root = logging.getLogger()
+    before = root.level, root.handlers[:], logging.getLogger("httpx").level
+    try:
+        yield
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+        logging.getLogger("httpx").setLevel(before[2])
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+async def test_a_part_runs(name: str) -> None:
+    block: Block = BLOCKS[name]
+    async with EmbeddedGateway() as gateway:
+        client = gateway.client("shop")
+
+        @client.create_function(fn_id="greet", trigger=inngest.TriggerEvent(event="x"))
+        async def greet(ctx: inngest.Context) -> None: ...
+
+        names = names_taken_for_granted(client, greet)
+        code = compile(block.text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        with logging_as_before():
+            running = eval(code, names)
+            if inspect.isawaitable(running):
+                await asyncio.wait_for(running, 30)
+            if "lifespan" in names:
+                async with names["lifespan"](None):
+                    await asyncio.wait_for(gateway.wait_for_worker(), 30)
+
+
+def names_taken_for_granted(client: inngest.Inngest, greet: Any) -> dict[str, Any]:
+    import logging
+
+    import structlog
+    from starlette.applications import Starlette
+
+    from inngest_connect.status import status_app
+
+    apps = [(client, [greet])]
+    return {
+        "FastAPI": Starlette,  # the page names both
+        "apps": apps,
+        "client": client,
+        "connect": connect,
+        "contextlib": contextlib,
+        "functions": [greet],
+        "greet": greet,
+        "logging": logging,
+        "status_app": status_app,
+        "structlog": structlog,
+        "worker": connect(apps),
+    }
