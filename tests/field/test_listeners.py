@@ -137,6 +137,24 @@ async def test_start_ends_although_an_async_listener_never_returns() -> None:
         await asyncio.wait_for(running, LIMIT)
 
 
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+async def test_an_async_listener_finishes_its_work_on_the_last_event(isolation: str) -> None:
+    saved: list[ConnectionState] = []
+
+    async def save(event: Any) -> None:
+        await asyncio.sleep(0.1)  # as a request to another service would take
+        saved.append(event.state)
+
+    async with faulty() as it:
+        worker = it.worker(isolation=isolation, on={"state_change": save})
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
+        await worker.close()
+        await asyncio.wait_for(running, LIMIT)
+
+    assert saved[-1] is ConnectionState.CLOSED
+
+
 def test_one_async_callback_gets_the_events_of_all_its_names_in_order() -> None:
     seen: list[Any] = []
 

@@ -1,170 +1,110 @@
-"""What the announcer passes on of requests, and that it asks again whether somebody reads it."""
+"""Announcer: masks what it passes on, and no receiver keeps another from receiving it."""
 
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from inngest_connect.announcing import Announcer
-from inngest_connect.core.observations import LeaseLost, Observation, RequestReceived
+from inngest_connect.core import observations as seen
 from inngest_connect.observability.logger import ConnectLogger
+from inngest_connect.observability.outlet import MOST_ITEMS
 from inngest_connect.observability.redaction import Redactor
-
-from .observability.log_capture import Capture
+from inngest_connect.state_machine import ConnectionState as S
+from tests.unit.observability.log_capture import Capture, captured
 
 pytestmark = pytest.mark.unit
+LIMIT = 20.0
+CHANGE = seen.StateChanged(S.CONNECTING, S.ACTIVE)
 
 
-class Recorder:
-    """Metrics that note what they are given, with or without a provider behind them."""
-
-    def __init__(self) -> None:
-        self.counted = 0
-        self.recorded = 0
-        self.has_provider = False
-
-    def count(self, observation: Observation) -> None:
-        self.counted += 1
-
-    def record(self, observation: Observation) -> None:
-        self.recorded += 1
-
-    def recording(self) -> bool:
-        return self.has_provider
+def announcer() -> tuple[Announcer, Capture]:
+    logger, log = captured(logging.INFO)
+    return Announcer(ConnectLogger(logger), Redactor(["canary-5e1f"]), {}), log
 
 
-class Setting:
-    """An announcer whose log is at ``level``, with a clock that only the test moves."""
-
-    def __init__(self, level: int = logging.INFO) -> None:
-        self.now = 1000.0
-        # One of the tree: the level of any other logger stays as it was when it was first asked.
-        self.log, self.capture = logging.getLogger("test_announcing"), Capture()
-        self.log.propagate = False
-        self.log.handlers = [self.capture]
-        self.log.setLevel(level)
-        self.metrics = Recorder()
-        self.announcer = Announcer(ConnectLogger(self.log), Redactor(), {}, lambda: self.now)
-        self.announcer.record_with(self.metrics)
-
-    def tell(self, count: int, make: Callable[[str], Observation] | None = None) -> None:
-        """Tell of so many requests, and wait until all that was passed on has arrived."""
-        for n in range(count):
-            request_id = f"r{n}"
-            seen = RequestReceived(request_id, "run", "app", "app-f", "c")
-            self.announcer.tell(make(request_id) if make is not None else seen)
-        arrived = threading.Event()
-        self.announcer.write(arrived.set)
-        assert arrived.wait(30)
-
-    def changed(self) -> None:
-        """A second passes, and one more request finds out what was changed."""
-        self.now += 1.0
-        self.tell(1)
-        self.metrics.recorded = 0
-        self.capture.records.clear()
+def drain(announcer: Announcer) -> None:
+    announcer.close()
+    assert announcer._drained is not None
+    announcer._drained.result(LIMIT)
 
 
-def test_requests_that_nobody_reads_are_counted_and_go_no_further() -> None:
-    setting = Setting()
-    setting.tell(1)
+def raises(error: BaseException) -> Callable[[Any], object]:
+    def receive(_: Any) -> object:
+        raise error
 
-    setting.tell(500)
-
-    assert setting.metrics.counted == 501
-    assert setting.metrics.recorded <= 2  # those that were passed on to ask
-    assert setting.capture.records == []
+    return receive
 
 
-def test_each_request_is_logged_within_a_second_after_the_level_was_lowered() -> None:
-    setting = Setting()
-    setting.tell(10)
-    setting.changed()  # which has asked once, in vain
-    setting.log.setLevel(logging.DEBUG)
+@pytest.mark.parametrize("where", ["counter", "observer"])
+def test_a_secret_reaches_neither_counters_nor_observers(where: str) -> None:
+    told, _ = announcer()
+    received: list[Any] = []
+    (told.add_counter if where == "counter" else told.add_observer)(received.append)
 
-    setting.changed()
-    setting.tell(50)
+    told.tell(seen.ErrorOccurred("kind", "token canary-5e1f"))
+    drain(told)
 
-    assert setting.capture.sequence == [("DEBUG", "request_received")] * 50
-
-
-def test_requests_are_passed_on_no_longer_once_the_level_is_raised_again() -> None:
-    setting = Setting(logging.DEBUG)
-    setting.tell(10)
-    setting.log.setLevel(logging.INFO)
-
-    setting.changed()
-    setting.tell(500)
-
-    assert setting.metrics.recorded <= 2
+    assert [event.message for event in received] == ["token ***"]
 
 
-def test_durations_are_recorded_within_a_second_after_a_provider_was_set() -> None:
-    setting = Setting()
-    setting.tell(10)
-    setting.changed()
-    setting.metrics.has_provider = True
+@pytest.mark.parametrize("where", ["counter", "observer"])
+@pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("no")], ids=repr)
+def test_who_raises_keeps_no_other_from_receiving(where: str, error: Exception) -> None:
+    told, log = announcer()
+    received: list[Any] = []
+    add = told.add_counter if where == "counter" else told.add_observer
+    add(raises(error))
+    add(received.append)
 
-    setting.changed()
-    setting.tell(50)
+    told.tell(CHANGE)
+    told.tell(CHANGE)
+    drain(told)
 
-    assert setting.metrics.recorded == 50
-
-
-def test_an_observer_receives_the_first_request_after_it_was_added() -> None:
-    setting = Setting()
-    setting.tell(10)
-    seen: list[Observation] = []
-    setting.announcer.add_observer(seen.append)
-
-    setting.tell(3)
-
-    assert [type(one) for one in seen] == [RequestReceived] * 3
+    assert received == [CHANGE, CHANGE]
+    assert "raises.<locals>.receive" in log.printed.getvalue()
 
 
-def test_a_counter_receives_the_first_request_after_it_was_added() -> None:
-    setting = Setting()
-    setting.tell(10)
-    seen: list[Observation] = []
-    setting.announcer.add_counter(seen.append)
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_observer_that_exits_ends_nothing(error: BaseException) -> None:
+    told, log = announcer()
+    received: list[Any] = []
+    told.add_observer(raises(error))
+    told.add_observer(received.append)
 
-    setting.tell(3)
+    told.tell(CHANGE)
+    told.tell(CHANGE)
+    drain(told)
 
-    assert [type(one) for one in seen] == [RequestReceived] * 3
-
-
-def test_a_listener_of_requests_makes_no_difference_to_what_is_asked() -> None:
-    setting = Setting()
-    setting.tell(10)
-    setting.announcer.listeners.add("request_received", lambda _: None)
-
-    setting.tell(3)
-
-    assert setting.metrics.counted == 13
-    assert setting.metrics.recorded >= 3
+    assert received == [CHANGE, CHANGE]
+    assert type(error).__name__ in log.printed.getvalue()
 
 
-def test_what_is_not_of_each_request_is_always_passed_on() -> None:
-    setting = Setting()
-    setting.tell(10)
-    setting.metrics.recorded = 0
+def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> None:
+    told, log = announcer()
+    places = threading.Semaphore(0)
+    begun = [threading.Event(), threading.Event()]
 
-    setting.tell(3, lambda request_id: LeaseLost(request_id, "run", "app-f"))
+    def receive(_: Any) -> None:
+        for event in begun:
+            if not event.is_set():
+                event.set()
+                break
+        assert places.acquire(timeout=LIMIT)
 
-    assert setting.metrics.recorded == 3
-    assert setting.capture.sequence[0] == ("WARNING", "lease_lost")
+    told.add_observer(receive)
+    told.tell(CHANGE)
+    assert begun[0].wait(LIMIT)
+    for _ in range(MOST_ITEMS + 100):
+        told.tell(CHANGE)
+    places.release()
+    assert begun[1].wait(LIMIT)  # the first one is delivered, and nearly all others wait
+    while_full = log.printed.getvalue()
+    places.release(2 * MOST_ITEMS)
+    drain(told)
 
-
-def test_a_logger_that_cannot_say_its_level_keeps_receiving() -> None:
-    class Broken(logging.Logger):
-        def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name of logging
-            raise RuntimeError("no level")
-
-    setting = Setting()
-    setting.announcer.logger = ConnectLogger(Broken("broken"))
-    setting.metrics.has_provider = True
-
-    setting.tell(5)
-
-    assert setting.metrics.counted == 5
+    assert "records_dropped" not in while_full
+    assert log.printed.getvalue().count("records_dropped") == 1
+    assert "100 records were dropped" in log.printed.getvalue()

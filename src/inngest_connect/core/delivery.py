@@ -164,8 +164,7 @@ class ReplyDelivery:
         wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._lease_interval())
         delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)
-        cause = f"HTTP {status}" if status is not None else "no answer of the API"
-        text = f"a reply could not be flushed ({cause}: {message}); trying again in {delay:.1f} s"
+        text = f"a reply could not be flushed: {message}; trying again in {delay:.1f} s"
         out.append(self.error("flush_failed", text, request_id))
         return False
 

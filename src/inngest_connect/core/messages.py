@@ -1,7 +1,7 @@
 """What is written to the gateway, as bytes. One function per kind that has a payload."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -81,53 +81,34 @@ def without_payload(request: pb.GatewayExecutorRequestData) -> pb.GatewayExecuto
     A copy, because a field that is cleared keeps its memory until the whole message is freed.
     """
     return pb.GatewayExecutorRequestData(
-        request_id=request.request_id,
-        account_id=request.account_id,
-        env_id=request.env_id,
-        app_id=request.app_id,
-        app_name=request.app_name,
-        function_slug=request.function_slug,
-        step_id=_step_id(request),
-        system_trace_ctx=request.system_trace_ctx,
-        user_trace_ctx=request.user_trace_ctx,
-        run_id=request.run_id,
-        lease_id=request.lease_id,
+        **_names(request), app_name=request.app_name, lease_id=request.lease_id
     )
 
 
 def request_ack(request: pb.GatewayExecutorRequestData) -> bytes:
-    return _encode(
-        _WORKER_REQUEST_ACK,
-        pb.WorkerRequestAckData(
-            request_id=request.request_id,
-            account_id=request.account_id,
-            env_id=request.env_id,
-            app_id=request.app_id,
-            function_slug=request.function_slug,
-            step_id=_step_id(request),
-            system_trace_ctx=request.system_trace_ctx,
-            user_trace_ctx=request.user_trace_ctx,
-            run_id=request.run_id,
-        ),
-    )
+    return _encode(_WORKER_REQUEST_ACK, pb.WorkerRequestAckData(**_names(request)))
 
 
 def extend_lease(request: pb.GatewayExecutorRequestData, lease_id: str) -> bytes:
     return _encode(
         _K.WORKER_REQUEST_EXTEND_LEASE,
-        pb.WorkerRequestExtendLeaseData(
-            request_id=request.request_id,
-            account_id=request.account_id,
-            env_id=request.env_id,
-            app_id=request.app_id,
-            function_slug=request.function_slug,
-            step_id=_step_id(request),
-            system_trace_ctx=request.system_trace_ctx,
-            user_trace_ctx=request.user_trace_ctx,
-            run_id=request.run_id,
-            lease_id=lease_id,
-        ),
+        pb.WorkerRequestExtendLeaseData(**_names(request), lease_id=lease_id),
     )
+
+
+def _names(request: pb.GatewayExecutorRequestData) -> dict[str, Any]:
+    """What every message about a request repeats of it."""
+    return {
+        "request_id": request.request_id,
+        "account_id": request.account_id,
+        "env_id": request.env_id,
+        "app_id": request.app_id,
+        "function_slug": request.function_slug,
+        "step_id": request.step_id if request.HasField("step_id") else None,
+        "system_trace_ctx": request.system_trace_ctx,
+        "user_trace_ctx": request.user_trace_ctx,
+        "run_id": request.run_id,
+    }
 
 
 def reply_payload(request: pb.GatewayExecutorRequestData, result: ExecutionResult) -> bytes:
@@ -165,7 +146,3 @@ def worker_status(in_flight_request_ids: Iterable[str], shutdown_requested: bool
             in_flight_request_ids=in_flight_request_ids, shutdown_requested=shutdown_requested
         ),
     )
-
-
-def _step_id(request: pb.GatewayExecutorRequestData) -> str | None:
-    return request.step_id if request.HasField("step_id") else None

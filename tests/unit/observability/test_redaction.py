@@ -159,6 +159,7 @@ def test_what_is_printed_past_the_logger_is_masked_as_well(
         raise ValueError(CANARY)
     except ValueError:
         other.exception("failed", stack_info=True)
+    other.info("the stack shows this line", stack_info=True, extra={"a": "canary-5e1f"})
 
     shown = log.everything()
     assert "canary" not in shown
@@ -206,3 +207,20 @@ def test_an_id_that_was_harmless_is_masked_once_it_is_known_to_be_a_secret() -> 
     redactor.learn(CANARY)
 
     assert (before, redactor.id(CANARY)) == (CANARY, "***")
+
+
+@pytest.mark.parametrize("before", range(20))
+def test_an_id_with_fifteen_characters_of_a_secret_is_masked_wherever_they_are(before: int) -> None:
+    secret = "0123456789abcdefghijklmnopqrstuv"
+
+    shown = Redactor([secret]).id("x" * before + secret[3:18])
+
+    assert shown == "x" * before + "***"
+
+
+def test_ids_that_were_looked_at_are_remembered_within_a_limit() -> None:
+    redactor = Redactor([CANARY])
+    for number in range(10_000):
+        redactor.id(f"request-{number}")
+
+    assert len(redactor._harmless) <= 4096
