@@ -227,7 +227,11 @@ class ApiClient:
             async with (
                 asyncio.timeout(self._timeout),
                 self._http.stream(
-                    "POST", url, content=body, headers=self._headers(key), auth=self._auth
+                    "POST",
+                    url,
+                    content=body,
+                    headers=self._headers(key),
+                    auth=self._auth,
                 ) as response,
             ):
                 content = await _read(response, shown)

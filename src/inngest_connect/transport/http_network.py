@@ -15,6 +15,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from .fork_guard import keep_from_forks
 from .tcp import Way, connect
 
 CURRENT_WAY: ContextVar[Way] = ContextVar("inngest_connect_way")
@@ -42,10 +43,12 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         connected = await connect(host, port, CURRENT_WAY.get(Way()))
         try:
-            return _Stream(*await asyncio.open_connection(sock=connected))
+            stream = _Stream(*await asyncio.open_connection(sock=connected))
         except BaseException:
             connected.close()
             raise
+        keep_from_forks(stream, connected)
+        return stream
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
