@@ -25,6 +25,9 @@ SHELLS = (
     "inngest_connect/connection.py",
     "inngest_connect/events.py",
     "inngest_connect/options.py",
+    "inngest_connect/option_values.py",
+    "inngest_connect/option_variables.py",
+    "inngest_connect/timing.py",
 )
 """Part of the critical path too. Some of their statements run only in processes that are killed or
 forked, where nothing is recorded."""

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from .core.user_text import shown_value
 from .errors import ConfigurationError
 from .execution.sdk_adapter import ClientSettings, SdkApp, client_settings
+from .option_values import is_a
 from .transport.urls import check_url, is_plain, shown_url
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     to no app, clients that differ in what one connection can have only once, or production mode
     without a signing key.
     """
-    if isinstance(apps, str | bytes) or not isinstance(apps, Sequence) or not apps:
+    if is_a(apps, str, bytes) or not is_a(apps, Sequence) or not len(apps):
         raise ConfigurationError(
-            f"apps is {apps!r}; pass a list of (inngest.Inngest, [functions]) tuples"
+            f"apps is {shown_value(apps)}; pass a list of (inngest.Inngest, [functions]) tuples"
         )
     pairs = [_pair(app) for app in apps]
     settings = [client_settings(client) for client, _ in pairs]
@@ -48,11 +50,12 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
 
 
 def _pair(app: Any) -> "tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]":
-    pair = (app.client, app.functions) if isinstance(app, ConnectApp) else app
-    is_pair = isinstance(pair, tuple) and len(pair) == 2
-    if not is_pair or isinstance(pair[1], str | bytes) or not isinstance(pair[1], Iterable):
+    pair = (app.client, app.functions) if is_a(app, ConnectApp) else app
+    is_pair = is_a(pair, tuple) and len(pair) == 2
+    if not is_pair or is_a(pair[1], str, bytes) or not is_a(pair[1], Iterable):
         raise ConfigurationError(
-            f"an app is {app!r}; pass a (inngest.Inngest, [functions]) tuple or a ConnectApp"
+            f"an app is {shown_value(app)}; pass a (inngest.Inngest, [functions]) tuple or a "
+            "ConnectApp"
         )
     return pair[0], tuple(pair[1])  # a generator is read once
 
@@ -70,7 +73,8 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
         value = variables.get(name, "").strip()
         if not is_plain(value):  # the SDK removes line ends from the middle of a URL
             raise ConfigurationError(
-                f"{name} is {shown_url(value)!r}; it takes ASCII characters without spaces"
+                f"{name} is {shown_value(shown_url(value))}; it takes ASCII characters "
+                "without spaces"
             )
     source = next((v for v in _API_VARIABLES if _names(variables.get(v, ""), origin)), None)
     check_url(source or "api_base_url", origin, ("http", "https"), "https://api.inngest.com")
@@ -79,7 +83,8 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
             (v for v in _ENV_VARIABLES if variables.get(v, "").strip() == client.env), "env"
         )
         raise ConfigurationError(
-            f"{name} is {client.env!r}; the name of an environment has ASCII letters, digits and "
+            f"{name} is {shown_value(client.env)}; the name of an environment has ASCII "
+            "letters, digits and "
             "signs, and no spaces"
         )
     if source is not None or not client.api_origin_is_default:
@@ -89,7 +94,8 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
         value = variables.get(name, "").strip()
         if value and (name != "INNGEST_DEV" or not value.isalnum()):
             raise ConfigurationError(
-                f"{name} is {shown_url(value)!r}, which is not a URL that can be used, so the SDK "
+                f"{name} is {shown_value(shown_url(value))}, which is not a URL that can be "
+                "used, so the SDK "
                 f"would connect to {origin}; set a URL such as 'http://127.0.0.1:8288', or unset it"
             )
 

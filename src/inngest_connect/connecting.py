@@ -10,14 +10,15 @@ from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
 from .events import Callback
 from .execution.executor import ExecutorFactory
+from .option_values import checked_listeners
+from .option_variables import Isolation
 from .options import (
     DEFAULT_LONG_RUNNING_WARNING,
     DEFAULT_MAX_MESSAGE_BYTES,
-    Isolation,
     RewriteEndpoint,
-    Timing,
     resolve_options,
 )
+from .timing import Timing
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -114,4 +115,4 @@ def connect(
         executor=executor,
         wait=wait,
     )
-    return WebSocketWorkerConnection(apps, options, on=dict(on or {}), logger=logger)
+    return WebSocketWorkerConnection(apps, options, on=checked_listeners(on), logger=logger)

@@ -40,7 +40,8 @@ from .observability.library_logs import off_this_thread
 from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
-from .options import ConnectOptions, default_instance_id
+from .option_variables import default_instance_id
+from .options import ConnectOptions
 from .process_exit import (
     RETURN_GRACE,
     ExitLimit,
@@ -583,6 +584,10 @@ class WebSocketWorkerConnection:
     ) -> Health:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def write_log(self, call: Callable[[], None]) -> None:
+        """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""
+        self._announcer.write(call)
 
     def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return ``fields`` without this worker's secrets, to be shown outside of its log."""

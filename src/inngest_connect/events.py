@@ -30,6 +30,7 @@ from .core.observations import (
     WebSocketFailed,
     WebSocketOpened,
 )
+from .core.user_text import class_name, guarded, shown_value
 from .errors import ConfigurationError
 
 __all__ = [
@@ -86,7 +87,9 @@ class EventListeners:
         """Call ``callback`` for each event of that name; the returned function removes it."""
         check_event_name(name)
         if not callable(callback):
-            raise ConfigurationError(f"the listener for {name!r} is not callable: {callback!r}")
+            raise ConfigurationError(
+                f"the listener for {name!r} is not callable: {shown_value(callback)}"
+            )
         if _is_generator(callback):
             raise ConfigurationError(
                 f"the listener {name_of(callback)} for {name!r} is a generator function, which "
@@ -193,26 +196,33 @@ class _Listener:
         self.task = None
 
 
+def _unwrapped(callback: Any) -> Any:
+    while issubclass(type(callback), functools.partial):
+        callback = callback.func
+    return callback
+
+
 def name_of(callback: object) -> str:
     """How a log names a callback: where its function is defined."""
-    while isinstance(callback, functools.partial):
-        callback = callback.func
-    named = callback if hasattr(callback, "__qualname__") else type(callback)
-    return f"{named.__module__}.{named.__qualname__}"
+    callback = _unwrapped(callback)
+
+    def name() -> str:
+        named: Any = callback if hasattr(callback, "__qualname__") else type(callback)
+        return f"{getattr(named, '__module__', '?')}.{named.__qualname__}"
+
+    return guarded(name, class_name(callback))
 
 
 def is_async(callback: object) -> bool:
     """Whether calling it only makes a coroutine, as far as that can be known before."""
-    while isinstance(callback, functools.partial):
-        callback = callback.func
+    callback = _unwrapped(callback)
     return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
         getattr(type(callback), "__call__", None)  # noqa: B004 - the method is looked at
     )
 
 
 def _is_generator(callback: object) -> bool:
-    while isinstance(callback, functools.partial):
-        callback = callback.func
+    callback = _unwrapped(callback)
     method = getattr(type(callback), "__call__", None)  # noqa: B004 - the method is looked at
     return any(
         inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
@@ -222,10 +232,10 @@ def _is_generator(callback: object) -> bool:
 
 def check_event_name(name: str) -> None:
     """Raises ConfigurationError that suggests what was probably meant."""
-    if name in EVENT_NAMES:
+    if issubclass(type(name), str) and name in EVENT_NAMES:
         return
     import difflib  # only for those who misspell
 
-    close = difflib.get_close_matches(str(name), EVENT_NAMES, n=1)
+    close = difflib.get_close_matches(shown_value(name), EVENT_NAMES, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EVENT_NAMES)}"
-    raise ConfigurationError(f"unknown event {name!r}; {hint}")
+    raise ConfigurationError(f"unknown event {shown_value(name)}; {hint}")

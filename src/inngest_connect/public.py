@@ -38,8 +38,8 @@ from .events import (
     WebSocketOpened,
 )
 from .execution.process_executor import process_executor
-from .options import Timing
 from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
+from .timing import Timing
 
 __all__ = [
     "EVENT_NAMES",

@@ -19,6 +19,7 @@ from inngest_connect.observability.outlet import MOST_ITEMS, RESERVED, Outlet
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
+from tests.field.test_proxies import unused_port
 
 pytestmark = pytest.mark.field
 LIMIT = 15.0
@@ -466,3 +467,74 @@ async def test_a_process_whose_log_is_blocked_ends_with_its_own_exit_code(
             os.close(write)
 
     assert code == 7
+
+
+APPS = """
+import os
+import inngest
+
+client = inngest.Inngest(app_id="app", api_base_url=os.environ["ORIGIN"], is_production=False)
+
+@client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="f"))
+async def f(ctx: inngest.Context) -> str:
+    return "done"
+
+apps = [(client, [f])]
+"""
+
+
+@contextlib.contextmanager
+def pipe_without_room() -> Iterator[int]:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x")
+    os.set_blocking(write, True)
+    try:
+        yield write
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+async def answer_of(address: str, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(*address.rsplit(":", 1))
+    writer.write(request)
+    try:
+        return await asyncio.wait_for(reader.read(), LIMIT)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+async def test_the_command_starts_serves_and_ends_although_nobody_reads_its_output(
+    form: str, tmp_path: Path
+) -> None:
+    (tmp_path / "apps.py").write_text(APPS)
+    address = f"127.0.0.1:{unused_port()}"
+    health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    options = ["--http", address, "--log-format", form, "--log-level", "debug"]
+    async with EmbeddedGateway() as gateway:
+        with pipe_without_room() as full:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "inngest_connect.cli", "run", "apps:apps", *options,
+                cwd=tmp_path,
+                stdout=full,
+                stderr=full,
+                env={**os.environ, "ORIGIN": gateway.api_origin},
+            )  # fmt: skip
+            try:
+                await asyncio.wait_for(gateway.wait_for_worker(), LIMIT)
+                await answer_of(address, b"\x16\x03\x01 not HTTP\r\n\r\n")  # which is logged
+                healthy = await answer_of(address, health)
+                result = await asyncio.wait_for(gateway.invoke("app-f"), LIMIT)
+                process.send_signal(signal.SIGTERM)
+                code = await asyncio.wait_for(process.wait(), LIMIT)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    assert healthy.startswith(b"HTTP/1.1 200")
+    assert (result.output, code) == ("done", 0)

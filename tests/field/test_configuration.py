@@ -12,7 +12,14 @@ from typing import Any
 import inngest
 import pytest
 
-from inngest_connect import ConfigurationError, connect
+from inngest_connect import (
+    ConfigurationError,
+    FixedRetry,
+    ScheduleRetry,
+    Timing,
+    connect,
+    process_executor,
+)
 from inngest_connect.connection import WebSocketWorkerConnection
 from inngest_connect.testing import EmbeddedGateway
 
@@ -348,3 +355,165 @@ async def test_values_that_were_stripped_are_used_to_connect(
         head = gateway.http.get_request_history()[0].headers
 
     assert head["x-inngest-env"] == "branch-1"
+
+
+class _BadRepr:
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+class _BadClass:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+class _BadComparison:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+
+class _BadAttributes:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class _BadBool:
+    def __bool__(self) -> bool:
+        raise RuntimeError("no bool")
+
+
+ODD_VALUES = {
+    "bad repr": _BadRepr(),
+    "bad class": _BadClass(),
+    "bad comparison": _BadComparison(),
+    "bad attributes": _BadAttributes(),
+    "bad bool": _BadBool(),
+    "secret": KEY + "/",
+    "address": "wss://user:pa55w@gateway\x1b[31m",
+    "long": "x " * 50_000,
+    "enormous": 10**5000,
+    "nan": float("nan"),
+    "half": "\ud800",
+    "bytes": b"\x00",
+}
+TAKES = {
+    "instance_id": (),
+    "rewrite_gateway_endpoint": (),
+    "shutdown_signals": (),
+    "max_worker_concurrency": (),
+    "gateway_url": (),
+    "on": (),
+    "isolation": (),
+    "startup_timeout": (),
+    "shutdown_timeout": (),
+    "on_lease_lost": (),
+    "retry": (),
+    "long_running_warning": (),
+    "max_buffer_bytes": ("enormous",),
+    "max_message_bytes": (),
+    "timing": (),
+    "logger": (),
+    "meter_provider": (),
+    "tracer_provider": (),
+    "executor": (),
+    "wait": (),
+}
+
+
+def said_about(make: Any) -> str:
+    """The error, which is one short line without secrets whatever the value is."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    text = str(caught.value)
+    assert text.isprintable()
+    assert len(text) < 500
+    assert "0a0a0a" not in text
+    assert "pa55w" not in text
+    return text
+
+
+@pytest.mark.parametrize("option", TAKES)
+def test_an_option_refuses_every_odd_value_by_its_name(option: str) -> None:
+    app = client(api_base_url="http://127.0.0.1:1")
+    pair = (app, [function(app)])
+    # The key without the slash is a name that a worker may have.
+    refusing = {n: v for n, v in ODD_VALUES.items() if n not in TAKES[option]}
+    if option == "instance_id":
+        refusing["secret"] = KEY + "\n"
+
+    for value in refusing.values():
+        text = said_about(lambda value=value: connect([pair], **{"logger": False, option: value}))
+        assert option in text
+
+
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_odd_apps_functions_and_listeners_are_refused(name: str) -> None:
+    app = client(api_base_url="http://127.0.0.1:1")
+    value: Any = ODD_VALUES[name]
+
+    said_about(lambda: connect(value, logger=False))
+    said_about(lambda: connect([value], logger=False))
+    said_about(lambda: connect([(value, [])], logger=False))
+    said_about(lambda: connect([(app, [value])], logger=False))
+    said_about(lambda: worker(app, on={"error": value}))
+    said_about(lambda: worker(app).add_event_listener(value, print))
+    said_about(lambda: worker(app).add_observer(value))
+    said_about(lambda: Timing(open_timeout=value))
+    said_about(lambda: process_executor(value, 1))
+    if name != "enormous":
+        said_about(lambda: process_executor("apps:apps", value))
+    for strategy in (FixedRetry, ScheduleRetry, lambda it: ScheduleRetry([it])):
+        with pytest.raises(ValueError, match="retry"):
+            strategy(value)
+    with pytest.raises(ValueError, match="jitter"):
+        ScheduleRetry([1], jitter=value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_worker_concurrency", 2**31),
+        ("max_message_bytes", 2**31),
+        ("shutdown_timeout", 1e10),
+        ("startup_timeout", 1e308),
+        ("long_running_warning", 0),
+        ("shutdown_signals", ""),
+        ("shutdown_signals", {}),
+        ("on", [("error", print)]),
+        ("wait", 1),
+    ],
+)
+def test_a_value_that_would_fail_later_is_refused_before(option: str, value: Any) -> None:
+    assert option in refused(client(api_base_url="http://127.0.0.1:1"), **{option: value})
+
+
+def test_an_unknown_option_of_reconfigure_is_named() -> None:
+    app = client(api_base_url="http://127.0.0.1:1")
+
+    text = said_about(lambda: worker(app).reconfigure(shutdown_timeot=1))
+
+    assert "shutdown_timeot" in text
+    assert "shutdown_timeout" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "9" * 5000),
+        ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "9999999999"),
+        ("INNGEST_CONNECT_SHUTDOWN_TIMEOUT", "1e300"),
+        ("INNGEST_CONNECT_SHUTDOWN_TIMEOUT", "9" * 5000),
+        ("INNGEST_CONNECT_GATEWAY_URL", "ws://" + "x" * 50_000 + ":0"),
+        ("INNGEST_CONNECT_ISOLATE_EXECUTION", "x" * 50_000),
+    ],
+)
+def test_an_endless_variable_is_named_and_shortened(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    app = client(api_base_url="http://127.0.0.1:1")
+
+    assert variable in said_about(lambda: worker(app))

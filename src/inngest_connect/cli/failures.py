@@ -4,6 +4,7 @@ import os
 import traceback
 from typing import Final
 
+from ..core.user_text import shown_error
 from ..errors import (
     AuthenticationError,
     ConfigurationError,
@@ -15,6 +16,7 @@ from ..errors import (
 )
 from ..observability.redaction import Redactor
 from ..process_exit import write_last_words
+from .logs import flush_logging
 
 ABANDONED: Final = 1
 WRONG_USAGE: Final = 2
@@ -43,10 +45,11 @@ def tell(error: ConnectError, *, with_traceback: bool) -> int:
     code, advice = next((code, text) for kind, code, text in _CODES if isinstance(error, kind))
     message = str(error)
     if isinstance(error, WorkerCrashed) and error.__cause__ is not None:
-        message = f"{message}: {error.__cause__!r}"
+        message = f"{message}: {shown_error(error.__cause__)}"
     lines = message if "\n" in message else f"{message}\n{advice}"
     if with_traceback:
         lines = "".join(traceback.format_exception(error)) + lines
+    flush_logging()  # what was logged before comes first
     text = Redactor().text(f"inngest-connect: {lines}\n")
     if not write_last_words(text, _WRITE_LIMIT):
         os._exit(code)  # nobody reads standard error, and the interpreter would wait for it too

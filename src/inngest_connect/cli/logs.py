@@ -11,6 +11,8 @@ from typing import Final, Literal, TextIO
 
 import structlog
 
+from .queued_handler import QueuedHandler
+
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -31,7 +33,7 @@ def configure_logging(
     level: LogLevel, form: LogFormat, handler: logging.Handler | None = None
 ) -> None:
     """Replace the root logger's handlers. ``handler`` is by default standard error."""
-    handler = handler or logging.StreamHandler(sys.stderr)
+    handler = handler or QueuedHandler(sys.stderr)
     handler.setFormatter(_formatter(form, colours=_has_colours(handler)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -50,6 +52,12 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def flush_logging() -> None:
+    """Wait, a short time, until what was logged is written."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 def _has_colours(handler: logging.Handler) -> bool:

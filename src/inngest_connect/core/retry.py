@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from .user_text import class_name
+from .user_text import class_name, shown_value
 
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds: 0 (spread over the first second), then slower, then every five minutes."""
@@ -45,11 +45,18 @@ class ScheduleRetry:
     """
 
     def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = 0.2) -> None:
-        if not schedule or any(problem_of(seconds) for seconds in schedule):
-            raise ValueError(f"a retry schedule needs delays of 0 to 86400 s, not {schedule!r}")
-        if not 0 <= jitter < 1:
-            raise ValueError(f"jitter is a fraction from 0 to below 1, not {jitter!r}")
-        self._schedule = tuple(schedule)
+        try:
+            # Bytes are a sequence of numbers, and not meant.
+            is_bytes = issubclass(type(schedule), bytes | bytearray)
+            self._schedule = () if is_bytes else tuple(map(seconds_of, schedule))
+        except Exception:  # noqa: BLE001 - of the iteration, which is user code
+            self._schedule = ()
+        if not self._schedule:
+            raise ValueError(
+                f"a retry schedule needs delays of 0 to 86400 s, not {shown_value(schedule)}"
+            )
+        if problem_of(jitter) or jitter >= 1:
+            raise ValueError(f"jitter is a fraction from 0 to below 1, not {shown_value(jitter)}")
         self._jitter = jitter
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
@@ -64,8 +71,8 @@ class FixedRetry:
 
     def __init__(self, seconds: float) -> None:
         if problem_of(seconds):
-            raise ValueError(f"a retry delay is 0 to 86400 s, not {seconds!r}")
-        self._seconds = seconds
+            raise ValueError(f"a retry delay is 0 to 86400 s, not {shown_value(seconds)}")
+        self._seconds = seconds_of(seconds)
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         return self._seconds if failures else 0.0

@@ -1,9 +1,12 @@
 """What is shown of the objects of user code. Nothing here raises, whatever they do.
 
+A wrong value of an option is shown too, and may be a secret that was passed in the wrong place.
+
 ``__str__`` of an exception is user code, and so are its class, its notes and its traceback. What
 these return can be a subclass of ``str`` with methods of its own, so it is copied to a plain one.
 """
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -11,6 +14,9 @@ from .remote_text import clean
 
 _NAME: Final = type.__dict__["__name__"]
 """Bypasses a metaclass that defines ``__name__`` itself."""
+_LONGEST_VALUE: Final = 100
+_SECRET: Final = re.compile(r"signkey-\w+-\w+|(?<=://)[^\s'\"]*(?=@)")
+"""Signing keys, and the user information of URLs."""
 
 
 def class_name(value: object) -> str:
@@ -38,3 +44,17 @@ def shown_error(error: BaseException) -> str:
     if not message or message.startswith(f"{name}, which cannot be shown"):
         return message or name
     return clean(f"{name}: {message}")
+
+
+def shown_value(value: object) -> str:
+    """The ``repr`` of a wrong value for an error message: short, printable, without secrets."""
+    text = guarded(lambda: repr(value), f"an object of type {class_name(value)}")
+    return clean(_SECRET.sub("***", text), _LONGEST_VALUE)
+
+
+def has_method(value: object, name: str) -> bool:
+    """Whether it has one, as far as its ``__getattr__`` lets that be known."""
+    try:
+        return callable(getattr(value, name, None))
+    except BaseException:  # noqa: BLE001 - of user code
+        return False

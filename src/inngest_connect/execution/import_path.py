@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from ..core.user_text import guarded, shown_value
 from ..errors import ConfigurationError
 
 _FORM: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -16,17 +17,18 @@ _REMEDY: Final = (
 
 def import_path(target: str | Callable[[], Any]) -> str:
     """Return "module:attribute". Raises ConfigurationError for what nobody can import."""
-    if isinstance(target, str):
+    if issubclass(type(target), str):
+        assert isinstance(target, str)
         if not _FORM.fullmatch(target):
             raise ConfigurationError(
-                f"target is {target!r}; write it as package.module:attribute, "
+                f"target is {shown_value(target)}; write it as package.module:attribute, "
                 "for example shop.worker:apps"
             )
         return target
-    module = getattr(target, "__module__", None)
-    name = getattr(target, "__qualname__", None)
+    module = guarded(lambda: getattr(target, "__module__", ""), "")
+    name = guarded(lambda: getattr(target, "__qualname__", ""), "")
     if not callable(target) or not module or not name:
-        raise ConfigurationError(f"target is {target!r}; {_REMEDY}")
+        raise ConfigurationError(f"target is {shown_value(target)}; {_REMEDY}")
     if "<" in name:
         raise ConfigurationError(f"target {module}.{name} exists in this process only; {_REMEDY}")
     if module == "__main__":
@@ -36,7 +38,7 @@ def import_path(target: str | Callable[[], Any]) -> str:
         )
     if _found(module, name) is not target:
         raise ConfigurationError(
-            f"target is {target!r}, but {module}:{name} is something else; {_REMEDY}"
+            f"target is {shown_value(target)}, but {module}:{name} is something else; {_REMEDY}"
         )
     return f"{module}:{name}"
 

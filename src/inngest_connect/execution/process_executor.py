@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
+from ..core.user_text import shown_value
 from ..errors import ConfigurationError
+from ..option_values import is_a, is_seconds
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
 from .child_handle import ChildHandle
@@ -58,8 +60,10 @@ def process_executor(
     if max_memory_bytes is not None:
         check_memory_limit(max_memory_bytes)
     _check_whole("max_in_flight", max_in_flight)
-    if not isinstance(stop_timeout, int | float) or not 0 < stop_timeout < float("inf"):
-        raise ConfigurationError(f"stop_timeout is {stop_timeout!r}; pass seconds above 0")
+    if not is_seconds(stop_timeout) or stop_timeout <= 0:
+        raise ConfigurationError(
+            f"stop_timeout is {shown_value(stop_timeout)}; pass seconds above 0"
+        )
     settings = ProcessSettings(
         import_path(target),
         processes,
@@ -72,8 +76,8 @@ def process_executor(
 
 
 def _check_whole(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} is {value!r}; pass a whole number from 1")
+    if not is_a(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {shown_value(value)}; pass a whole number from 1")
 
 
 def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> None:

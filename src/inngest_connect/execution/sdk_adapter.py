@@ -18,6 +18,7 @@ from inngest._internal import comm_lib, const, errors, net, server_lib
 
 from ..core.messages import ExecutionResult
 from ..core.settings import AppIdentity
+from ..core.user_text import shown_value
 from ..errors import ConfigurationError, UnsupportedSDKError
 from ..protocol import connect_pb2 as pb
 from .outputs import NotJson, encode
@@ -50,11 +51,12 @@ class ClientSettings:
     """Whether neither the program nor a variable names another API, as far as the SDK read it."""
 
 
-def client_settings(client: object) -> ClientSettings:
+def client_settings(client: Any) -> ClientSettings:
     """Raises ConfigurationError when ``client`` is no ``inngest.Inngest``."""
-    if not isinstance(client, inngest.Inngest):
+    if not issubclass(type(client), inngest.Inngest):
         raise ConfigurationError(
-            f"an app is an (inngest.Inngest, [functions]) tuple, but its client is {client!r}"
+            f"an app is an (inngest.Inngest, [functions]) tuple, but its client is "
+            f"{shown_value(client)}"
         )
     return ClientSettings(
         app_id=client.app_id,
@@ -85,10 +87,10 @@ class SdkApp:
     def __init__(self, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> None:
         """Raises ConfigurationError for wrong functions, UnsupportedSDKError for a wrong SDK."""
         for function in functions:
-            if not isinstance(function, inngest.Function):
+            if not issubclass(type(function), inngest.Function):
                 raise ConfigurationError(
-                    f"app {client.app_id!r}: {function!r} is no Inngest function; decorate it "
-                    "with @client.create_function(...)"
+                    f"app {client.app_id!r}: {shown_value(function)} is no Inngest function; "
+                    "decorate it with @client.create_function(...)"
                 )
         _check_ids(functions)
         self._handler = _make(

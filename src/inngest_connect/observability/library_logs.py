@@ -1,7 +1,8 @@
-"""``off_this_thread``: log records of libraries that run on the I/O thread leave it too.
+"""``off_this_thread``: log records that others write on a thread of ours leave it too.
 
-httpx logs every request at INFO, and asyncio every exception that nobody retrieved. Their handlers
-are the program's, and may block.
+On the I/O thread httpx logs every request at INFO, and asyncio every exception that nobody
+retrieved; on that of the status server uvicorn logs. Their handlers are the program's, and may
+block: a standard error that nobody reads must stop neither these threads.
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from typing import Final
 _LOGGERS: Final = (
     "aiohappyeyeballs",
     "asyncio",
+    "inngest_connect.status",
+    "uvicorn.error",
     "httpx",
     # A filter is asked for the records of its own logger only, not for those of children.
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
@@ -25,7 +28,7 @@ _threads: Final[dict[int, Put]] = {}
 
 
 class _OffThread(logging.Filter):
-    """Passes records of other threads; those of an I/O thread are handled elsewhere."""
+    """Passes records of other threads; those of our threads are handled elsewhere."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         put = _threads.get(record.thread or 0)

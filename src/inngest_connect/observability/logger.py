@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from ..core import observations as seen
-from ..core.user_text import shown_error
+from ..core.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
 from .folding import Folding
 from .package_logger import RESERVED, package_logger
@@ -187,11 +187,11 @@ def _target(logger: LoggerOption) -> Any:
         return None
     if logger is None:
         return package_logger()
-    if all(callable(getattr(logger, level, None)) for level in _NUMBERS):
+    if all(has_method(logger, level) for level in _NUMBERS):
         return logger
     raise ConfigurationError(
-        f"logger is {logger!r}; pass a logging.Logger, a structlog logger, False for silence, or "
-        "leave it out for the logger 'inngest_connect'"
+        f"logger is {shown_value(logger)}; pass a logging.Logger, a structlog logger, False for "
+        "silence, or leave it out for the logger 'inngest_connect'"
     )
 
 

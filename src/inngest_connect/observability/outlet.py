@@ -43,7 +43,8 @@ class Outlet(Generic[Item]):
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._abandoned = False
+        self.abandoned = False
+        """Whether nothing is received any more: it was blocked when the interpreter ended."""
         self.patient = True
         """Whether the exit of the interpreter may wait for it; not once that was in vain."""
         self.dropped = 0
@@ -124,7 +125,7 @@ class Outlet(Generic[Item]):
             return False
 
     def _take(self, item: Any) -> None:
-        if self._abandoned:
+        if self.abandoned:
             return
         try:
             if isinstance(item, Call):
@@ -144,7 +145,7 @@ class Outlet(Generic[Item]):
             with contextlib.suppress(TimeoutError):
                 drained.result(max(deadline - time.monotonic(), 0))
                 return None
-        self._abandoned = True
+        self.abandoned = True
         return thread
 
 

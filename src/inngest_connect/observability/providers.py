@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from opentelemetry import metrics, trace
 
-from ..core.user_text import class_name, shown_error
+from ..core.user_text import class_name, shown_error, shown_value
 from ..errors import ConfigurationError
 
 Provider = TypeVar("Provider")
@@ -27,8 +27,9 @@ def _load(get: Callable[[], Provider], variable: str) -> Provider:
         return get()
     except Exception as error:
         raise ConfigurationError(
-            f"{variable} is {os.environ.get(variable)!r}, which OpenTelemetry cannot load "
-            f"({type(error).__name__}): install the package that has it, or unset the variable"
+            f"{variable} is {shown_value(os.environ.get(variable))}, which OpenTelemetry "
+            "cannot load "
+            f"({class_name(error)}): install the package that has it, or unset the variable"
         ) from error
 
 

@@ -17,6 +17,7 @@ import uvicorn
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, LocalMistake
 from ..health import BLOCKED_LIMIT, SILENCE_LIMIT
+from ..observability.library_logs import off_this_thread
 from ..observability.package_logger import package_logger
 from .address import Address, parse_address
 from .application import Site
@@ -72,21 +73,34 @@ class StatusServer:
         listening = _listen(self._address)
         address = Address(self._address.host, listening.getsockname()[1])
         if not address.is_loopback:
-            _logger.warning(
-                "the status server listens on %s: everybody who reaches that address can read it",
-                address.url,
-            )
+            with off_this_thread(self._worker.write_log):
+                _logger.warning(
+                    "the status server listens on %s: everybody who reaches that address can read "
+                    "it",
+                    address.url,
+                )
         self._site = Site(self._worker, *self._limits)
         self._server = _Server(_Config(self._site.application(self._allowed_hosts)))
         serving: _Future = concurrent.futures.Future()
         thread = threading.Thread(
-            target=_run, args=(self._server, listening, serving), daemon=True,
+            target=self._run,
+            args=(self._server, listening, serving),
+            daemon=True,
             name="inngest-connect-status",
-        )  # fmt: skip
+        )
         thread.start()
         serving.result()
         self._thread = thread
         return address.url
+
+    def _run(self, server: "_Server", listening: socket.socket, serving: _Future) -> None:
+        try:
+            with off_this_thread(self._worker.write_log):
+                asyncio.run(server.serve_on(listening, serving))
+        except Exception as error:
+            if serving.done():
+                raise
+            serving.set_exception(error)  # raised by start()
 
     def stop(self) -> None:
         """End all streams and close the port; returns within some seconds. May be repeated."""
@@ -142,15 +156,6 @@ class _Server(uvicorn.Server):
         """From any thread, once it serves; may be repeated."""
         with contextlib.suppress(RuntimeError):  # the loop has been closed by an earlier call
             self._loop.call_soon_threadsafe(self._ending.set)
-
-
-def _run(server: _Server, listening: socket.socket, serving: _Future) -> None:
-    try:
-        asyncio.run(server.serve_on(listening, serving))
-    except Exception as error:
-        if serving.done():
-            raise
-        serving.set_exception(error)  # raised by start()
 
 
 def _listen(address: Address) -> socket.socket:

@@ -23,8 +23,8 @@ from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
 from ..errors import NotConnectedError
-from ..options import Timing
 from ..state_machine import ConnectionState
+from ..timing import Timing
 from .embedded_gateway import EmbeddedGateway
 from .fault_proxy import FaultProxy
 from .ledger import Ledger

@@ -14,6 +14,7 @@ from typing import Final
 
 import httpx
 
+from ..core.user_text import shown_value
 from ..errors import ConfigurationError
 from .urls import check_url, shown_url
 
@@ -111,7 +112,8 @@ def check_proxy_variables() -> None:
             and importlib.util.find_spec("socksio") is None
         ):
             raise ConfigurationError(
-                f"{name} is {shown_url(proxy)!r}, and the HTTP client needs a package for SOCKS: "
+                f"{name} is {shown_value(shown_url(proxy))}, and the HTTP client needs a "
+                "package for SOCKS: "
                 'pip install "httpx[socks]"'
             )
 
@@ -136,12 +138,14 @@ def tls_context() -> ssl.SSLContext:
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigurationError(
             f"the certificate authorities cannot be read: {name or 'the list of certifi'} is "
-            f"{os.environ.get(name or '', '')!r} ({getattr(error, 'strerror', None) or error}); "
+            f"{shown_value(os.environ.get(name or '', ''))} "
+            f"({getattr(error, 'strerror', None) or error}); "
             "SSL_CERT_FILE has to name a readable PEM file, SSL_CERT_DIR a directory of them"
         ) from None
     if name == "SSL_CERT_DIR" and not os.path.isdir(os.environ[name]):
         raise ConfigurationError(
-            f"SSL_CERT_DIR is {os.environ[name]!r}, which is not a directory: name one with PEM "
+            f"SSL_CERT_DIR is {shown_value(os.environ[name])}, which is not a directory: name "
+            "one with PEM "
             "files, or unset it"
         )
     context.minimum_version = ssl.TLSVersion.TLSv1_2

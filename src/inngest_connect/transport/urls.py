@@ -4,6 +4,7 @@ import urllib.parse
 from collections.abc import Collection
 from typing import Final
 
+from ..core.user_text import shown_value
 from ..errors import ConfigurationError
 
 _MASK: Final = "***"
@@ -57,7 +58,8 @@ def check_url(
         problem = "its port is not a number from 1 to 65535" if "ort" in str(error) else "no URL"
     if problem is not None:
         raise ConfigurationError(
-            f"{name} is {shown_url(url)!r}, which cannot be used: {problem}; set a URL such as "
+            f"{name} is {shown_value(shown_url(url))}, which cannot be used: {problem}; set a "
+            "URL such as "
             f"{example!r}"
         )
     return parts

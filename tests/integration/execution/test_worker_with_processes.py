@@ -20,7 +20,7 @@ from inngest_connect import (
 )
 from inngest_connect.execution import child_handle
 from inngest_connect.execution import process_wire as wire
-from inngest_connect.options import Isolation
+from inngest_connect.option_variables import Isolation
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client
 from tests.integration.execution import process_apps

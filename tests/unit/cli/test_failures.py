@@ -47,5 +47,5 @@ def test_a_crash_names_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
     tell(crash, with_traceback=True)
 
     told = capsys.readouterr().err
-    assert "bug: KeyError('***')" in told
+    assert "bug: KeyError: '***'" in told
     assert "direct cause" in told

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...execution.sdk_adapter import ClientSettings
 from ...identity import ALLOW_PURE_PYTHON_VARIABLE
-from ...options import (
+from ...option_variables import (
     GATEWAY_URL_VARIABLE,
     INSTANCE_ID_VARIABLE,
     ISOLATE_VARIABLE,
