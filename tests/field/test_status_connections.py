@@ -132,6 +132,23 @@ def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> 
     server.stop()
 
 
+def test_a_connection_that_is_being_answered_is_not_cut_to_make_room(port: int) -> None:
+    with connected(port) as stream:
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert stream.recv(65536)
+        idle = [connected(port) for _ in range(200)]
+        assert health(port) == 200  # all that came before has been accepted
+
+        stream.settimeout(10)
+        after = b""
+        while after.count(b"\n\n") < 2:
+            data = stream.recv(65536)
+            assert data, "the stream was cut"
+            after += data
+        for one in idle:
+            one.close()
+
+
 GARBAGE = {
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
     "ssh": b"SSH-2.0-OpenSSH_9\r\n",
