@@ -114,6 +114,7 @@ class WebSocketWorkerConnection:
         self._caller_watch: LoopWatch | None = None
         self._started = False
         self._close_requests = 0
+        self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
         self._forked = False
@@ -191,7 +192,7 @@ class WebSocketWorkerConnection:
                 lambda: self._close_by_signal(limit),
                 lambda reason: self._abort_by_signal(limit, reason),
                 wakeup=on_thread,
-            ),
+            ) as self._has_signals,
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
@@ -407,11 +408,11 @@ class WebSocketWorkerConnection:
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
         self._close_requests += 1
-        self._post(ev.CloseRequested())
+        self._post(ev.CloseRequested(self._has_signals))
 
     def _repeat_close_requests(self) -> None:
         if self._close_requests:
-            self._post(ev.CloseRequested())
+            self._post(ev.CloseRequested(self._has_signals))
 
     def _abort(self, reason: str) -> None:
         self._post(ev.AbortRequested(reason))

@@ -166,7 +166,9 @@ class FlushFailed:
 
 @record
 class CloseRequested:
-    """``close()`` or a first signal."""
+    """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
+
+    signals: bool = field(default=True, repr=False)
 
 
 @record

@@ -272,7 +272,7 @@ class WorkerCore:
         if self.shutdown.requested:
             return
         self._startup_deadline = None
-        self.shutdown.request(now)
+        self.shutdown.request(now, signals=event.signals)
         self._report.transition(E.SHUTDOWN_REQUESTED, now)
 
     def _abort_requested(self, event: ev.AbortRequested, now: float) -> None:

@@ -327,7 +327,17 @@ def test_a_shutdown_that_waits_says_for_what_and_for_how_long(
     assert (notice.kind, notice.request_id) == ("shutdown_waiting", "older")
     assert notice.message.startswith("waiting for 2 function(s); the oldest is app-fn, 4 s old")
     assert end in notice.message
-    assert notice.message.endswith("Send the signal again, or cancel start(), to stop now")
+    assert notice.message.endswith("Send a second signal, or cancel start(), to stop now")
+
+
+def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.happens(ev.CloseRequested(signals=False))
+
+    (notice,) = only(talk.passes(1.1), ErrorOccurred)
+
+    assert notice.message.endswith("Cancel the task that runs the worker to stop now")
 
 
 def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
