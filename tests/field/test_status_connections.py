@@ -132,6 +132,22 @@ def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> 
     server.stop()
 
 
+def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of each is short beside the limit, that of all of them is longer."""
+    monkeypatch.setattr(limits.Connection, "idle_seconds", 2.0)
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
+    begun = time.monotonic()
+    with httpx.Client(base_url=server.start(), timeout=10) as client:
+        first = client.get("/healthz").extensions["network_stream"]
+        last = first
+        while time.monotonic() - begun < 3.0:
+            last = client.get("/healthz").extensions["network_stream"]
+            time.sleep(0.1)  # as a probe waits
+    server.stop()
+
+    assert last is first
+
+
 def test_a_connection_that_is_being_answered_is_not_cut_to_make_room(port: int) -> None:
     with connected(port) as stream:
         stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
