@@ -113,7 +113,7 @@ test-prerelease:
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre 'inngest[connect]'
-	$(PRERELEASE)/bin/python -m pytest -n 2 tests/unit tests/characterization tests/integration/test_main_path.py \
+	$(PRERELEASE)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/characterization tests/integration/test_main_path.py \
 	  tests/integration/test_embedded_gateway.py -q $(ARGS)
 
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf

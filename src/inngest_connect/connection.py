@@ -14,7 +14,6 @@ import gc
 import os
 import random
 import signal
-import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .announcing import Announcer, Observer
 from .apps import Apps, load_apps
+from .clock import monotonic
 from .core import events as ev
 from .core.retry import is_own
 from .core.settings import WorkerIdentity
@@ -114,6 +114,7 @@ class WebSocketWorkerConnection:
         self._caller_watch: LoopWatch | None = None
         self._started = False
         self._close_requests = 0
+        self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
         self._forked = False
@@ -191,7 +192,7 @@ class WebSocketWorkerConnection:
                 lambda: self._close_by_signal(limit),
                 lambda reason: self._abort_by_signal(limit, reason),
                 wakeup=on_thread,
-            ),
+            ) as self._has_signals,
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
@@ -352,7 +353,7 @@ class WebSocketWorkerConnection:
             self._announcer.crashed(error)
         self._announcer.close()
         if not self._core.machine.is_closed():
-            self._core.close_at_once(time.monotonic())
+            self._core.close_at_once(monotonic())
         if self._closed.done():
             return
         if error is None or isinstance(error, asyncio.CancelledError):
@@ -407,11 +408,11 @@ class WebSocketWorkerConnection:
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
         self._close_requests += 1
-        self._post(ev.CloseRequested())
+        self._post(ev.CloseRequested(self._has_signals))
 
     def _repeat_close_requests(self) -> None:
         if self._close_requests:
-            self._post(ev.CloseRequested())
+            self._post(ev.CloseRequested(self._has_signals))
 
     def _abort(self, reason: str) -> None:
         self._post(ev.AbortRequested(reason))
@@ -574,7 +575,7 @@ class WebSocketWorkerConnection:
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
         lags = _lag(self._io_watch), _lag(self._caller_watch)
-        state = snapshot(self._core, time.monotonic(), *lags, self._redactor.id)
+        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from .clock import monotonic
 from .core import commands as do
 from .core import events as ev
 from .core.observations import Observation
@@ -157,7 +158,7 @@ class Orchestrator:
         if self._done.done():
             return
         try:
-            now = self._loop.time()
+            now = monotonic()
             commands = self._core.handle(event, now)
             for command in commands:  # which grows by what follows from carrying one out
                 follow_up = self._carry_out(command)
@@ -225,7 +226,13 @@ class Orchestrator:
             group = answer.gateway_group
             endpoint = await self._endpoint(answer.gateway_endpoint)
         except ApiError as error:
-            failed = ev.StartFailed(generation, error.refusal, str(error), error.retry_after)
+            failed = ev.StartFailed(
+                generation,
+                error.refusal,
+                str(error),
+                error.retry_after,
+                offline=error.offline,
+            )
             self._attempt_ended(generation, failed)
         except Exception as error:  # noqa: BLE001 - whatever it is, only this attempt fails
             failed = ev.StartFailed(generation, None, str(error), gateway_group=group)
@@ -316,14 +323,18 @@ class Orchestrator:
     # --- time ------------------------------------------------------------------------------
 
     def _arm_timer(self) -> None:
-        """One timer for every deadline of the worker."""
+        """One timer for every deadline of the worker.
+
+        The loop's own clock may stand still while the machine sleeps; the core then asks for its
+        next turn soon enough (``attempts``).
+        """
         deadline = self._core.next_deadline()
         if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
             return  # a timer that fires early costs less than moving it with every message
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer = self._loop.call_later(max(deadline - monotonic(), 0.0), self._tick)
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None

@@ -27,6 +27,9 @@ EXIT_GRACE: Final = 2.0
 RETURN_GRACE: Final = 7.0
 """Seconds from CLOSED until ``start()`` has returned: cancelled functions get five."""
 
+_HANDLERS_GRACE: Final = 5.0
+"""Seconds that exit handlers have beyond ``EXIT_GRACE``."""
+
 _INTERVAL: Final = 0.1
 
 _main_thread_ended = threading.Event()
@@ -63,8 +66,8 @@ def when_main_thread_ends(call: Callable[[], None]) -> bool:
 def end_despite_functions(loop: asyncio.AbstractEventLoop) -> None:
     """End the process with code 1 when functions hold its end for ``EXIT_GRACE``.
 
-    That is when their threads outlive the main thread, or when they are the only tasks that the end
-    of ``asyncio.run`` on the main thread still waits for.
+    That is when their threads or processes outlive the main thread, or when they are the only tasks
+    that the end of ``asyncio.run`` on the main thread still waits for.
     """
     if not _watching.acquire(blocking=False):
         return
@@ -110,6 +113,10 @@ def _watch_exit(loop: asyncio.AbstractEventLoop) -> None:
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         exit_now("functions that were abandoned still run in threads")
+    # This thread ends with the interpreter. Until then ``atexit`` runs what the program registered,
+    # and what multiprocessing did: it waits for processes that abandoned functions have started.
+    time.sleep(_HANDLERS_GRACE)
+    exit_now("exit handlers of the program, or processes that functions started, do not end")
 
 
 def _only_released_tasks_hold(loop: asyncio.AbstractEventLoop) -> bool:
@@ -199,9 +206,11 @@ def write_last_words(text: str, seconds: float) -> bool:
     """
 
     def write() -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-        sys.stdout.flush()
+        # Either is None in a process that was started with it closed.
+        for stream, own in ((sys.stderr, text), (sys.stdout, "")):
+            if stream is not None:
+                stream.write(own)
+                stream.flush()
 
     writer = threading.Thread(target=write, daemon=True)
     with contextlib.suppress(RuntimeError):  # there is no thread left

@@ -291,19 +291,19 @@ def shutdown_signals(
     abort: Callable[[str], None],
     *,
     wakeup: bool = True,
-) -> Iterator[None]:
-    """Subscribe for the time of the block; off the main thread it does nothing.
+) -> Iterator[bool]:
+    """Subscribe for the time of the block; off the main thread it does nothing, and yields False.
 
     ``close`` and ``abort`` are called on any thread. ``wakeup`` has signals seen while the main
     thread runs native code.
     """
     if not signals or threading.current_thread() is not threading.main_thread():
-        yield
+        yield False
         return
     subscription = _Subscription(signals, close, abort)
     _registry.add(subscription, wakeup=wakeup)
     try:
-        yield
+        yield True
     finally:
         _registry.remove(subscription)
         if subscription.was_signaled:

@@ -93,8 +93,8 @@ class Stage:
         self.facts[f"state {moment}"] = self.worker.get_state().value
 
     def note_about(self, what: str, seconds: float, usual: float) -> None:
-        """A duration, which a busy machine may lengthen, as the usual one when it is near that."""
-        near = 0.5 * usual <= seconds < 1.3 * usual + 2
+        """A duration, as the usual one when it is of that order: a busy machine delays messages."""
+        near = usual / 4 <= seconds < 3 * usual + 2
         self.facts[what] = f"about {usual:g} s" if near else f"{seconds:.2f} s"
 
 

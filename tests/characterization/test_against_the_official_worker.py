@@ -45,7 +45,7 @@ async def connecting(stage: Stage) -> None:
 
 async def beating(stage: Stage) -> None:
     """The first heartbeat with the connection, the others every ten seconds."""
-    await stage.gateway.wait_for_message(K.WORKER_CONNECT)
+    await stage.gateway.wait_for_message(K.WORKER_CONNECT, timeout=60)
     moments = [time.monotonic()]
     stage.gateway.send_connection_ready()
     for count in (1, 2):

@@ -19,9 +19,9 @@ _starts: WeakKeyDictionary[EmbeddedGateway, asyncio.Semaphore] = WeakKeyDictiona
 
 _PYTHON = [sys.executable, "ending_programs.py"]
 _COMMAND_LINE = [sys.executable, "-m", "inngest_connect.cli", "run", "ending_programs:apps"]
+_NAMES = ["start", "run", "one loop", "async with", "another thread", "children", "uvloop"]
 FORMS = {
-    **{form: [*_PYTHON, form] for form in ("start", "run", "one loop", "async with", "children")},
-    "uvloop": [*_PYTHON, "uvloop"],
+    **{form: [*_PYTHON, form] for form in _NAMES},
     "command line": _COMMAND_LINE,
     "command line, uvloop": [*_COMMAND_LINE, "--uvloop"],
     "command line, children": [*_COMMAND_LINE, "--processes", "2"],
@@ -46,7 +46,8 @@ class Program:
         )
         self._process: asyncio.subprocess.Process
 
-    async def start(self, **environment: str) -> None:
+    async def start(self, redirections: str = "", **environment: str) -> None:
+        """``redirections`` are the shell's."""
         given = {
             "PYTHONPATH": str(FOLDER),
             "INNGEST_DEV": self._gateway.api_origin,
@@ -57,6 +58,7 @@ class Program:
         async with _starts.setdefault(self._gateway, asyncio.Semaphore(3)):
             with self._log.open("w") as log:
                 self._process = await asyncio.create_subprocess_exec(
+                    *("sh", "-c", f'exec "$@" {redirections}', "sh"),
                     *FORMS[self.form],
                     cwd=FOLDER,
                     env={**os.environ, **given, **environment},

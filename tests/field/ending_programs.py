@@ -5,9 +5,11 @@ Their functions end only when it is said; the tests end the programs.
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -59,6 +61,16 @@ async def to_thread(ctx: inngest.Context) -> None:
 
 
 @function
+async def process(ctx: inngest.Context) -> None:
+    """multiprocessing waits for the child when the interpreter ends."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    started()
+    while child.is_alive():  # noqa: ASYNC110 - another process
+        await asyncio.sleep(0.1)
+
+
+@function
 async def stubborn(ctx: inngest.Context) -> None:
     started()
     while True:
@@ -105,6 +117,10 @@ if __name__ == "__main__":
         case "one loop":
             timing = Timing(final_flush_timeout=0.5, close_timeout=0.5)
             connect(apps, isolation="none", timing=timing).run()
+        case "another thread":
+            threading.Thread(target=connect(apps).run).start()
+            while not Path(os.environ["GO"]).exists():
+                time.sleep(0.02)
         case "async with":
             asyncio.run(in_block())
         case "children":

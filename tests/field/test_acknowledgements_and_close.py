@@ -9,8 +9,10 @@ import inngest
 import pytest
 
 from inngest_connect import ScheduleRetry
+from inngest_connect.core import events as ev
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
+from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
@@ -87,9 +89,63 @@ async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledge
         await asyncio.wait_for(running, 20)
         acknowledged = len(gateway.get_received_messages(K.WORKER_REQUEST_ACK))
 
+    if end is close_frame:
+        assert len(ran) == count
     if end is reset:  # nothing that the worker wrote can arrive; its kernel must have taken it
         assert len(ran) in (0, count)
     else:
         assert acknowledged == len(ran)
         assert len(ran) <= count
     assert worker.get_debug_state().in_flight == ()
+
+
+async def test_what_waits_is_written_before_the_close_frame() -> None:
+    reports: list[ev.Event] = []
+    opened, ended = asyncio.Event(), asyncio.Event()
+
+    def report(event: ev.Event) -> None:
+        reports.append(event)
+        if isinstance(event, ev.SocketOpened):
+            opened.set()
+        if isinstance(event, ev.SocketClosed):
+            ended.set()
+
+    async with MockWebSocketServer() as gateway:
+        manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+        running = asyncio.create_task(manager.run(gateway.url, timeout=10.0))
+        await asyncio.wait_for(opened.wait(), 10)
+        message = pb.ConnectMessage(kind=K.WORKER_HEARTBEAT).SerializeToString()
+        manager.send(message, acknowledges="r1")
+        manager.send(message)
+        manager.close(1000, "bye")
+        await asyncio.wait_for(ended.wait(), 10)
+        await running
+        received = gateway.get_received_messages(K.WORKER_HEARTBEAT)
+
+    assert len(received) == 2
+    assert reports[1] == ev.AcknowledgementWritten(1, "r1")
+
+
+async def test_a_gateway_for_which_too_much_waits_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may pile up without end for a peer that does not read."""
+    monkeypatch.setattr("inngest_connect.transport.send_queue.LONGEST_QUEUE", 1000)
+    reports: list[ev.Event] = []
+    opened = asyncio.Event()
+
+    def report(event: ev.Event) -> None:
+        reports.append(event)
+        opened.set()
+
+    async with MockWebSocketServer() as gateway:
+        manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+        running = asyncio.create_task(manager.run(gateway.url, timeout=10.0))
+        await asyncio.wait_for(opened.wait(), 10)
+        taken = [manager.send(bytes(600), acknowledges=str(number)) for number in range(4)]
+        await asyncio.wait_for(running, 10)
+
+    assert taken == [True, True, False, False]
+    assert reports[1:] == [
+        ev.AcknowledgementFailed(1, "0"),
+        ev.AcknowledgementFailed(1, "1"),
+        ev.SocketClosed(1, 1006, "", "the gateway does not read: too much waits to be sent to it"),
+    ]

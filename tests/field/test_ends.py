@@ -18,6 +18,7 @@ from inngest_connect.core import events as ev
 from inngest_connect.errors import LocalMistake, WorkerCrashed
 from inngest_connect.shutdown_signals import shutdown_signals
 from inngest_connect.testing import EmbeddedGateway
+from tests.field.ending_processes import Program
 
 pytestmark = pytest.mark.field
 
@@ -344,3 +345,20 @@ async def test_a_process_ends_with_its_code_while_a_function_blocks_on_an_unread
         os.close(write)
 
     assert code == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+async def test_a_process_that_was_started_with_closed_streams_ends_with_its_code(
+    closed: str, tmp_path: Path
+) -> None:
+    """The first sockets then have the numbers of the streams."""
+    async with EmbeddedGateway() as gateway:
+        program = Program(gateway, tmp_path, "start", "closed", ["thread"])
+        await program.start(closed, INNGEST_CONNECT_SHUTDOWN_TIMEOUT="0.3")
+        program.signal(signal.SIGTERM)
+        code = await program.code()
+        await program.forget()
+
+    assert code == 1
+    assert "AttributeError" not in program.output()
+    assert ("ends with exit code 1" in program.output()) == ("2>&-" not in closed)

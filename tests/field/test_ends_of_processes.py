@@ -23,6 +23,7 @@ FUNCTIONS = {
     "finishing": ["finishing"],
     "endless": ["plain", "thread", "to_thread", "stubborn"],
     "blocking": ["blocking"],
+    "process": ["process"],
 }
 """What runs at once in a process: one that blocks the event loop keeps others from starting."""
 
@@ -52,6 +53,7 @@ SECOND_SIGNAL: dict[Cell, int] = {
 SHUTDOWN_TIMEOUT: dict[Cell, int] = {
     **{(form, "endless", INT): 1 for form in OURS},
     **{(form, "blocking", TERM): 1 for form in OURS},
+    ("start", "process", TERM): 1,
     ("command line, children", "endless", TERM): 1,
     ("async with", "endless", TERM): 1,
     ("uvicorn", "endless", TERM): -15,
@@ -112,6 +114,7 @@ async def test_the_second_signal_ends_the_process_now(tmp_path: Path) -> None:
     ends = await _ends(SECOND_SIGNAL, "second signal", tmp_path)
 
     assert {cell: end.code for cell, end in ends.items()} == SECOND_SIGNAL
+    assert {f for (f, *_), end in ends.items() if "Send a second signal" in end.output} == {*OURS}
     assert [cell for cell, end in ends.items() if not end.abandoned] == []
     assert [cell for cell, end in ends.items() if end.seconds > 15] == []
 
@@ -122,3 +125,18 @@ async def test_after_shutdown_timeout_the_process_ends(tmp_path: Path) -> None:
     assert {cell: end.code for cell, end in ends.items()} == SHUTDOWN_TIMEOUT
     assert [cell for cell, end in ends.items() if not end.abandoned] == []
     assert [cell for cell, end in ends.items() if end.seconds > 15.3] == []
+
+
+async def test_a_worker_on_another_thread_ends_with_the_main_thread(tmp_path: Path) -> None:
+    async def end(gateway: EmbeddedGateway, kind: str) -> tuple[int | None, bool]:
+        program = Program(gateway, tmp_path, "another thread", kind, FUNCTIONS[kind])
+        await program.start(INNGEST_CONNECT_SHUTDOWN_TIMEOUT="0.3")
+        program.go()
+        code = await program.code()
+        await program.forget()
+        return code, all(each in program.output() for each in program.request_ids())
+
+    async with EmbeddedGateway() as gateway:
+        ends = await asyncio.gather(*(end(gateway, kind) for kind in ("endless", "blocking")))
+
+    assert ends == [(1, True), (1, True)]

@@ -101,6 +101,34 @@ def test_the_search_for_the_wrong_value_ends() -> None:
         encode(odd.circular())
 
 
+class NoItems(dict[str, object]):
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
+def deep() -> list[object]:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ({1, 2}, "TypeError: Object of type set"),
+        ({"a": object()}, "TypeError: Object of type object"),
+        ({("a", 1): 2}, "TypeError: keys must be"),
+        (deep(), "RecursionError"),
+        (NoItems(a=float("nan")), "RuntimeError"),
+    ],
+    ids=["set", "object", "key", "deep", "raises"],
+)
+def test_whatever_stops_the_encoder_is_named(output: object, text: str) -> None:
+    with pytest.raises(NotJson, match=text):
+        encode(output)
+
+
 def test_what_is_encoded_is_what_the_sdk_encodes() -> None:
     value = {"a": [1, 2.5, None, True, "\ud800é"], "b": {"c": []}}
 

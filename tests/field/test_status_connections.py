@@ -132,6 +132,39 @@ def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> 
     server.stop()
 
 
+def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of each is short beside the limit, that of all of them is longer."""
+    monkeypatch.setattr(limits.Connection, "idle_seconds", 2.0)
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
+    begun = time.monotonic()
+    with httpx.Client(base_url=server.start(), timeout=10) as client:
+        first = client.get("/healthz").extensions["network_stream"]
+        last = first
+        while time.monotonic() - begun < 3.0:
+            last = client.get("/healthz").extensions["network_stream"]
+            time.sleep(0.1)  # as a probe waits
+    server.stop()
+
+    assert last is first
+
+
+def test_a_connection_that_is_being_answered_is_not_cut_to_make_room(port: int) -> None:
+    with connected(port) as stream:
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert stream.recv(65536)
+        idle = [connected(port) for _ in range(200)]
+        assert health(port) == 200  # all that came before has been accepted
+
+        stream.settimeout(10)
+        after = b""
+        while after.count(b"\n\n") < 2:
+            data = stream.recv(65536)
+            assert data, "the stream was cut"
+            after += data
+        for one in idle:
+            one.close()
+
+
 GARBAGE = {
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
     "ssh": b"SSH-2.0-OpenSSH_9\r\n",

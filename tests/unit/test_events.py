@@ -83,12 +83,13 @@ def test_a_listener_that_returns_a_generator_is_reported() -> None:
     assert "returned a generator" in str(failed[0])
 
 
-def test_a_listener_that_was_added_twice_is_removed_once() -> None:
+def test_a_listener_that_was_added_several_times_is_removed_once() -> None:
     heard: list[object] = []
     listeners = EventListeners({"lease_lost": heard.append})
+    listeners.add("lease_lost", heard.append)
     listeners.add("lease_lost", heard.append)
 
     listeners.remove("lease_lost", heard.append)
     listeners.emit(EVENT)
 
-    assert heard == [EVENT]
+    assert heard == [EVENT, EVENT]

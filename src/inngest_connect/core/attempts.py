@@ -11,8 +11,13 @@ ones. The first loss in a row waits for the strategy's first delay, or for up to
 the gateway itself said that it closes: a worker comes back quickly, and a fleet that lost the same
 gateway does not come in the same instant.
 
+An attempt that reached nothing outside this machine, because a name has no address or there is no
+route, says nothing about the other side and costs it nothing. So it never counts for more than
+``OFFLINE_FAILURES``: a machine that was offline for hours comes back soon after its network does.
+
 Evidence shortens a wait, and never prolongs one: an answer of the API to another call while
-attempts fail for want of such an answer, and a process that continues after it was stopped.
+attempts fail for want of such an answer, and a process that continues after it was stopped, or
+after its machine slept. To notice that, the clock is looked at every ``LOOK_AGAIN`` seconds.
 
 A retry strategy of the user is not called here: it is asked by a command, and its answer is an
 input. Without a usable answer in time the default schedule is used, so that no strategy can keep a
@@ -42,13 +47,16 @@ EVIDENCE_SPACING: Final = 10.0
 """Seconds from one attempt to one that evidence brought forward. Evidence can be wrong, when a
 proxy lets one endpoint pass and not the other; then this is the pace."""
 
+OFFLINE_FAILURES: Final = 4
+"""The delay of the default schedule after as many failures is 10 s."""
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks at the clock without a connection; with one, heartbeats are enough. A
+timer stands still while the machine sleeps, and goes on with the rest of its time afterwards."""
+
 ANSWER_LIMIT: Final = 6.0
 """Seconds for the user's retry strategy. More than its caller allows (4 s), whose report names what
 went wrong; this is the net below it."""
-
-LOOK_INTERVAL: Final = 5.0
-"""Seconds between looks at the clock during a long wait. One that comes late shows that the process
-was stopped, which the wait alone would show only at its end."""
 
 LONGEST_EXCLUSION: Final = 16
 
@@ -82,14 +90,14 @@ class Attempts:
         self._young = 0
         self._going_away = 0
         self._begun_at = 0.0
-        self._looked_at = 0.0
+        self._looked_at: float | None = None
         self._api_away = False
 
     # --- what happened ---------------------------------------------------------------------
 
     def begun(self, now: float) -> None:
         self.abandon()
-        self._begun_at = now
+        self._begun_at = self._looked_at = now
 
     def api_answered(self) -> None:
         """The attempt has got as far as a gateway: whatever ends it now is not the API's fault."""
@@ -100,19 +108,28 @@ class Attempts:
         self._api_away = status != 429
 
     def failed(
-        self, cause: str, now: float, out: list[Command], retry_after: float | None = None
+        self,
+        cause: str,
+        now: float,
+        out: list[Command],
+        retry_after: float | None = None,
+        *,
+        offline: bool = False,
     ) -> None:
         """An attempt failed: plan the next one.
 
         ``retry_after`` is only a lower bound, in seconds, and never above the default schedule's
         longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
+        ``offline``: nothing outside this machine was reached.
         """
-        self.failures += 1
+        if not offline or self.failures < OFFLINE_FAILURES:
+            self.failures += 1
         at_least = 0.0
         if retry_after is not None:
             wished = min(retry_after, DEFAULT_SCHEDULE[-1])
             at_least = wished * (1 + 0.2 * self._random())
-        self._plan_by_schedule(self.failures, cause, now, out, at_least)
+        failures = min(self.failures, OFFLINE_FAILURES) if offline else self.failures
+        self._plan_by_schedule(failures, cause, now, out, at_least)
 
     def refused_by_closing_gateway(self, cause: str, now: float, out: list[Command]) -> None:
         """A gateway that closes refused the handshake. The first one in a row is not a failure."""
@@ -147,12 +164,13 @@ class Attempts:
         still_serves: bool,
     ) -> None:
         """A serving connection ended or is drained: plan the attempt that replaces it."""
+        self._looked_at = now
         if not young:
             self.lived()
         if self._young or not going_away:
             self._plan_by_schedule(self._young, cause, now, out)
         elif still_serves:
-            self._begin_at(now + self._soon(), now)  # a drain, which nobody outside notices
+            self.retry_at = now + self._soon()  # a drain, which nobody outside notices
         else:
             self.plan(self._soon(), cause, now, out)
         self._young += young
@@ -170,7 +188,7 @@ class Attempts:
     ) -> None:
         """Begin an attempt ``delay`` seconds from now, reported as after ``failures``."""
         self._question = None
-        self._begin_at(now + delay, now)
+        self.retry_at = now + delay
         out.append(Reconnecting(self.failures if failures is None else failures, delay, cause))
 
     def abandon(self) -> None:
@@ -187,7 +205,7 @@ class Attempts:
             return
         self._questions += 1
         self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
-        self._begin_at(now + ANSWER_LIMIT, now)  # the answer replaces it
+        self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
         out.append(AskRetryDelay(self._questions, failures))
 
     def strategy_answered(
@@ -214,21 +232,17 @@ class Attempts:
         delay = max(max(delay, asked.at_least) - waited, 0.0)
         self.plan(delay, asked.cause, now, out, asked.shown_failures)
 
-    def next_deadline(self) -> float | None:
-        """When to look again: at the next attempt, or to notice that the process was stopped."""
-        if self.retry_at is None:
-            return None
-        return min(self.retry_at, self._looked_at + LOOK_INTERVAL)
-
-    def looked(self, now: float) -> None:
-        self._looked_at = now
-
     def due(self, now: float, out: list[Command]) -> bool:
         """Whether to begin an attempt now."""
+        self._looked_at = now
         if self._question is not None and self.retry_at is not None and now >= self.retry_at:
             problem = f"it did not return within {ANSWER_LIMIT:g} s"
             self.strategy_answered(self._question.number, None, problem, now, out)
         return self.retry_at is not None and now >= self.retry_at
+
+    def look_at(self) -> float | None:
+        """When to look at the clock again while there is no connection."""
+        return None if self._looked_at is None else self._looked_at + LOOK_AGAIN
 
     def evidence_of_api(self, now: float, out: list[Command]) -> None:
         """The API has answered another call."""
@@ -238,16 +252,13 @@ class Attempts:
             self._bring_forward(max(now, not_before), "the API answers again", now, out)
 
     def continued(self, now: float, out: list[Command]) -> None:
-        """The process was stopped for a while, so what failed before says nothing about now."""
-        self._bring_forward(now, "the process continues after it was stopped", now, out)
+        """Time has passed without a turn, so what failed before says nothing about now."""
+        self._bring_forward(now, "the process or its machine was stopped for a while", now, out)
 
     def _bring_forward(self, at: float, cause: str, now: float, out: list[Command]) -> None:
         at += EVIDENCE_SPREAD * self._random()
         if self.retry_at is not None and at < self.retry_at:
             self.plan(at - now, cause, now, out)
-
-    def _begin_at(self, at: float, now: float) -> None:
-        self.retry_at, self._looked_at = at, now
 
     def _soon(self) -> float:
         return GOING_AWAY_SPREAD * self._random()

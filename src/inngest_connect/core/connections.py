@@ -283,7 +283,8 @@ class Connections:
     def next_deadline(self) -> float | None:
         current, attempt = self.current, self.attempt
         return earliest(
-            self.attempts.next_deadline(),
+            self.attempts.retry_at,
+            self.attempts.look_at() if current is None else None,
             current.handler.next_deadline() if current is not None else None,
             attempt.handler.next_deadline() if attempt is not None else None,
             *[generation.close_deadline for generation in self.closing.values()],

@@ -41,7 +41,7 @@ class StartFailed:
     """``status`` is that of a refusal by the API itself, None for every other failure.
 
     A page of a proxy or a firewall is such a failure, whatever its status. ``retry_after`` is
-    seconds.
+    seconds. ``offline``: a name had no address, or there was no route to it.
     """
 
     generation: int
@@ -49,6 +49,7 @@ class StartFailed:
     message: str
     retry_after: float | None = None
     gateway_group: str = ""
+    offline: bool = False
 
     def __post_init__(self) -> None:
         _clean(self, "message")
@@ -88,12 +89,16 @@ class TextReceived:
 
 @record
 class SocketClosed:
-    """The socket ended or could not be opened; code 1006 without a close frame."""
+    """The socket ended or could not be opened; code 1006 without a close frame.
+
+    ``offline`` as in StartFailed.
+    """
 
     generation: int
     code: int
     reason: str
     error: str | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         _clean(self, "reason", "error")
@@ -161,7 +166,9 @@ class FlushFailed:
 
 @record
 class CloseRequested:
-    """``close()`` or a first signal."""
+    """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
+
+    signals: bool = field(default=True, repr=False)
 
 
 @record

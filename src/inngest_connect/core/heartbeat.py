@@ -20,6 +20,10 @@ TOLERATED_MISSES: Final = 2
 SILENT_INTERVALS: Final = 3
 ROUND_TRIPS: Final = 4
 
+LONGEST_ROUND_TRIP: Final = 10.0
+"""Seconds of a round trip that count. A longer one is not of the line: the process was stopped, or
+its machine slept, between a heartbeat and its answer."""
+
 LONGEST_MESSAGE: Final = 120.0
 """Seconds for one message to arrive whole, or for a gateway to answer behind what it receives."""
 
@@ -40,6 +44,7 @@ class HeartbeatMonitor:
         self.unanswered = 0
         self._next_at: float | None = now
         self._shortest_patience = shortest_patience
+        self._patience_of_the_line = 0.0
         self._unanswered_since = now
         self._moved_at = float("-inf")
         self._stalled_at: float | None = None
@@ -52,6 +57,7 @@ class HeartbeatMonitor:
         if not asked or self.last_sent_at is None:
             return None
         self.round_trip = now - self.last_sent_at
+        self._patience_of_the_line = ROUND_TRIPS * min(self.round_trip, LONGEST_ROUND_TRIP)
         return self.round_trip
 
     def line_observed(self, moved: bool | None, now: float) -> None:
@@ -81,7 +87,7 @@ class HeartbeatMonitor:
         return max(
             SILENT_INTERVALS * self.interval,
             self._shortest_patience,
-            ROUND_TRIPS * (self.round_trip or 0.0),
+            self._patience_of_the_line,
             self._drain_patience,
         )
 
@@ -102,7 +108,7 @@ class HeartbeatMonitor:
             return True
         if not self._due(now) or self.unanswered < TOLERATED_MISSES:
             return False
-        shortest = max(self._shortest_patience, ROUND_TRIPS * (self.round_trip or 0.0))
+        shortest = max(self._shortest_patience, self._patience_of_the_line)
         late_at = self._unanswered_since + shortest
         return now >= max(late_at, self._busy_until())
 

@@ -82,7 +82,7 @@ class ConnectionLifecycle:
         if other_key:
             attempts.plan(0.0, cause, now, commands)
         else:
-            attempts.failed(cause, now, commands, event.retry_after)
+            attempts.failed(cause, now, commands, event.retry_after, offline=event.offline)
         self._waits_for_attempt(now)
         return None
 
@@ -176,14 +176,17 @@ class ConnectionLifecycle:
         if event.error is not None:
             failed = WebSocketFailed(generation.connection_id, event.error)
             self._report.commands.append(failed)
-        self._ended(generation, event.code, event.reason or event.error or "", now)
+        reason = event.reason or event.error or ""
+        self._ended(generation, event.code, reason, now, offline=event.offline)
 
-    def _ended(self, generation: Generation, code: int, reason: str, now: float) -> None:
+    def _ended(
+        self, generation: Generation, code: int, reason: str, now: float, *, offline: bool = False
+    ) -> None:
         connections, report = self._connections, self._report
         if generation.opened:
             report.commands.append(WebSocketClosed(generation.connection_id, code, reason))
         if generation is connections.attempt:
-            self._handshake_ended(code, reason, now)
+            self._handshake_ended(code, reason, now, offline)
             return
         was_current = generation is connections.current
         expected = not was_current or self._shutdown.requested
@@ -199,7 +202,7 @@ class ConnectionLifecycle:
             carrier = connections.current.number
             self._delivery.connection_ready(carrier, now, report.commands)
 
-    def _handshake_ended(self, code: int, reason: str, now: float) -> None:
+    def _handshake_ended(self, code: int, reason: str, now: float, offline: bool) -> None:
         cause = f"{code} {reason}".strip()
         self._report.transition(E.ERROR_OCCURRED, now)
         self._connections.handshake_closed(code, reason, self._report.commands)
@@ -209,7 +212,7 @@ class ConnectionLifecycle:
         if reason == REASON_GATEWAY_CLOSING:
             attempts.refused_by_closing_gateway(cause, now, commands)
         else:
-            attempts.failed(cause, now, commands)
+            attempts.failed(cause, now, commands, offline=offline)
         self._waits_for_attempt(now)
 
     def _lost(self, generation: Generation, reason: str, now: float) -> None:

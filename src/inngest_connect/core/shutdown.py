@@ -47,6 +47,7 @@ class Shutdown:
         self._delivery = delivery
         self._report = report
         self._pause_at = 0.0
+        self._signals = True
         self._notice_at: float | None = None
         self._deadline: float | None = None
         self._flush_until: float | None = None
@@ -55,9 +56,10 @@ class Shutdown:
         self.abandoned: tuple[str, ...] = ()
         """Request ids that were given up unfinished."""
 
-    def request(self, now: float) -> None:
+    def request(self, now: float, *, signals: bool) -> None:
         """Begin; the pause waits for acknowledgements just written, which it could overtake."""
         self.requested = True
+        self._signals = signals
         landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
         self._pause_at = max(now, landed_at)
         self._notice_at = now + FIRST_NOTICE
@@ -137,7 +139,10 @@ class Shutdown:
             text += "; there is no time limit, because shutdown_timeout is not set"
         else:
             text += f"; for {self._deadline - now:.0f} s at most, because of shutdown_timeout"
-        text += ". Send the signal again, or cancel start(), to stop now"
+        if self._signals:
+            text += ". Send a second signal, or cancel start(), to stop now"
+        else:
+            text += ". Cancel the task that runs the worker to stop now"
         if oldest is None:
             self._report.error("shutdown_waiting", text)
         else:

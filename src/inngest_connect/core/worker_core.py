@@ -51,7 +51,7 @@ from .shutdown import Shutdown
 from .signing_keys import SigningKeys
 
 STOPPED: Final = 10.0
-"""Seconds by which a Tick is late when the process was stopped, by SIGSTOP for example."""
+"""Seconds by which a Tick is late when the process was stopped, or its machine slept."""
 
 
 class WorkerCore:
@@ -272,7 +272,7 @@ class WorkerCore:
         if self.shutdown.requested:
             return
         self._startup_deadline = None
-        self.shutdown.request(now)
+        self.shutdown.request(now, signals=event.signals)
         self._report.transition(E.SHUTDOWN_REQUESTED, now)
 
     def _abort_requested(self, event: ev.AbortRequested, now: float) -> None:
@@ -301,15 +301,15 @@ class WorkerCore:
             self._fail(StartupTimeout(text), now)
             return
         deadline = self.next_deadline()
-        if deadline is not None and now - deadline >= STOPPED:
-            self.connections.attempts.continued(now, self._report.commands)
-        self.connections.attempts.looked(now)
         if self.connections.attempts.due(now, self._report.commands):
             self._lifecycle.begin(now)
         for generation in self.connections.living():
             self._tick_generation(generation, now)
         if self._lifecycle.status_at is not None and now >= self._lifecycle.status_at:
             self._send_status(now)
+        if deadline is not None and now - deadline >= STOPPED:
+            # Last: an attempt that was under way has failed now because it was stopped, too.
+            self.connections.attempts.continued(now, self._report.commands)
 
     def _tick_generation(self, generation: Generation, now: float) -> None:
         expired = generation.handler.tick(now, self._report.commands)

@@ -5,13 +5,13 @@ made beforehand: one row for each second, with a histogram of latencies. Everyth
 when it is read, on another thread and without a lock; a reader may miss the event of the moment.
 """
 
-import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..clock import monotonic
 from ..core.observations import (
     Connected,
     Disconnected,
@@ -59,7 +59,7 @@ class Recorder:
     def __init__(
         self,
         on_change: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._on_change = on_change
         self._clock = clock

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from ..clock import monotonic
 from ..connection import WebSocketWorkerConnection
 from ..core.observations import Disconnected, ErrorOccurred, LeaseLost
 from ..core.remote_text import clean
@@ -36,7 +37,7 @@ def make_report(
 ) -> Json:
     """``most_requests`` cuts the list of requests in flight; None lists all."""
     state = worker.get_debug_state()
-    now = time.monotonic()
+    now = monotonic()
     listed = state.in_flight if most_requests is None else state.in_flight[:most_requests]
     history = worker.get_state_history()
     report: Json = {

@@ -16,10 +16,9 @@ import json
 import re
 import ssl
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from google.protobuf.message import DecodeError
@@ -30,7 +29,8 @@ from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import check_proxy_variables, proxy_for, tls_context, without_user
-from .fork_guard import keep_from_forks
+from .http_network import CURRENT_WAY, transport
+from .tcp import Way
 from .urls import is_plain, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -91,6 +91,7 @@ class ApiError(Exception):
 
     ``status`` is the HTTP status, None without an answer. ``refusal`` is the same when the API
     itself refused, and None when something in between answered. ``retry_after`` is seconds.
+    ``offline``: nothing outside this machine was reached.
     """
 
     def __init__(
@@ -99,10 +100,13 @@ class ApiError(Exception):
         status: int | None = None,
         retry_after: float | None = None,
         refusal: int | None = None,
+        *,
+        offline: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.refusal = refusal
+        self.offline = offline
         self.retry_after = retry_after
 
 
@@ -147,9 +151,8 @@ class ApiClient:
             self._http = httpx.AsyncClient(
                 timeout=timeout,
                 follow_redirects=False,
-                verify=verify,
                 cookies=no_cookies,
-                proxy=proxy,
+                transport=transport(verify, proxy),
                 trust_env=False,
             )
         except ConfigurationError:
@@ -162,7 +165,7 @@ class ApiClient:
                 f"{self._redactor.text(shown_error(error))}; check "
                 "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             ) from None
-        self._way = f" through the proxy {without_user(proxy)}" if proxy else ""
+        self._through = f" through the proxy {without_user(proxy)}" if proxy else ""
         # User information of the URL becomes an Authorization header, unless that is the key's. It
         # is taken off the URL, because httpx logs each URL whole, at INFO.
         self._url = str(url.copy_with(userinfo=b""))
@@ -221,6 +224,8 @@ class ApiClient:
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
         url, shown = self._url.rstrip("/") + path, self._shown_origin + path
+        way = Way()
+        CURRENT_WAY.set(way)
         try:
             # One limit for the whole exchange; those of httpx are for each read and write, and an
             # answer that trickles never exceeds them.
@@ -232,18 +237,20 @@ class ApiClient:
                     content=body,
                     headers=self._headers(key),
                     auth=self._auth,
-                    extensions={"trace": _connecting},
                 ) as response,
             ):
                 content = await _read(response, shown)
         except ApiError:
             raise
         except TimeoutError:
-            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._way}"
-            raise ApiError(text) from None
+            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
+            raise ApiError(
+                f"{text}, {way.stage}" if way.stage else text, offline=way.offline
+            ) from None
         except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
             cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
-            raise ApiError(f"{shown} could not be reached{self._way}: {cause}") from None
+            text = f"{shown} could not be reached{self._through}: {cause}"
+            raise ApiError(text, offline=way.offline) from None
         status = response.status_code
         if status == 200:
             return content
@@ -272,13 +279,6 @@ class ApiClient:
         elif 300 <= status < 400:
             text += " (redirects are not followed): set api_base_url to the final address"
         return text
-
-
-async def _connecting(step: str, details: Mapping[str, Any]) -> None:
-    """Called by httpcore at each step of an exchange."""
-    if step.endswith((".connect_tcp.complete", ".start_tls.complete")):
-        stream = details["return_value"]
-        keep_from_forks(stream, stream.get_extra_info("socket"))
 
 
 async def _read(response: httpx.Response, url: str) -> bytes:

@@ -14,22 +14,25 @@ import ssl
 import urllib.parse
 from typing import Any, Final
 
-import aiohappyeyeballs
 import picows
 
 from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
 from .environment import without_user
-from .resolver import getaddrinfo
-
-NEXT_ADDRESS_AFTER: Final = 0.25
-"""Seconds before the next address is tried beside one that has not answered (RFC 8305)."""
+from .tcp import Way, connect
 
 _SILENT: Final = silent_logger("picows")
 
 
 class DialFailed(Exception):
-    """No WebSocket; the text is the cause, without headers, bodies or user information."""
+    """No WebSocket; the text is the cause, without headers, bodies or user information.
+
+    ``offline``: nothing outside this machine was reached.
+    """
+
+    def __init__(self, text: str, *, offline: bool) -> None:
+        super().__init__(text)
+        self.offline = offline
 
 
 class Dial:
@@ -38,7 +41,7 @@ class Dial:
     def __init__(self, url: str, proxy: str | None) -> None:
         self._url = url
         self._proxy = proxy
-        self._stage = ""
+        self._way = Way()
         self._socket: socket.socket | None = None
 
     async def open(
@@ -74,10 +77,11 @@ class Dial:
             opened = True
         except Exception as error:  # noqa: BLE001 - every library on the way has its own tree
             if limit.expired():
-                cause = f"no WebSocket within {timeout:g} s, {self._stage}"
+                cause = f"no WebSocket within {timeout:g} s, {self._way.stage}"
             else:
                 cause = _describe(error)
-            raise DialFailed(self.through_the_proxy(cause)) from None
+            text = self.through_the_proxy(cause)
+            raise DialFailed(text, offline=self._way.offline) from None
         finally:
             if not opened and self._socket is not None:
                 # picows leaves its transport open when it is cancelled; it closes at the end of
@@ -88,14 +92,7 @@ class Dial:
 
     async def _connect(self, target: Any) -> socket.socket:
         """Called by picows with the URL of the gateway, or of the proxy before it."""
-        name = f"{target.host}:{target.port}"
-        self._stage = f"waiting for the address of {target.host}"
-        addresses = await getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        self._stage = f"connecting to {name}"
-        self._socket = await aiohappyeyeballs.start_connection(
-            addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER
-        )
-        self._stage = f"connected to {name}, waiting for its answer"
+        self._socket = await connect(target.host, target.port, self._way)
         return self._socket
 
     def through_the_proxy(self, cause: str) -> str:

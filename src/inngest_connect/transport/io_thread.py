@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from ..errors import WorkerCrashed
-from .resolver import getaddrinfo
 
 Item = TypeVar("Item")
 
@@ -93,9 +92,6 @@ class IoThread:
         self._thread: threading.Thread | None = None
         self._name = name
         self.loop = asyncio.new_event_loop()
-        # The HTTP client and SOCKS resolve names through the loop, whose own way is a pool that is
-        # joined at its end: a resolver that hangs would hold back ``close()`` and the interpreter.
-        setattr(self.loop, "getaddrinfo", getaddrinfo)  # noqa: B010 - a method, for mypy
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Raises WorkerCrashed when the process may not have another thread."""

@@ -30,7 +30,7 @@ async def getaddrinfo(
     proto: int = 0,
     flags: int = 0,
 ) -> list[Any]:
-    """Like ``loop.getaddrinfo``, which it replaces on the I/O thread's loop. Raises OSError."""
+    """Like ``loop.getaddrinfo``. Raises OSError."""
     question = (host, port, family, type, proto, flags)
     begun, lookup = _lookups.get(question, (0.0, None))
     if lookup is None or time.monotonic() - begun > _SHARED_FOR:

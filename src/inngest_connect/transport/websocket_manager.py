@@ -97,7 +97,7 @@ class WebSocketManager(picows.WSListener):
                 ssl_context=ssl_context,
             )
         except DialFailed as error:
-            self._end(CLOSE_ABNORMAL, "", str(error))
+            self._end(CLOSE_ABNORMAL, "", str(error), offline=error.offline)
         else:
             with contextlib.suppress(Exception):
                 await transport.wait_disconnected()
@@ -289,8 +289,8 @@ class WebSocketManager(picows.WSListener):
                 transport.send_close(picows.WSCloseCode(echo))
         self._disconnect(transport)
 
-    def _end(self, code: int, reason: str, error: str | None) -> None:
+    def _end(self, code: int, reason: str, error: str | None, *, offline: bool = False) -> None:
         if not self._ended:
             self._ended = True
             self._drop()
-            self._report(SocketClosed(self._generation, code, reason, error))
+            self._report(SocketClosed(self._generation, code, reason, error, offline))

@@ -280,6 +280,91 @@ def test_a_process_that_was_stopped_in_the_middle_of_a_long_wait_notices_it(
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
 
 
+def test_an_attempt_that_was_under_way_while_the_machine_slept_is_repeated_soon() -> None:
+    talk = lost_with_a_reply()
+    away(talk, 6.0)
+    talk.attempt_begins()
+    attempt = talk.core.connections.attempt
+    assert attempt is not None
+    talk.now += 3600.0
+
+    woken = talk.happens(ev.Tick())
+
+    assert errors(woken)[-1] == "connection_failed"
+    assert one(talk.passes(2.0), do.RequestStart).generation == attempt.number + 1
+
+
+def test_without_a_connection_the_clock_is_looked_at_every_five_seconds() -> None:
+    """A timer goes on with the rest of its time after the machine slept."""
+    talk = lost_with_a_reply()
+    wait = away(talk, 6.0)
+    talk.happens(ev.FlushFailed("r1", None, "away"))
+    asked = talk.now
+
+    looks = []
+    while talk.core.connections.attempt is None:
+        deadline = talk.core.next_deadline()
+        assert deadline is not None
+        looks.append(deadline - talk.now)
+        talk.now = deadline
+        talk.happens(ev.Tick())
+
+    assert wait > 60
+    assert talk.now - asked == pytest.approx(wait)
+    assert max(looks) <= 5.0
+
+
+# --- offline -------------------------------------------------------------------------------------
+
+
+def fails(talk: Conversation, where: str, offline: bool) -> float:
+    """The attempt that is under way fails. Returns the delay before the next one."""
+    attempt = talk.core.connections.attempt
+    assert attempt is not None
+    if where == "api":
+        failed = talk.happens(ev.StartFailed(attempt.number, None, "no address", offline=offline))
+    else:
+        talk.api_names_gateway(attempt.number)
+        closed = ev.SocketClosed(attempt.number, 1006, "", "no address", offline=offline)
+        failed = talk.happens(closed)
+    delay = one(failed, Reconnecting).delay
+    talk.attempt_begins()
+    return delay
+
+
+@pytest.mark.parametrize("where", ["api", "gateway"])
+def test_what_reaches_nothing_is_tried_again_every_ten_seconds(where: str) -> None:
+    talk = Conversation()
+    talk.starts()
+
+    delays = [fails(talk, where, offline=True) for _ in range(50)]
+
+    assert delays[:4] == [1, 2, 5, 10]
+    assert set(delays[4:]) == {10}
+
+
+def test_being_offline_neither_continues_nor_prolongs_the_schedule_of_an_outage() -> None:
+    talk = Conversation()
+    talk.starts()
+    before = [fails(talk, "api", offline=False) for _ in range(8)]
+
+    offline = [fails(talk, "api", offline=True) for _ in range(3)]
+    after = [fails(talk, "api", offline=False) for _ in range(2)]
+
+    assert before[-1] == 120
+    assert offline == [10, 10, 10]
+    assert after == [300, 300]
+
+
+def test_the_first_failure_after_hours_offline_is_an_early_one_of_the_schedule() -> None:
+    talk = Conversation()
+    talk.starts()
+    for _ in range(300):
+        fails(talk, "api", offline=True)
+
+    assert fails(talk, "api", offline=False) == 20
+
+
 # --- a retry strategy of the user ----------------------------------------------------------------
 
 

@@ -85,3 +85,19 @@ def test_intervals_shorter_than_the_round_trip_are_judged_by_it() -> None:
     assert not monitor.dead(3.0)
     assert not monitor.dead(4.4)
     assert monitor.dead(4.6)
+
+
+@pytest.mark.parametrize(("round_trip", "patience"), [(9.0, 36.0), (60.0, 40.0), (3600.0, 40.0)])
+def test_a_heartbeat_that_was_answered_after_a_sleep_does_not_make_patient(
+    round_trip: float, patience: float
+) -> None:
+    """The answer was in the kernel's buffer all the time; it says nothing about the line."""
+    monitor = HeartbeatMonitor(1.0, 0.0)
+    monitor.take_due(0.0)
+    monitor.answered(round_trip)
+    monitor.last_received_at = round_trip
+    monitor.take_due(round_trip)
+    monitor.take_due(round_trip + 1.0)
+
+    assert not monitor.dead(round_trip + patience - 0.1)
+    assert monitor.dead(round_trip + patience)

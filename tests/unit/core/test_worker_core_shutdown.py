@@ -327,7 +327,17 @@ def test_a_shutdown_that_waits_says_for_what_and_for_how_long(
     assert (notice.kind, notice.request_id) == ("shutdown_waiting", "older")
     assert notice.message.startswith("waiting for 2 function(s); the oldest is app-fn, 4 s old")
     assert end in notice.message
-    assert notice.message.endswith("Send the signal again, or cancel start(), to stop now")
+    assert notice.message.endswith("Send a second signal, or cancel start(), to stop now")
+
+
+def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.happens(ev.CloseRequested(signals=False))
+
+    (notice,) = only(talk.passes(1.1), ErrorOccurred)
+
+    assert notice.message.endswith("Cancel the task that runs the worker to stop now")
 
 
 def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
@@ -340,6 +350,33 @@ def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     (notice,) = [e for e in only(talk.passes(2.0), ErrorOccurred) if e.kind != "flush_failed"]
 
     assert notice.message.startswith("waiting for 1 reply(s) that Inngest has not stored yet")
+
+
+def test_a_shutdown_that_waits_says_so_again_every_half_minute() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    closes(talk)
+
+    minutes = talk.heartbeats_answered_for(92.0)
+
+    assert errors(minutes).count("shutdown_waiting") == 4  # after 1, 31, 61 and 91 s
+
+
+def test_a_further_request_to_stop_now_changes_nothing() -> None:
+    settings = CoreSettings(final_flush_timeout=5.0)
+    talk = Conversation(settings=settings).connected()
+    talk.request("r1")
+    talk.function_returns("r1")
+    talk.happens(ev.SocketClosed(1, 1006, ""))
+
+    first = talk.happens(ev.AbortRequested("second signal"))
+    talk.passes(4.0)
+    again = talk.happens(ev.AbortRequested("third signal"))
+    ended = talk.passes(1.0)
+
+    assert errors(first).count("shutdown_forced") == 1
+    assert "shutdown_forced" not in errors(again)
+    assert only(ended, do.Finished), "the last moment for flushes begins once"
 
 
 def test_an_idle_worker_ends_without_a_notice() -> None:

@@ -101,6 +101,34 @@ async def test_a_function_cancelled_before_its_first_step_has_no_result() -> Non
     assert await runner.report() == ExecutionFinished("r", None)
 
 
+async def test_a_running_function_that_is_cancelled_has_no_result() -> None:
+    started = asyncio.Event()
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        started.set()
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+    await started.wait()
+    runner.executor.cancel("r")
+
+    assert await runner.report() == ExecutionFinished("r", None)
+
+
+async def test_what_a_function_says_when_it_cancels_itself_is_in_its_error() -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        raise asyncio.CancelledError("my own words")
+
+    runner = Runner(run)
+    runner.submit("r")
+
+    result = (await runner.report()).result
+    assert result is not None
+    assert json.loads(result.body)["message"] == "my own words"
+
+
 async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
@@ -140,6 +168,7 @@ async def test_a_function_in_a_thread_is_heard_to_its_end_instead_of_cancelled()
     release.set()
 
     assert await runner.report() == ExecutionFinished("r", DONE)
+    assert not runner.executor._uncancellable
 
 
 async def test_stopping_cancels_everything() -> None:

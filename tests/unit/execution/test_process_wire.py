@@ -85,6 +85,28 @@ def test_a_result_that_is_too_large_becomes_an_error_that_says_so(
     assert "501 bytes" in json.loads(told.body)["message"]
 
 
+@pytest.mark.parametrize("no_retry", [False, True])
+def test_an_error_that_is_too_large_may_be_retried_as_before(
+    no_retry: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MAX_RESULT_BYTES", 1000)
+    result = ExecutionResult(pb.SDKResponseStatus.ERROR, b"x" * 501, no_retry)
+    ((kind, body),) = read(wire.finished_frame(ExecutionFinished("request", result)))
+    told = wire.finished_from(kind, body).result
+
+    assert told is not None
+    assert told.no_retry is no_retry
+
+
+@pytest.mark.parametrize("status", [3, 4, 77])
+def test_a_result_with_a_status_that_no_function_has_is_malformed(status: int) -> None:
+    """Protobuf decodes any number; it would fail where it is used."""
+    body = pb.SDKResponse(request_id="r").SerializeToString() + bytes([5 << 3, status])
+
+    with pytest.raises(wire.MalformedFrame, match=f"status {status}"):
+        wire.finished_from(wire.RESULT, body)
+
+
 @pytest.mark.parametrize(("kind", "body"), [(wire.RESULT, b"\xff"), (wire.CANCELLED, b"\xff")])
 def test_a_result_that_cannot_be_decoded_is_malformed(kind: int, body: bytes) -> None:
     with pytest.raises(wire.MalformedFrame):

@@ -20,6 +20,10 @@ USER_TRACE = b'{"traceparent":"the users"}'
 SYSTEM_TRACE = b'{"traceparent":"the systems"}'
 PAUSE_DELAY = 0.25
 """Seconds that an acknowledgement has to land before WORKER_PAUSE, which may overtake it."""
+LONGEST_OFFLINE = 12.0
+"""Seconds between attempts that reach nothing, the jitter of a fifth included."""
+LONGEST_LOOK = 5.0
+"""Seconds between looks at the clock while the worker waits for its next attempt."""
 
 
 @dataclass(slots=True)
@@ -42,6 +46,8 @@ class Conduct:
     def __init__(self) -> None:
         self.closing = False
         """Somebody has asked the worker to end."""
+        self.offline = False
+        """The attempt that ended last reached nothing outside the worker's machine."""
         self._lines: dict[int, _Line] = {}
         self._acknowledged_at = float("-inf")
         self._ever_connected = False
@@ -154,6 +160,11 @@ class Conduct:
             self._blamed.clear()
         elif isinstance(observation, seen.Draining | seen.Disconnected):
             self._blamed.add(observation.gateway_group)
+        elif isinstance(observation, seen.Reconnecting) and self.offline:
+            self._require(
+                observation.delay <= LONGEST_OFFLINE,
+                f"{observation.delay:.1f} s until the worker looks for its network again",
+            )
         elif isinstance(observation, seen.LeaseLost):
             self.forgets(observation.request_id)
 
@@ -161,6 +172,7 @@ class Conduct:
 
     def tries(self, gateway: str) -> None:
         """The API has named this gateway for an attempt."""
+        self.offline = False
         self._blamed.add(gateway)
 
     def hears(self, generation: int, data: bytes) -> None:
@@ -179,8 +191,11 @@ class Conduct:
 
     # --- after every step ----------------------------------------------------------------------
 
-    def step(self, core: WorkerCore, running: int, due: float | None) -> None:
+    def step(self, core: WorkerCore, running: int, due: float | None, now: float) -> None:
         requests, leases = core.requests, core.leases
+        if core.connections.current is None and not core.finished:
+            looks = due is not None and due <= now + LONGEST_LOOK
+            self._require(looks, f"a machine that sleeps now is noticed only at {due}")
         if requests.running != running:
             raise InvariantViolated(f"{requests.running} functions are counted, {running} run")
         for request_id in requests.queue:

@@ -32,7 +32,8 @@ class ModelApi:
         """The seconds until the worker hears, and what it hears."""
         if self.broken(now):
             wait, status, text = self._failure()
-            return wait, ev.StartFailed(generation, status, text)
+            offline = self.fault is None
+            return wait, ev.StartFailed(generation, status, text, offline=offline)
         candidates = [g for g in self.gateways if g not in excluded] or self.gateways
         if not candidates:
             return 0.0, ev.StartFailed(generation, 500, "no gateway found")
@@ -55,6 +56,8 @@ class ModelApi:
     def _failure(self) -> tuple[float, int | None, str]:
         if self.fault == "hang":
             return CLIENT_TIMEOUT, None, "timed out"
-        if self.fault in (None, "answer_lost"):
+        if self.fault is None:
+            return 0.0, None, "no address for this name"
+        if self.fault == "answer_lost":
             return 0.0, None, "connection refused"
         return 0.0, int(self.fault), f"HTTP {self.fault}"

@@ -174,7 +174,7 @@ class World:
         self._core_due = self.core.next_deadline()
         self.check_health()
         self.invariants.step(self.core, sum(1 for link in self.links.values() if link.accepted))
-        self.conduct.step(self.core, len(self.invariants.running), self._core_due)
+        self.conduct.step(self.core, len(self.invariants.running), self._core_due, self.now)
 
     def _heard(self, event: ev.Event) -> None:
         match event:
@@ -182,6 +182,8 @@ class World:
                 self.conduct.hears(generation, data)
             case ev.StartSucceeded():
                 self.conduct.tries(event.gateway_group)
+            case ev.StartFailed():
+                self.conduct.offline = event.offline
             case ev.CloseRequested():
                 self.conduct.closing = True
             case ev.AbortRequested():

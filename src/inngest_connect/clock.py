@@ -1,0 +1,28 @@
+"""The clock of a worker: monotonic seconds that go on while the machine sleeps.
+
+``time.monotonic`` stands still on Linux and macOS while a machine sleeps, so a laptop that slept
+for an hour would wait for the rest of a delay, and trust a connection that died long ago. On this
+clock a sleep is what a stopped process is: everything is late, at once.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+
+def _make_clock() -> Callable[[], float]:
+    name = "CLOCK_MONOTONIC_RAW" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
+    number = getattr(time, name, None)
+    if number is None:
+        return time.monotonic
+    read = time.clock_gettime
+    try:
+        ahead = read(number) - time.monotonic()
+    except OSError:  # a sandbox without this clock
+        return time.monotonic
+    return lambda: read(number) - ahead
+
+
+monotonic: Final = _make_clock()
+"""Equal to ``time.monotonic()`` until the machine sleeps for the first time in this process."""

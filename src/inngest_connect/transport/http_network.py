@@ -1,0 +1,100 @@
+"""The network below the HTTP client: connections made by ``tcp``, on asyncio streams.
+
+The client's own network resolves names through the event loop, which asks the loop's pool of
+threads: on the application's loop that is the pool of ``asyncio.to_thread``. Functions that fill it
+would keep the worker from the API, and a resolver that hangs would keep threads from functions.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+import httpcore
+import httpx
+
+from .fork_guard import keep_from_forks
+from .tcp import Way, connect
+
+CURRENT_WAY: ContextVar[Way] = ContextVar("inngest_connect_way")
+"""Of the exchange that this task carries out. A connection is made by the task that needs it."""
+
+
+def transport(verify: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
+    """The client's transport on this network. Raises what httpx raises for a proxy."""
+    made = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, trust_env=False)
+    # Of httpcore's pools an option, which httpx does not pass on.
+    made._pool._network_backend = _Network()
+    return made
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Time limits are ignored: one limit holds for the whole exchange."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        connected = await connect(host, port, CURRENT_WAY.get(Way()))
+        try:
+            stream = _Stream(*await asyncio.open_connection(sock=connected))
+        except BaseException:
+            connected.close()
+            raise
+        keep_from_forks(stream, connected)
+        return stream
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,
+    ) -> bytes:
+        return await self._reader.read(max_bytes)
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,
+    ) -> None:
+        try:
+            self._writer.write(buffer)
+            await self._writer.drain()
+        except OSError as error:
+            # The client reads on after this one: a server may answer before it has read all.
+            raise httpcore.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.close()
+            await asyncio.sleep(0)
+            # A peer that does not answer the end of a TLS session is not waited for.
+            self._writer.transport.abort()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # asked of idle connections, on which nothing may arrive
+            return self._reader.at_eof() or self._reader.exception() is not None
+        return self._writer.get_extra_info(info)
