@@ -188,6 +188,51 @@ async def test_closing_does_not_wait_for_a_resolver(
     assert took < 3
 
 
+PROGRAM = """
+import asyncio, socket, sys, threading
+import inngest
+from inngest_connect import ConnectionState, connect
+
+asked = threading.Event()
+
+def hangs(*question, **options):
+    asked.set()
+    threading.Event().wait(60)
+
+socket.getaddrinfo = hangs
+client = inngest.Inngest(app_id="a", api_base_url="http://api.test", is_production=False)
+
+@client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))
+async def f(ctx): ...
+
+async def main():
+    worker = connect([(client, [f])], shutdown_signals=[], logger=False)
+    running = asyncio.create_task(worker.start())
+    while not asked.is_set():
+        await asyncio.sleep(0.01)
+    await worker.close()
+    await running
+    print(worker.state.value, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_the_process_of_a_worker_does_not_wait_for_a_resolver() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, stdout=subprocess.PIPE
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert said == b"CLOSED\n"
+    assert process.returncode == 0
+
+
 def test_the_interpreter_does_not_wait_for_a_resolver() -> None:
     program = """
 import asyncio, socket, time

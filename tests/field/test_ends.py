@@ -13,7 +13,7 @@ from typing import Any
 import inngest
 import pytest
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState, connect, process_exit
 from inngest_connect.core import events as ev
 from inngest_connect.errors import LocalMistake, WorkerCrashed
 from inngest_connect.shutdown_signals import shutdown_signals
@@ -194,6 +194,19 @@ async def test_a_close_before_the_first_turn_is_not_forgotten() -> None:
 
     assert state is ConnectionState.CLOSING
     assert worker.state is ConnectionState.CLOSED
+
+
+async def test_a_worker_that_has_ended_is_not_waited_for_at_the_exit() -> None:
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], shutdown_signals=[])
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), 10)
+        while_it_runs = worker in process_exit._to_close
+        await worker.close()
+        await asyncio.wait_for(running, 10)
+
+    assert while_it_runs
+    assert worker not in process_exit._to_close
 
 
 async def test_the_official_state_and_names_are_accepted() -> None:
