@@ -23,6 +23,8 @@ SHELLS = (
     "inngest_connect/orchestrator.py",
     "inngest_connect/transport/",
     "inngest_connect/connection.py",
+    "inngest_connect/guarded_block.py",
+    "inngest_connect/worker_view.py",
     "inngest_connect/events.py",
     "inngest_connect/options.py",
     "inngest_connect/option_values.py",

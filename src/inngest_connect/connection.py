@@ -1,45 +1,33 @@
-"""WebSocketWorkerConnection: what a user holds. Coordination only.
+"""WebSocketWorkerConnection: what a user holds, from its start to its end. Coordination only.
 
-Thread ownership: the public methods run on the caller's event loop (or, for ``close`` in a signal
-handler, on the main thread); the core and all I/O live on the I/O loop and are reached only through
-``Orchestrator.post``. Reading the core's tables from here is safe because each read is one atomic
-copy; nothing here writes to them.
+Thread ownership: the public methods run on the application's event loop (or, for ``close`` in a
+signal handler, on the main thread); the core and all I/O run on the I/O loop and are reached only
+through ``Orchestrator.post``.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
-import enum
 import gc
 import os
-import random
 import signal
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .announcing import Announcer, Observer
-from .apps import Apps, load_apps
+from .apps import Apps
 from .clock import monotonic
 from .core import events as ev
 from .core.retry import is_own
-from .core.settings import WorkerIdentity
-from .core.worker_core import WorkerCore
-from .debug_state import DebugState, snapshot
-from .errors import ConnectError, LocalMistake, NotConnectedError, WorkerCrashed
+from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
-from .execution.green_threads import check_threads
 from .execution.loop_executor import LoopExecutor
-from .execution.sdk_adapter import ClientSettings, SdkApp
 from .execution.user_exits import run_to_end
-from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
-from .identity import worker_identity
+from .guarded_block import GuardedBlock
 from .observability.library_logs import off_this_thread
-from .observability.logger import ConnectLogger
 from .observability.loop_watch import LoopWatch
-from .observability.redaction import Redactor
 from .option_variables import default_instance_id
 from .options import ConnectOptions
 from .process_exit import (
@@ -51,20 +39,16 @@ from .process_exit import (
 )
 from .protocol import connect_pb2 as pb
 from .shutdown_signals import shutdown_signals
-from .state_machine import ConnectionState, StateChange, connection_state
-from .transport.api_client import ApiClient, SigningKey
-from .transport.environment import check_network
+from .state_machine import ConnectionState
+from .transport.api_client import ApiClient
 from .transport.hook import Hook
 from .transport.io_thread import IoThread
-from .transport.urls import shown_url
 from .waiting import until_done
+from .worker_view import WorkerView, jitter
 
 if TYPE_CHECKING:
     from .orchestrator import Orchestrator
 
-_jitter = random.SystemRandom().random
-"""Not from the generator of the program, which functions seed: a fleet with one seed would connect
-again in the same instant."""
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
 
@@ -80,7 +64,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class WebSocketWorkerConnection:
+class WebSocketWorkerConnection(WorkerView):
     """A worker's connection. Made by ``connect()``; used once."""
 
     def __init__(
@@ -92,81 +76,21 @@ class WebSocketWorkerConnection:
         logger: Any = None,
     ) -> None:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
-        shared, sdk_apps = load_apps(apps)
-        self._options = options
-        check_threads(options.isolation)
-        check_network(shared.api_origin, options.gateway_url)
-        given = (shared.signing_key, shared.signing_key_fallback)
-        # The official SDK sends no key in development mode, and so do we: any text will do there.
-        self._keys = _signing_keys(*given) if shared.is_production else ()
-        self._redactor = Redactor(
-            (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
-        )
-        self._env = shared.env
-        self._api_origin = shared.api_origin
-        self._client = shared
-        self._sdk_apps = {app.identity.name: app for app in sdk_apps}
-        self._log_target = logger
-        self._announcer = Announcer(ConnectLogger(False), self._redactor, on or {})
-        self._configure()
+        super().__init__(apps, options, on or {}, logger)
         self._orchestrator: Orchestrator | None = None
-        self._io_watch: LoopWatch | None = None
-        self._caller_watch: LoopWatch | None = None
-        self._started = False
-        self._close_requests = 0
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
-        self._forked = False
         self._has_default_id = options.instance_id == default_instance_id()
         self._thread: IoThread | None = None
+        self._block: GuardedBlock | None = None
         _living.add(self)
-        self._start_task: asyncio.Task[None] | None = None
-        self._body: asyncio.Task[Any] | None = None
-        self._body_cancelled = False
-        # These bring picows and OpenTelemetry, tens of milliseconds: paid by who makes a
-        # connection, not by who imports the package, and not between start() and ACTIVE.
+        # As for the metrics: these bring picows and OpenTelemetry.
         from . import orchestrator
-        from .observability.metrics import Metrics
         from .observability.tracing import Tracing
 
         self._make_orchestrator = orchestrator.Orchestrator
         self._tracing = Tracing(options.tracer_provider, self.report_misbehavior)
-        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
-        self._announcer.record_with(self._metrics)
-
-    def _configure(self) -> None:
-        """Make what depends on the options."""
-        options = self._options
-        identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
-        self._announcer.logger = ConnectLogger(
-            self._log_target,
-            self._redactor,
-            {"instance_id": identity.instance_id},
-            _versions(identity),
-        )
-        self._core = WorkerCore(
-            identity,
-            options.core_settings(
-                signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
-            ),
-            options.retry,
-            _jitter,
-        )
-
-    def reconfigure(self, **changes: Any) -> None:
-        """Change options of ``connect()`` before the start; for tools that run others' workers.
-
-        In place, so that listeners and whoever holds this connection stay with it. Takes the
-        options of ``ConnectOptions`` but the providers. Raises LocalMistake once started, and
-        ConfigurationError for a wrong value.
-        """
-        if self._started:
-            raise LocalMistake("the connection was started; reconfigure() it before that")
-        self._options = self._options.changed(**changes)
-        self._configure()
-
-    # --- life ------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Connect, and run until closed.
@@ -334,7 +258,7 @@ class WebSocketWorkerConnection:
         users_loop, strategy = asyncio.get_running_loop(), self._options.retry
 
         def ask(failures: int) -> float:
-            return strategy.delay(failures, _jitter)
+            return strategy.delay(failures, jitter)
 
         hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop)
         retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
@@ -385,13 +309,6 @@ class WebSocketWorkerConnection:
         """Wait until the connection is CLOSED. Raises nothing; ``start()`` has the error."""
         self._check_process()
         await until_done(self._closed)
-
-    def _check_process(self) -> None:
-        if self._forked:
-            raise LocalMistake(
-                "this worker was started before the process was forked and belongs to the parent; "
-                "make a new one with connect() in the child"
-            )
 
     def _check_unused(self) -> None:
         self._check_process()
@@ -452,29 +369,10 @@ class WebSocketWorkerConnection:
         is raised at its end, as ``asyncio.TaskGroup`` does.
         """
         self._check_unused()
-        self._body = asyncio.current_task()
-        starting = self._start_task = asyncio.create_task(self._start(()))
-        if self._options.wait:
-            active = asyncio.create_task(self.wait_for_state(ConnectionState.ACTIVE))
-            try:
-                await asyncio.wait({starting, active}, return_when=asyncio.FIRST_COMPLETED)
-                if starting.done():
-                    await starting
-                    raise NotConnectedError("the connection was closed before it became ACTIVE")
-            except BaseException:
-                await _cancel(starting)
-                raise
-            finally:
-                await _cancel(active)
-        starting.add_done_callback(self._worker_ended)
+        block = self._block = GuardedBlock(lambda: self._close_requests > 0)
+        ready = self.wait_for_state(ConnectionState.ACTIVE) if self._options.wait else None
+        await block.enter(self._start(()), ready)
         return self
-
-    def _worker_ended(self, starting: "asyncio.Task[None]") -> None:
-        failed = not starting.cancelled() and starting.exception() is not None
-        # Once closing was asked for the body knows, and the error is raised at its end.
-        if failed and self._body is not None and not self._close_requests:
-            self._body_cancelled = True
-            self._body.cancel()
 
     async def __aexit__(
         self,
@@ -482,144 +380,8 @@ class WebSocketWorkerConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        body, self._body = self._body, None
-        starting = self._start_task
-        assert body is not None
-        assert starting is not None
-        if self._body_cancelled:
-            # As TaskGroup does: what is left after our own cancellation came from outside.
-            from_outside = body.uncancel() > 0
-            if isinstance(error, asyncio.CancelledError) and not from_outside:
-                starting.result()
-        await self.close()
-        try:
-            await starting
-        except ConnectError as failure:
-            if error is None:
-                raise
-            error.add_note(f"The worker ended with {type(failure).__name__}: {failure}")
-
-    # --- what can be asked -----------------------------------------------------------------
-
-    @property
-    def connection_id(self) -> str | None:
-        """The id of the connection that serves now, None without one."""
-        current = self._core.connections.current
-        return current.connection_id if current is not None else None
-
-    def get_connection_id(self) -> str:
-        """The id of the connection that serves now, else of the last one.
-
-        Raises NotConnectedError when there was none yet.
-        """
-        connection_id = self.connection_id or self._core.connections.last_connection_id
-        if not connection_id:
-            raise NotConnectedError(
-                f"there was no connection yet, in state {self.state.value}; "
-                "wait_for_state(ConnectionState.ACTIVE) first"
-            )
-        return connection_id
-
-    @property
-    def was_started(self) -> bool:
-        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
-        return self._started
-
-    @property
-    def api_origin(self) -> str:
-        """Where this worker asks for a gateway."""
-        return self._api_origin
-
-    @property
-    def sdk_apps(self) -> dict[str, SdkApp]:
-        """The apps by id, ready to run requests; for executors."""
-        return dict(self._sdk_apps)
-
-    @property
-    def functions(self) -> dict[str, tuple[str, ...]]:
-        """App id to the ids of its functions, sorted."""
-        apps = self._core.identity.apps
-        return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
-
-    @property
-    def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
-        """As what this worker would connect, signing keys included; for tools that examine it."""
-        return self._client, self._core.identity, self._options
-
-    @property
-    def state(self) -> ConnectionState:
-        """The state as seen outside: a drain is ACTIVE, and it is CLOSING from ``close()`` on."""
-        state = self._core.machine.external_state
-        if self._close_requests and state is not ConnectionState.CLOSED:
-            return ConnectionState.CLOSING
-        return state
-
-    def get_state(self) -> ConnectionState:
-        """The same as ``state``, under the official SDK's name."""
-        return self.state
-
-    async def wait_for_state(self, state: ConnectionState | enum.Enum | str) -> None:
-        """Wait until the state is, or was for a moment, ``state``.
-
-        Takes the official SDK's ConnectionState and names such as "ACTIVE" too. Raises
-        NotConnectedError when the connection closes first, LocalMistake for an unknown state.
-        """
-        self._check_process()
-        wanted = connection_state(state)
-        await self._announcer.waiters.wait_for(wanted, lambda: self.state)
-
-    def get_state_history(self) -> tuple[StateChange, ...]:
-        """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
-        return self._core.machine.history
-
-    def get_debug_state(self) -> DebugState:
-        """A snapshot for people and status pages. Holds no payload and no secret."""
-        lags = _lag(self._io_watch), _lag(self._caller_watch)
-        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
-        if self._announcer.dropped:
-            state.counters["records_dropped"] = self._announcer.dropped
-        return state
-
-    def get_health(
-        self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT
-    ) -> Health:
-        """Whether the process is live and ready, with reasons. Limits in seconds."""
-        return judge(self.get_debug_state(), blocked_limit, silence_limit)
-
-    def write_log(self, call: Callable[[], None]) -> None:
-        """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""
-        self._announcer.write(call)
-
-    def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
-        return self._redactor.fields(fields)
-
-    def add_observer(self, observer: Observer) -> Callable[[], None]:
-        """Call ``observer``, a plain function, with every event, on a thread for observers.
-
-        It shares that thread with the log. Returns a function that removes it. Raises
-        ConfigurationError for an async function: use ``add_event_listener``.
-        """
-        return self._announcer.add_observer(observer)
-
-    def add_counter(self, counter: Observer) -> Callable[[], None]:
-        """For the status page and the live view: as ``add_observer``, on the thread that observes.
-
-        ``counter`` must not block: it delays heartbeats.
-        """
-        return self._announcer.add_counter(counter)
-
-    def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
-        """Call ``callback`` with each event of that name, on the loop of ``start()``.
-
-        It may be an async function, which gets the next event when it has returned. Returns a
-        function that removes it. Raises ConfigurationError for an unknown name.
-        """
-        return self._announcer.listeners.add(name, callback)
-
-    def remove_event_listener(self, name: str, callback: Callback) -> None:
-        """Forget a callback; one that is not there is ignored."""
-        self._announcer.listeners.remove(name, callback)
+        assert self._block is not None
+        await self._block.leave(error, self.close)
 
     # --- called on the caller's loop -------------------------------------------------------
 
@@ -628,24 +390,3 @@ class WebSocketWorkerConnection:
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)
-
-
-def _versions(identity: WorkerIdentity) -> dict[str, Any]:
-    """For the log, if any app has a version."""
-    versions = {app.name: app.version for app in identity.apps if app.version}
-    return {"app_versions": versions} if versions else {}
-
-
-def _lag(watch: LoopWatch | None) -> float:
-    return watch.lag() if watch is not None else 0.0
-
-
-def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
-    variables = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
-    pairs = zip(keys, variables, strict=True)
-    return tuple(SigningKey(key, variable) for key, variable in pairs if key)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -22,7 +22,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from types import FrameType
 from typing import Any, Final
 
 from .process_exit import when_main_thread_ends
+from .wakeup_descriptor import WakeupDescriptor
 
 _ABSORB_SECONDS: Final = 3.0
 _EXIT_SECONDS: Final = 20.0
@@ -72,61 +72,6 @@ class _Subscription:
             self._abort(f"second signal, {signal.Signals(number).name}")
 
 
-class _Wakeup:
-    """The wakeup descriptor, and the thread that reads it.
-
-    Every byte is passed on to the descriptor that was there before, usually that of an asyncio or
-    uvloop event loop, which would otherwise not notice its own signals.
-    """
-
-    def __init__(self, receive: Callable[[int], None]) -> None:
-        """On the main thread only. Raises RuntimeError when there can be no thread."""
-        self._receive = receive
-        self._reading, self._writing = socket.socketpair()
-        self._writing.setblocking(False)
-        self.descriptor = self._writing.fileno()
-        thread = threading.Thread(target=self._read, name="inngest-connect-signals", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            self._reading.close()
-            self._writing.close()
-            raise
-        self._before = signal.set_wakeup_fd(self.descriptor, warn_on_full_buffer=False)
-        self._before_is = _identity(self._before)
-
-    def _read(self) -> None:
-        with self._reading:
-            while data := self._reading.recv(64):
-                self._pass_on(data)
-                for number in data:
-                    self._receive(number)
-
-    def _pass_on(self, data: bytes) -> None:
-        # The number may belong to another file by now: its loop was closed without putting back.
-        if self._before >= 0 and _identity(self._before) == self._before_is:
-            with contextlib.suppress(OSError):
-                os.write(self._before, data)
-
-    def close(self) -> None:
-        """On the main thread only."""
-        current = signal.set_wakeup_fd(-1)
-        mine = current == self.descriptor
-        back = self._before if mine else current
-        if back >= 0 and not (mine and _identity(back) != self._before_is):
-            with contextlib.suppress(ValueError, OSError):
-                signal.set_wakeup_fd(back, warn_on_full_buffer=False)
-        self._writing.close()  # which ends the thread
-
-    def forget(self) -> None:
-        """In a forked child: the socket pair would report its signals to the parent."""
-        current = signal.set_wakeup_fd(-1)
-        if current not in (self.descriptor, self._before):
-            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
-        self._writing.close()
-        self._reading.close()
-
-
 class _Registry:
     """All of it on the main thread, but ``_wakeup_received``."""
 
@@ -134,7 +79,7 @@ class _Registry:
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._previous: dict[int, Any] = {}
         """What was there before ``_handle``, for each signal that has it."""
-        self._wakeup: _Wakeup | None = None
+        self._wakeup: WakeupDescriptor | None = None
         self._absorb_until: dict[int, float] = {}
         self._signaled_at: dict[int, float] = {}
         """When a worker that this signal had closed has ended."""
@@ -157,7 +102,7 @@ class _Registry:
         if wakeup and self._wakeup is None:
             # Without a thread the signal is seen when the main thread runs Python code again.
             with contextlib.suppress(RuntimeError, OSError, ValueError):
-                self._wakeup = _Wakeup(self._wakeup_received)
+                self._wakeup = WakeupDescriptor(self._wakeup_received)
 
     def remove(self, subscription: _Subscription) -> None:
         # First: ``_handle`` can run between any two lines, and would find no subscriber.
@@ -270,15 +215,6 @@ def _ends_the_process(handler: Any) -> bool:
     if isinstance(handler, functools.partial):
         return isinstance(getattr(handler.func, "__self__", None), asyncio.Runner)
     return handler in (signal.SIG_DFL, signal.default_int_handler)
-
-
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    """Which open file the number stands for; None for none."""
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 _registry = _Registry()

@@ -1,0 +1,248 @@
+"""WorkerView: what can be asked of a worker, and who is told of what it does.
+
+The core lives on the I/O loop. Reading its tables from other threads is safe because each read is
+one atomic copy; nothing here writes to them.
+"""
+
+import enum
+import random
+from collections.abc import Callable
+from typing import Any
+
+from .announcing import Announcer, Observer
+from .apps import Apps, load_apps
+from .clock import monotonic
+from .core.settings import WorkerIdentity
+from .core.worker_core import WorkerCore
+from .debug_state import DebugState, snapshot
+from .errors import LocalMistake, NotConnectedError
+from .events import Callback
+from .execution.green_threads import check_threads
+from .execution.sdk_adapter import ClientSettings, SdkApp
+from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
+from .identity import worker_identity
+from .observability.logger import ConnectLogger
+from .observability.loop_watch import LoopWatch
+from .observability.redaction import Redactor
+from .options import ConnectOptions
+from .state_machine import ConnectionState, StateChange, connection_state
+from .transport.api_client import SigningKey
+from .transport.environment import check_network
+from .transport.urls import shown_url
+
+jitter = random.SystemRandom().random
+"""Not from the generator of the program, which functions seed: a fleet with one seed would connect
+again in the same instant."""
+
+
+class WorkerView:
+    """A worker that was configured: the base of ``WebSocketWorkerConnection``."""
+
+    def __init__(
+        self, apps: Apps, options: ConnectOptions, on: dict[str, Callback], logger: Any
+    ) -> None:
+        """Raises ConfigurationError for wrong apps or a wrong signing key."""
+        shared, sdk_apps = load_apps(apps)
+        self._options = options
+        check_threads(options.isolation)
+        check_network(shared.api_origin, options.gateway_url)
+        given = (shared.signing_key, shared.signing_key_fallback)
+        # The official SDK sends no key in development mode, and so do we: any text will do there.
+        self._keys = _signing_keys(*given) if shared.is_production else ()
+        self._redactor = Redactor(
+            (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
+        )
+        self._env = shared.env
+        self._api_origin = shared.api_origin
+        self._client = shared
+        self._sdk_apps = {app.identity.name: app for app in sdk_apps}
+        self._log_target = logger
+        self._announcer = Announcer(ConnectLogger(False), self._redactor, on)
+        self._configure()
+        self._io_watch: LoopWatch | None = None
+        self._caller_watch: LoopWatch | None = None
+        self._started = False
+        self._close_requests = 0
+        self._forked = False
+        # It brings OpenTelemetry, tens of milliseconds: paid by who makes a connection, not by who
+        # imports the package, and not between start() and ACTIVE.
+        from .observability.metrics import Metrics
+
+        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
+        self._announcer.record_with(self._metrics)
+
+    def _configure(self) -> None:
+        """Make what depends on the options."""
+        options = self._options
+        identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
+        self._announcer.logger = ConnectLogger(
+            self._log_target,
+            self._redactor,
+            {"instance_id": identity.instance_id},
+            _versions(identity),
+        )
+        self._core = WorkerCore(
+            identity,
+            options.core_settings(
+                signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
+            ),
+            options.retry,
+            jitter,
+        )
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change options of ``connect()`` before the start; for tools that run others' workers.
+
+        In place, so that listeners and whoever holds this connection stay with it. Takes the
+        options of ``ConnectOptions`` but the providers. Raises LocalMistake once started, and
+        ConfigurationError for a wrong value.
+        """
+        if self._started:
+            raise LocalMistake("the connection was started; reconfigure() it before that")
+        self._options = self._options.changed(**changes)
+        self._configure()
+
+    # --- what can be asked -----------------------------------------------------------------
+
+    @property
+    def connection_id(self) -> str | None:
+        """The id of the connection that serves now, None without one."""
+        current = self._core.connections.current
+        return current.connection_id if current is not None else None
+
+    def get_connection_id(self) -> str:
+        """The id of the connection that serves now, else of the last one.
+
+        Raises NotConnectedError when there was none yet.
+        """
+        connection_id = self.connection_id or self._core.connections.last_connection_id
+        if not connection_id:
+            raise NotConnectedError(
+                f"there was no connection yet, in state {self.state.value}; "
+                "wait_for_state(ConnectionState.ACTIVE) first"
+            )
+        return connection_id
+
+    @property
+    def was_started(self) -> bool:
+        """Whether ``start()`` or ``close()`` was called; either can be done only once."""
+        return self._started
+
+    @property
+    def api_origin(self) -> str:
+        """Where this worker asks for a gateway."""
+        return self._api_origin
+
+    @property
+    def sdk_apps(self) -> dict[str, SdkApp]:
+        """The apps by id, ready to run requests; for executors."""
+        return dict(self._sdk_apps)
+
+    @property
+    def functions(self) -> dict[str, tuple[str, ...]]:
+        """App id to the ids of its functions, sorted."""
+        apps = self._core.identity.apps
+        return {app.name: tuple(sorted(app.function_slugs)) for app in apps}
+
+    @property
+    def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
+        """As what this worker would connect, signing keys included; for tools that examine it."""
+        return self._client, self._core.identity, self._options
+
+    @property
+    def state(self) -> ConnectionState:
+        """The state as seen outside: a drain is ACTIVE, and it is CLOSING from ``close()`` on."""
+        state = self._core.machine.external_state
+        if self._close_requests and state is not ConnectionState.CLOSED:
+            return ConnectionState.CLOSING
+        return state
+
+    def get_state(self) -> ConnectionState:
+        """The same as ``state``, under the official SDK's name."""
+        return self.state
+
+    async def wait_for_state(self, state: ConnectionState | enum.Enum | str) -> None:
+        """Wait until the state is, or was for a moment, ``state``.
+
+        Takes the official SDK's ConnectionState and names such as "ACTIVE" too. Raises
+        NotConnectedError when the connection closes first, LocalMistake for an unknown state.
+        """
+        self._check_process()
+        wanted = connection_state(state)
+        await self._announcer.waiters.wait_for(wanted, lambda: self.state)
+
+    def get_state_history(self) -> tuple[StateChange, ...]:
+        """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
+        return self._core.machine.history
+
+    def get_debug_state(self) -> DebugState:
+        """A snapshot for people and status pages. Holds no payload and no secret."""
+        lags = _lag(self._io_watch), _lag(self._caller_watch)
+        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
+        if self._announcer.dropped:
+            state.counters["records_dropped"] = self._announcer.dropped
+        return state
+
+    def get_health(
+        self, *, blocked_limit: float = BLOCKED_LIMIT, silence_limit: float = SILENCE_LIMIT
+    ) -> Health:
+        """Whether the process is live and ready, with reasons. Limits in seconds."""
+        return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def write_log(self, call: Callable[[], None]) -> None:
+        """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""
+        self._announcer.write(call)
+
+    def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
+        return self._redactor.fields(fields)
+
+    def add_observer(self, observer: Observer) -> Callable[[], None]:
+        """Call ``observer``, a plain function, with every event, on a thread for observers.
+
+        It shares that thread with the log. Returns a function that removes it. Raises
+        ConfigurationError for an async function: use ``add_event_listener``.
+        """
+        return self._announcer.add_observer(observer)
+
+    def add_counter(self, counter: Observer) -> Callable[[], None]:
+        """For the status page and the live view: as ``add_observer``, on the thread that observes.
+
+        ``counter`` must not block: it delays heartbeats.
+        """
+        return self._announcer.add_counter(counter)
+
+    def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
+        """Call ``callback`` with each event of that name, on the loop of ``start()``.
+
+        It may be an async function, which gets the next event when it has returned. Returns a
+        function that removes it. Raises ConfigurationError for an unknown name.
+        """
+        return self._announcer.listeners.add(name, callback)
+
+    def remove_event_listener(self, name: str, callback: Callback) -> None:
+        """Forget a callback; one that is not there is ignored."""
+        self._announcer.listeners.remove(name, callback)
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise LocalMistake(
+                "this worker was started before the process was forked and belongs to the parent; "
+                "make a new one with connect() in the child"
+            )
+
+
+def _versions(identity: WorkerIdentity) -> dict[str, Any]:
+    """For the log, if any app has a version."""
+    versions = {app.name: app.version for app in identity.apps if app.version}
+    return {"app_versions": versions} if versions else {}
+
+
+def _lag(watch: LoopWatch | None) -> float:
+    return watch.lag() if watch is not None else 0.0
+
+
+def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
+    variables = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
+    pairs = zip(keys, variables, strict=True)
+    return tuple(SigningKey(key, variable) for key, variable in pairs if key)
