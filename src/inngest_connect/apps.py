@@ -51,7 +51,7 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
 
 def _pair(app: Any) -> "tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]":
     pair = (app.client, app.functions) if is_a(app, ConnectApp) else app
-    is_pair = is_a(pair, tuple) and len(pair) == 2
+    is_pair = is_a(pair, tuple, list) and len(pair) == 2
     if not is_pair or is_a(pair[1], str, bytes) or not is_a(pair[1], Iterable):
         raise ConfigurationError(
             f"an app is {shown_value(app)}; pass a (inngest.Inngest, [functions]) tuple or a "

@@ -367,6 +367,23 @@ def test_both_refuse_wrong_options_for_that_reason(name: str) -> None:
 
 
 @pytest.mark.parametrize("connect", [inngest.connect.connect, inngest_connect.connect])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda client, functions: [(client, functions)],
+        lambda client, functions: [[client, functions]],
+        lambda client, functions: ((client, tuple(functions)),),
+        lambda client, functions: [(client, set(functions))],
+    ],
+    ids=["pair", "list", "tuples", "set"],
+)
+def test_both_accept_apps_in_these_forms(connect: Any, form: Any) -> None:
+    worker = connect(form(*make_app(ORIGIN).pair), shutdown_signals=[])
+
+    assert worker.get_state() == inngest.connect.ConnectionState.CONNECTING
+
+
+@pytest.mark.parametrize("connect", [inngest.connect.connect, inngest_connect.connect])
 async def test_both_have_no_connection_id_before_a_connection(connect: Any) -> None:
     worker = connect([make_app("http://127.0.0.1:1").pair], shutdown_signals=[])
 
