@@ -15,6 +15,7 @@ import pytest
 from inngest_connect import ConnectionState, Timing
 from inngest_connect.core import events as ev
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
+from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
 from inngest_connect.transport.resolver import getaddrinfo
 from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
@@ -149,6 +150,59 @@ async def test_a_lookup_that_never_ends_does_not_stand_for_later_ones(
 
     assert found
     assert asked == ["lost.test", "lost.test"]
+
+
+async def test_a_resolver_that_never_answers_costs_four_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = threading.Event()
+    asked: list[str] = []
+
+    def never(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        answer.wait(20)
+        return [host]
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    monkeypatch.setattr("inngest_connect.transport.resolver._SHARED_FOR", 0.0)
+    attempts = []
+    for _ in range(20):
+        attempts.append(asyncio.ensure_future(getaddrinfo("b.test", 1)))
+        await asyncio.sleep(0)
+    answer.set()
+
+    assert await asyncio.wait_for(asyncio.gather(*attempts), 10) == [["b.test"]] * 20
+    assert len(asked) == 4
+
+
+async def test_without_a_thread_the_lookup_fails_and_the_next_one_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(OSError, match="can't start new thread"):
+            await getaddrinfo("127.0.0.1", 1)
+
+    assert await asyncio.wait_for(getaddrinfo("127.0.0.1", 1), 10)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ws://127.0.0.1\0.example.com/",
+        "ws://127.0.0.1/\0",
+        "ws://127.0.0.1/a b",
+        "ws://127.0.0.1/a\r\nX-Header: b",
+        " ws://127.0.0.1/",
+        "ws://127.0.0.1/\u00fc",
+    ],
+)
+def test_an_address_that_means_something_else_on_the_wire_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="a space, a control character or a letter outside ASCII"):
+        check_gateway_endpoint(address, "http://127.0.0.1", rewritten=False)
 
 
 @pytest.mark.parametrize("isolation", ["thread", "none"])

@@ -8,7 +8,7 @@ import urllib.parse
 
 from ..core.user_text import class_name
 from .hook import Hook, HookFailed
-from .urls import shown_url
+from .urls import is_plain, shown_url
 
 
 async def endpoint_to_dial(
@@ -42,6 +42,12 @@ def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError(f"the gateway address {shown!r} is not a URL") from None
+    if not is_plain(endpoint):
+        # A zero byte ends the name for the resolver, and a space the path for the server.
+        raise ValueError(
+            f"the gateway address {shown!r} has a space, a control character or a letter outside "
+            "ASCII; refused"
+        )
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ValueError(
             f"the gateway address {shown!r} has user information or a fragment; refused"
