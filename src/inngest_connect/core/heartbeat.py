@@ -112,6 +112,10 @@ class HeartbeatMonitor:
         late_at = self._unanswered_since + shortest
         return now >= max(late_at, self._busy_until())
 
+    def overdue(self, now: float) -> bool:
+        """Whether a heartbeat should have been sent long ago, so that silence proves nothing."""
+        return self._next_at is not None and now - self._next_at >= self.interval
+
     def take_due(self, now: float) -> bool:
         """Whether a heartbeat is to be sent now; if so, it counts as sent."""
         if not self._due(now):

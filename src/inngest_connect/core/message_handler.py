@@ -275,9 +275,15 @@ class MessageHandler:
         if self.heartbeat is None or self.phase not in (Phase.ACTIVE, Phase.DRAINING):
             return None
         if self.heartbeat.dead(now):
+            silence = f"nothing received for {now - self.heartbeat.last_received_at:.1f} s"
+            if self.heartbeat.overdue(now):
+                return Expired(
+                    f"{silence}, because this process was stopped or its event loop was blocked; "
+                    "whether the gateway still knows the connection is not certain"
+                )
+            unanswered = self.heartbeat.unanswered
             return Expired(
-                f"the gateway is silent: {self.heartbeat.unanswered} heartbeat(s) unanswered, "
-                f"nothing received for {now - self.heartbeat.last_received_at:.1f} s"
+                f"the gateway is silent: {unanswered} heartbeat(s) unanswered, {silence}"
             )
         if self.heartbeat.take_due(now):
             out.append(Send(self.generation, messages.HEARTBEAT))

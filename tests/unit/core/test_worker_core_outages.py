@@ -6,7 +6,7 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as ev
-from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.observations import Disconnected, Reconnecting
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
@@ -107,3 +107,22 @@ def test_a_thousand_workers_that_lose_a_gateway_do_not_return_in_the_same_instan
     tenths = [int(delay * 10) for delay in delays]
     assert max(delays) <= 1.0
     assert max(tenths.count(tenth) for tenth in set(tenths)) < 200
+
+
+@pytest.mark.parametrize(
+    ("asleep", "cause"),
+    [
+        (0.0, "the gateway is silent: 2 heartbeat(s) unanswered, nothing received for 30.0 s"),
+        (60.0, "nothing received for 60.0 s, because this process was stopped or its event loop"),
+    ],
+)
+def test_a_silence_of_its_own_making_is_not_blamed_on_the_gateway(
+    asleep: float, cause: str
+) -> None:
+    talk = Conversation().connected()
+    talk.heartbeats_answered_for(30.0)
+    talk.now += asleep
+
+    lost = talk.passes(30.0) if not asleep else talk.happens(ev.Tick())
+
+    assert one(lost, Disconnected).reason.startswith(cause)
