@@ -26,6 +26,7 @@ from tests.characterization.observed import (
     OURS,
     Facts,
     K,
+    Peer,
     Scenario,
     Stage,
     differing,
@@ -287,6 +288,22 @@ def test_a_server_sees_only_the_differences_that_are_explained(
         for name in official.keys() | ours.keys()
         if official.get(name) != ours.get(name)
     }
+
+
+async def sent_many(stage: Stage) -> None:
+    await stage.handshake()
+    for number in range(20):
+        stage.request(f"r{number}")
+    for count in range(20):
+        await stage.replied(count + 1)
+    stage.facts["order of starts"] = [request_id for request_id, _ in stage.app.seen.ids]
+
+
+@pytest.mark.parametrize("peer", [OFFICIAL, OURS], ids=lambda peer: peer.name)
+async def test_both_start_functions_in_the_order_in_which_requests_arrive(peer: Peer) -> None:
+    facts = await observe(peer, sent_many)
+
+    assert facts["order of starts"] == [f"r{number}" for number in range(20)]
 
 
 def test_every_difference_is_explained_in_the_documentation() -> None:
