@@ -14,6 +14,9 @@ Rules of this file:
 4. A process that a signal has closed ignores further ones on the way to its own exit code: a
    service manager repeats its signal. So ``_handle`` stays for ``_ABSORB_SECONDS`` where the one
    before would end the process, and from the interpreter's exit on until the process has ended.
+5. Another handler that was there before, a web server's for example, receives the signal when the
+   worker has ended and the program goes on: not earlier, because many end the process and the work
+   that is being finished. Handlers of an event loop receive it immediately, through the descriptor.
 """
 
 import asyncio
@@ -32,6 +35,8 @@ from .process_exit import when_main_thread_ends
 from .wakeup_descriptor import WakeupDescriptor
 
 _ABSORB_SECONDS: Final = 3.0
+_PASS_ON_SECONDS: Final = 0.1
+"""A program whose event loop still runs so long after its worker has ended goes on."""
 _EXIT_SECONDS: Final = 20.0
 """A process that ends so soon after a signal has closed its worker ends because of that signal."""
 _UNKNOWN: Final = signal.SIG_DFL
@@ -52,12 +57,18 @@ class _Subscription:
         self._abort = abort
         self._counts = {"handler": 0, "wakeup": 0}
         self._acted = 0
+        self._number = 0
         # Reentrant: a signal handler can run in the middle of another call on the main thread.
         self._lock = threading.RLock()
 
     @property
     def was_signaled(self) -> bool:
         return self._acted > 0
+
+    @property
+    def number(self) -> int:
+        """The last signal, 0 for none."""
+        return self._number
 
     def seen_by(self, way: str, number: int) -> None:
         with self._lock:
@@ -66,6 +77,7 @@ class _Subscription:
             if count <= self._acted:
                 return
             self._acted = count
+            self._number = number
         if count == 1:
             self._close()
         else:
@@ -118,6 +130,15 @@ class _Registry:
             self._wakeup = None
         for number in subscription.signals - self._absorb_until.keys():
             self.put_back(number)
+
+    def before(self, number: int) -> Any:
+        """The handler that was there before ``_handle``."""
+        return self._previous.get(number)
+
+    def pass_on(self, number: int, handler: Any) -> None:
+        """Give a signal that has closed all workers to the handler that was there before."""
+        if callable(handler) and not _ends_the_process(handler) and not self._wanted(number):
+            handler(number, None)
 
     def put_back(self, number: int) -> None:
         """Put back what was there, unless a worker needs the handler or it is no longer ours."""
@@ -241,9 +262,13 @@ def shutdown_signals(
     try:
         yield True
     finally:
+        number = subscription.number
+        handler = _registry.before(number)
         _registry.remove(subscription)
         if subscription.was_signaled:
-            # A program that goes on has its handlers back once the repeated signal is over. When
-            # its event loop ends before, the next signal acts as it would have before.
+            # None of it happens when the event loop ends before, and usually the program with it:
+            # then the next signal acts as it would have before.
             with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().call_later(_ABSORB_SECONDS + 0.1, _registry.put_back_all)
+                loop = asyncio.get_running_loop()
+                loop.call_later(_PASS_ON_SECONDS, _registry.pass_on, number, handler)
+                loop.call_later(_ABSORB_SECONDS + 0.1, _registry.put_back_all)

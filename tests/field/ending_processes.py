@@ -19,13 +19,15 @@ _starts: WeakKeyDictionary[EmbeddedGateway, asyncio.Semaphore] = WeakKeyDictiona
 
 _PYTHON = [sys.executable, "ending_programs.py"]
 _COMMAND_LINE = [sys.executable, "-m", "inngest_connect.cli", "run", "ending_programs:apps"]
+_UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0"]
 _NAMES = ["start", "run", "one loop", "async with", "another thread", "children", "uvloop"]
 FORMS = {
     **{form: [*_PYTHON, form] for form in _NAMES},
     "command line": _COMMAND_LINE,
     "command line, uvloop": [*_COMMAND_LINE, "--uvloop"],
     "command line, children": [*_COMMAND_LINE, "--processes", "2"],
-    "uvicorn": [sys.executable, "-m", "uvicorn", "ending_programs:web", "--port", "0"],
+    "uvicorn": [*_UVICORN, "ending_programs:web"],
+    "uvicorn, start": [*_UVICORN, "ending_programs:web_with_start"],
 }
 
 

@@ -101,7 +101,18 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
+@contextlib.asynccontextmanager
+async def starting(app: Starlette) -> AsyncIterator[None]:
+    """As with the official worker. Its signal handlers replace the server's."""
+    worker = connect(apps)
+    running = asyncio.create_task(worker.start())
+    yield
+    await worker.close(wait=True)
+    await running
+
+
 web = Starlette(lifespan=lifespan)
+web_with_start = Starlette(lifespan=starting)
 
 
 if __name__ == "__main__":

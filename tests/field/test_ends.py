@@ -34,11 +34,16 @@ def _app(gateway: EmbeddedGateway) -> tuple[inngest.Inngest, list[inngest.Functi
 
 
 @pytest.mark.parametrize("first", [0, 1])
-async def test_the_last_worker_puts_back_what_was_there(first: int) -> None:
-    received: list[int] = []
+async def test_the_last_worker_puts_back_what_was_there_and_then_it_gets_the_signal(
+    first: int,
+) -> None:
+    """A web server's handler, say: many end the process, so it has to wait for the work."""
+    received = asyncio.Event()
+    states: list[ConnectionState] = []
 
     def before(number: int, frame: object) -> None:
-        received.append(number)
+        states.extend(worker.state for worker in workers)
+        received.set()
 
     default = signal.signal(signal.SIGUSR1, before)
     try:
@@ -52,13 +57,14 @@ async def test_the_last_worker_puts_back_what_was_there(first: int) -> None:
             between = signal.getsignal(signal.SIGUSR1)
             os.kill(os.getpid(), signal.SIGUSR1)
             await asyncio.wait_for(asyncio.gather(*tasks), 10)
-        after = signal.getsignal(signal.SIGUSR1)
+            after = signal.getsignal(signal.SIGUSR1)
+            await asyncio.wait_for(received.wait(), 10)
     finally:
         signal.signal(signal.SIGUSR1, default)
 
     assert between is not before
     assert after is before
-    assert received == []  # it could end the process with the work in flight
+    assert states == [ConnectionState.CLOSED] * 2
 
 
 async def test_one_signal_closes_every_worker_of_the_process() -> None:

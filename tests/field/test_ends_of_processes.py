@@ -39,6 +39,7 @@ FIRST_SIGNAL: dict[Cell, int] = {
     ("command line, children", "finishing", INT): 0,
     ("uvicorn", "finishing", TERM): -15,
     ("uvicorn", "finishing", INT): 0,
+    ("uvicorn, start", "finishing", TERM): -15,
 }
 """Exit codes. The work is finished and its result delivered."""
 
@@ -57,6 +58,7 @@ SHUTDOWN_TIMEOUT: dict[Cell, int] = {
     ("command line, children", "endless", TERM): 1,
     ("async with", "endless", TERM): 1,
     ("uvicorn", "endless", TERM): -15,
+    ("uvicorn, start", "endless", TERM): -15,
 }
 """As for the second signal, within 15 s after ``shutdown_timeout``."""
 
