@@ -177,7 +177,10 @@ class Orchestrator:
             case do.Send(generation, data):
                 socket = self._sockets.get(generation)
                 if socket is not None:
-                    socket.send(data, patient=command.patient)
+                    socket.send(data, reply_to=command.reply_to)
+            case do.Withdraw(generation, request_id):
+                if generation in self._sockets:
+                    self._sockets[generation].withdraw(request_id)
             case do.Acknowledge(generation, request_id, data):
                 # AcknowledgementWritten follows when the batch is settled and the kernel has it.
                 socket = self._sockets.get(generation)

@@ -86,11 +86,12 @@ class RawGateway:
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first, second = await reader.readexactly(2)
         length = second & 127
-        if length == 126:
-            (length,) = struct.unpack(">H", await reader.readexactly(2))
+        if length > 125:
+            length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8))
         mask = await reader.readexactly(4)
         masked = await reader.readexactly(length)
-        payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked))
+        key = int.from_bytes((mask * (length // 4 + 1))[:length])
+        payload = (int.from_bytes(masked) ^ key).to_bytes(length)
         if first & 15 == 8:
             self.closes.append(payload)
         if first & 15 != 2:

@@ -38,13 +38,21 @@ class OpenSocket:
 class Send:
     """Write one message. A failure needs no report: the socket's end will be one.
 
-    A ``patient`` message may be overtaken by all others: replies, which can be large and many, must
-    not keep heartbeats and extensions waiting on a slow line.
+    ``reply_to`` is the request that the message answers. Replies may be overtaken by all others:
+    they can be large and many, and must not keep heartbeats and extensions waiting on a slow line.
     """
 
     generation: int
     data: bytes = field(repr=False)
-    patient: bool = field(default=False, repr=False, kw_only=True)
+    reply_to: str | None = field(default=None, repr=False, kw_only=True)
+
+
+@record
+class Withdraw:
+    """Do not write the reply to this request any more, if it still waits to be written."""
+
+    generation: int
+    request_id: str
 
 
 @record
@@ -110,6 +118,7 @@ Command = (
     | AskRetryDelay
     | OpenSocket
     | Send
+    | Withdraw
     | Acknowledge
     | Execute
     | CancelExecution

@@ -11,7 +11,7 @@ from typing import Final
 
 from . import messages
 from .answered_requests import REPEAT_WINDOW, AnsweredRequests
-from .commands import Command, Flush, Send
+from .commands import Command, Flush, Send, Withdraw
 from .deadlines import Deadlines
 from .message_buffer import BufferedReply, MessageBuffer
 from .observations import ErrorOccurred, ReplyAcknowledged
@@ -21,6 +21,9 @@ from .signing_keys import SigningKeys
 
 PERMANENT: Final = frozenset({400, 413, 422})
 """Statuses that the same bytes will get again."""
+
+WRITTEN_AT_ONCE: Final = 32 * 1024 * 1024
+"""Bytes of replies that are written when a connection is ready; a socket queues no more."""
 
 
 class ReplyDelivery:
@@ -85,12 +88,20 @@ class ReplyDelivery:
         stored = self.answered.reply(request_id)
         if stored is not None:
             self.answered.remember(request_id, stored, now)
-            out.append(Send(carrier, messages.reply(stored), patient=True))
+            out.append(Send(carrier, messages.reply(stored), reply_to=request_id))
 
     def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
-        """Write everything that waits on the new socket, oldest first."""
+        """Write what waits on the new socket, oldest first.
+
+        Each message is a copy of its reply, so that a full buffer would need its size once more.
+        What is above ``WRITTEN_AT_ONCE`` is flushed as before.
+        """
+        room = WRITTEN_AT_ONCE
         for reply in self.buffer:
             if reply.sent_over != carrier:
+                room -= len(reply.payload)
+                if room < 0:
+                    return
                 self._write(reply, carrier, out)
                 if not reply.flushing:
                     self.deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
@@ -128,6 +139,9 @@ class ReplyDelivery:
         reply = self._flush_ended(request_id)
         if reply is not None:
             self._keys.accepted(reply.flush_key)
+            if reply.sent_over is not None:
+                # On a slow line it may still wait behind others; sent twice, it delays them.
+                out.append(Withdraw(reply.sent_over, request_id))
         if not self._delivered(request_id, "flush", now, out):
             return False
         self.flushed += 1
@@ -199,7 +213,7 @@ class ReplyDelivery:
 
     def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
         self.buffer.sent(reply, carrier)
-        out.append(Send(carrier, messages.reply(reply.payload), patient=True))
+        out.append(Send(carrier, messages.reply(reply.payload), reply_to=reply.request_id))
 
 
 def _unknown(request_id: str) -> tuple[None, None]:

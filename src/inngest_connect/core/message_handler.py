@@ -40,6 +40,9 @@ _GATEWAY_HELLO = _K.GATEWAY_HELLO
 _KINDS = frozenset(pb.GatewayMessageType.values())
 LONGEST_NAME: Final = 1024
 """Characters of an id or a name. They are kept for minutes, and are keys of tables."""
+LONGEST_TRACE: Final = 1024 * 1024
+"""Bytes of a trace context. It is echoed in the acknowledgement, in each extension and in the
+reply, which must not become too large for the gateway because of it."""
 _SHORTEST_INTERVAL = 0.01
 """Seconds. A shorter interval would spin; it is treated as unusable."""
 
@@ -198,7 +201,7 @@ class MessageHandler:
             if not request.request_id:
                 return Malformed("request_without_id")
             # Only a long message can hold a long name; a short one costs one comparison here.
-            if len(payload) > LONGEST_NAME and _names_too_long(request):
+            if len(payload) > LONGEST_NAME and _has_oversized_name(request):
                 return Malformed("request_with_oversized_name")
             return RequestArrived(request)
         if kind == _WORKER_REPLY_ACK:
@@ -301,19 +304,24 @@ class MessageHandler:
             self.heartbeat.stop()
 
 
-def _names_too_long(request: pb.GatewayExecutorRequestData) -> bool:
+def _has_oversized_name(request: pb.GatewayExecutorRequestData) -> bool:
     names = (
         request.request_id,
         request.account_id,
         request.env_id,
         request.app_id,
         request.app_name,
+        request.function_id,
         request.function_slug,
         request.step_id,
         request.run_id,
         request.lease_id,
+        request.job_id,
     )
-    return any(len(name) > LONGEST_NAME for name in names)
+    traces = request.system_trace_ctx, request.user_trace_ctx
+    return any(len(name) > LONGEST_NAME for name in names) or any(
+        len(trace) > LONGEST_TRACE for trace in traces
+    )
 
 
 def _interval(text: str, default: float, name: str, complaints: list[str]) -> float:

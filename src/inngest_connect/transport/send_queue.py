@@ -9,7 +9,7 @@ was handed to the kernel, and one that is dropped with a buffer was never given.
 
 import socket
 import struct
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 import picows
@@ -38,7 +38,7 @@ class SendQueue:
         self._is_closing = underlying.is_closing
         self._socket = underlying.get_extra_info("socket")
         self._messages: deque[tuple[bytes, str | None]] = deque()
-        self._replies: deque[tuple[bytes, str | None]] = deque()
+        self._replies: OrderedDict[str, bytes] = OrderedDict()
         self._message_bytes = 0
         self._reply_bytes = 0
         self._held: str | None = None
@@ -55,13 +55,19 @@ class SendQueue:
         self._messages.append((data, acknowledges))
         return True
 
-    def put_reply(self, data: bytes) -> bool:
+    def put_reply(self, data: bytes, request_id: str) -> bool:
         """Queue a message that everything else may overtake; False when there is no room."""
+        if request_id in self._replies:
+            return True  # the first reply of a request is its only one
         if self._reply_bytes and self._reply_bytes + len(data) > LONGEST_QUEUE:
             return False
         self._reply_bytes += len(data)
-        self._replies.append((data, None))
+        self._replies[request_id] = data
         return True
+
+    def withdraw_reply(self, request_id: str) -> None:
+        """Write this reply no more, if it still waits."""
+        self._reply_bytes -= len(self._replies.pop(request_id, b""))
 
     def flush(self) -> list[str]:
         """Write what the kernel takes; returns the acknowledgements that it has taken whole."""
@@ -82,7 +88,8 @@ class SendQueue:
                 data, acknowledges = messages.popleft()
                 self._message_bytes -= len(data)
             else:
-                data, acknowledges = replies.popleft()
+                acknowledges = None
+                _, data = replies.popitem(last=False)
                 self._reply_bytes -= len(data)
             transport.send(picows.WSMsgType.BINARY, data)
             self._given += len(data)

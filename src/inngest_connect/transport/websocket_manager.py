@@ -106,25 +106,32 @@ class WebSocketManager(picows.WSListener):
             text = "the connection ended before the upgrade was answered"
             self._end(CLOSE_ABNORMAL, "", dial.through_the_proxy(text))
 
-    def send(self, data: bytes, *, acknowledges: str | None = None, patient: bool = False) -> bool:
+    def send(
+        self, data: bytes, *, acknowledges: str | None = None, reply_to: str | None = None
+    ) -> bool:
         """Queue one binary message for the next ``flush``. Returns False when that cannot be.
 
         With ``acknowledges``, the id of a request, AcknowledgementWritten is reported once the
         kernel has taken the message, AcknowledgementFailed when the connection ends before. A
-        ``patient`` message is written after all others.
+        reply, with the id of its request, is written after all others.
         """
         transport, queue = self._transport, self._queue
         if transport is None or queue is None or self._ended or transport.is_close_frame_sent:
             return False
         if transport.is_disconnected:
             return False
-        if patient:
-            return queue.put_reply(data)
+        if reply_to is not None:
+            return queue.put_reply(data, reply_to)
         if queue.put(data, acknowledges):
             return True
         transport.disconnect(False)
         self._end(CLOSE_ABNORMAL, "", "the gateway does not read: too much waits to be sent to it")
         return False
+
+    def withdraw(self, request_id: str) -> None:
+        """Do not write this reply any more."""
+        if self._queue is not None:
+            self._queue.withdraw_reply(request_id)
 
     def flush(self) -> bool:
         """Write what the kernel takes. Returns whether acknowledgements were reported."""

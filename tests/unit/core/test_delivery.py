@@ -3,13 +3,15 @@
 import pytest
 
 from inngest_connect.core.answered_requests import AnsweredRequests
-from inngest_connect.core.commands import Command, Flush, Send
+from inngest_connect.core.commands import Command, Flush, Send, Withdraw
 from inngest_connect.core.delivery import ReplyDelivery
 from inngest_connect.core.message_buffer import MessageBuffer
 from inngest_connect.core.observations import ErrorOccurred
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.signing_keys import SigningKeys
 from tests.unit.core.conversation import only
+
+MEGABYTE = 1024 * 1024
 
 pytestmark = pytest.mark.unit
 
@@ -191,3 +193,31 @@ def test_answered_requests_that_are_forgotten_early_are_reported_once_a_window()
     assert error.kind == "answered_requests_forgotten"
     assert error.message.startswith("1 answered requests were forgotten before the 150 s")
     assert delivery.answered.forgotten == 5
+
+
+def test_a_new_connection_is_given_no_more_replies_than_its_queue_takes() -> None:
+    """The others are flushed as before, which began when the connection was lost."""
+    delivery = make(flushes_at_once=2)
+    for number in range(10):
+        delivery.add(f"r{number}", bytes(4 * MEGABYTE), None, 0.0, [])
+    out: list[Command] = []
+
+    delivery.connection_ready(2, 1.0, out)
+
+    assert len(only(out, Send)) == 8
+    assert flushed(delivery, 1.0) == ["r8", "r9"]
+    assert delivery.waiting_on(2)
+
+
+@pytest.mark.parametrize(("carrier", "withdrawn"), [(1, [Withdraw(1, "r1")]), (None, [])])
+def test_a_flushed_reply_is_not_written_any_more(
+    carrier: int | None, withdrawn: list[Withdraw]
+) -> None:
+    delivery = make()
+    delivery.add("r1", b"x", carrier, 0.0, [])
+    assert flushed(delivery, 5.0) == ["r1"]
+    out: list[Command] = []
+
+    delivery.flush_succeeded("r1", 5.0, out)
+
+    assert only(out, Withdraw) == withdrawn

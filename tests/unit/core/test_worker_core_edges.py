@@ -176,12 +176,22 @@ def test_an_answered_request_keeps_its_names_but_not_its_payload() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["request_id", "app_name", "function_slug", "run_id", "step_id", "lease_id", "env_id"]
+    ("name", "value"),
+    [
+        *(
+            (name, "x" * 1025)
+            for name in ("request_id", "app_name", "function_slug", "function_id", "run_id")
+        ),
+        *((name, "x" * 1025) for name in ("step_id", "lease_id", "env_id", "job_id")),
+        ("system_trace_ctx", bytes(1024 * 1024 + 1)),
+        ("user_trace_ctx", bytes(1024 * 1024 + 1)),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
 )
-def test_a_request_with_an_enormous_name_is_malformed(name: str) -> None:
+def test_a_request_with_an_enormous_name_is_malformed(name: str, value: str | bytes) -> None:
     talk = Conversation().connected()
     data = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
-    setattr(data, name, "x" * 1025)
+    setattr(data, name, value)
 
     answer = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, data.SerializeToString())
 

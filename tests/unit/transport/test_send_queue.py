@@ -128,7 +128,7 @@ def test_replies_are_overtaken_by_everything_else() -> None:
     line = Line(10)
     queue = queue_on(line)
     for number in range(3):
-        queue.put_reply(b"a long reply %d" % number)
+        queue.put_reply(b"a long reply %d" % number, str(number))
     queue.flush()
     queue.put(b"heartbeat")
     queue.pong = b"x"
@@ -153,7 +153,7 @@ def test_what_waits_is_bounded() -> None:
     queue.put(b"blocked")
     queue.flush()
 
-    replies = sum(queue.put_reply(megabyte) for _ in range(100))
+    replies = sum(queue.put_reply(megabyte, str(number)) for number in range(100))
     others = sum(queue.put(megabyte) for _ in range(100))
 
     assert replies == 32
@@ -161,11 +161,32 @@ def test_what_waits_is_bounded() -> None:
     assert LONGEST_QUEUE == 32 * 2**20
 
 
+def test_a_reply_that_was_delivered_otherwise_is_not_written_and_leaves_its_room() -> None:
+    line = Line(0)
+    queue = queue_on(line)
+    queue.put(b"blocked")
+    queue.flush()
+    half = bytes(LONGEST_QUEUE // 2)
+    for name in ("r1", "r2"):
+        queue.put_reply(name.encode() + half[2:], name)
+    full = queue.put_reply(b"r3", "r3")
+
+    queue.withdraw_reply("r1")
+    queue.withdraw_reply("unknown")
+    again = queue.put_reply(b"r3", "r3")
+    line.take(2 * LONGEST_QUEUE)
+    queue.drained()
+    queue.flush()
+
+    assert (full, again) == (False, True)
+    assert [message[:2] for message in line.sent] == [b"bl", b"r2", b"r3"]
+
+
 def test_one_reply_may_always_wait() -> None:
     queue = queue_on(Line(0))
 
-    assert queue.put_reply(b"x" * (LONGEST_QUEUE + 1))
-    assert not queue.put_reply(b"x")
+    assert queue.put_reply(b"x" * (LONGEST_QUEUE + 1), "r1")
+    assert not queue.put_reply(b"x", "r2")
 
 
 @pytest.mark.parametrize(("taken", "moved"), [(5, True), (0, False)])
@@ -202,7 +223,7 @@ def test_the_kernel_holds_packets_back_for_no_longer_than_a_flush(
     queue = queue_on(line)
     for number in range(messages):
         queue.put(b"x", str(number))
-    queue.put_reply(b"y") if messages > 1 else None
+    queue.put_reply(b"y", "r1") if messages > 1 else None
 
     queue.flush()
 
@@ -250,7 +271,10 @@ def test_replies_that_were_written_leave_room_for_others() -> None:
     queue = queue_on(line)
     large = bytes(LONGEST_QUEUE - 1)
 
-    taken = [(queue.put_reply(large), queue.put_reply(large), queue.flush()) for _ in range(3)]
+    taken = [
+        (queue.put_reply(large, "r1"), queue.put_reply(large, "r2"), queue.flush())
+        for _ in range(3)
+    ]
 
     assert taken == [(True, False, [])] * 3
 
