@@ -463,8 +463,7 @@ def test_odd_apps_functions_and_listeners_are_refused(name: str) -> None:
     said_about(lambda: worker(app).add_observer(value))
     said_about(lambda: Timing(open_timeout=value))
     said_about(lambda: process_executor(value, 1))
-    if name != "enormous":
-        said_about(lambda: process_executor("apps:apps", value))
+    said_about(lambda: process_executor("apps:apps", value))
     for strategy in (FixedRetry, ScheduleRetry, lambda it: ScheduleRetry([it])):
         with pytest.raises(ValueError, match="retry"):
             strategy(value)

@@ -85,7 +85,9 @@ def _import(name: str, directory: Path) -> Any:
                 _did_you_mean(error.name, _modules(directory), "Modules here"),
             ) from error
         raise _broken(f"module {name!r} cannot be imported", error) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _broken(f"module {name!r} cannot be imported", error) from error
 
 
@@ -201,9 +203,9 @@ def _call(function: Callable[[], Any], name: str) -> Any:
         )
     try:
         return function()
-    except ConfigurationError:
+    except (ConfigurationError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise _broken(f"{name}() failed", error) from error
 
 

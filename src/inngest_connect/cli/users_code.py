@@ -6,9 +6,13 @@ import sysconfig
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..core.remote_text import clean
+from ..core.user_text import class_name, error_message
 from ..observability.redaction import Redactor
 
+_LONGEST = 1000
 _PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -23,16 +27,18 @@ class Mistake:
 def mistake_in_users_code(error: BaseException) -> Mistake:
     """The deepest line that is neither an installed package's nor Python's. Secrets are masked."""
     redactor = Redactor()
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        path, number, text = error.filename, error.lineno or 0, error.text or ""
-        described = error.msg
+    syntax: Any = error if issubclass(type(error), SyntaxError) else None
+    if syntax is not None and syntax.filename is not None:
+        path, number, text = syntax.filename, syntax.lineno or 0, syntax.text or ""
+        described = syntax.msg
     else:
         path, number, text = _deepest(error)
-        described = str(error).strip().partition("\n")[0]
-    name = type(error).__name__
+        described = error_message(error).strip().partition("\n")[0]
+    name = class_name(error)
     place = f"{_relative(path)}, line {number}: {text.strip()}" if path else "See --traceback"
     return Mistake(
-        redactor.text(f"{name}: {described}" if described else name), redactor.text(place)
+        redactor.text(clean(f"{name}: {described}" if described else name, _LONGEST)),
+        redactor.text(clean(place, _LONGEST)),
     )
 
 

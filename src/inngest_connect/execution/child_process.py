@@ -35,6 +35,7 @@ from .target_apps import load_target
 from .user_exits import run_to_end
 
 _LONGEST_TEXT: Final = 2000
+_LONGEST_MESSAGE: Final = 1500
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -58,7 +59,7 @@ def main() -> int:
             watch_parent(int(sys.argv[2]), configuration.grace)
         # Without a running event loop, as in a program of its own.
         apps = load_target(configuration.target)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
+    except BaseException as error:  # noqa: BLE001 - told to the parent
         connection.sendall(wire.frame(wire.FAILED, describe(error).encode()))
         return 1
     # What was imported stays until the end: the collector need not look at it again and again.
@@ -189,10 +190,10 @@ class _Child(asyncio.Protocol):
 
 def describe(error: BaseException) -> str:
     """What is wrong with the user's module, and where; without the secrets we can recognise."""
-    text = f"{class_name(error)}: {error_message(error)}"
-    if isinstance(error, ConnectError):
+    text = f"{class_name(error)}: {error_message(error)[:_LONGEST_MESSAGE]}"
+    if issubclass(type(error), ConnectError):
         text = str(error)
-    elif not isinstance(error, SyntaxError):
+    elif not issubclass(type(error), SyntaxError):
         frames = traceback.extract_tb(error.__traceback__)
         where = [each for each in frames if not each.filename.startswith("<")][-1:]
         text += "".join(f" ({each.filename}, line {each.lineno})" for each in where)

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.user_text import shown_value
@@ -21,6 +21,8 @@ from .child_handle import ChildHandle
 from .child_pool import ChildPool, ProcessSettings
 from .executor import LOOP_GONE, ExecutorFactory, ExecutorPorts
 from .import_path import import_path
+
+MOST_PROCESSES: Final = 1_000
 
 
 def process_executor(
@@ -55,6 +57,11 @@ def process_executor(
             "out, or run the program from its sources"
         )
     _check_whole("processes", processes)
+    if processes > MOST_PROCESSES:
+        raise ConfigurationError(
+            f"processes is {shown_value(processes)}; pass at most {MOST_PROCESSES}, and several "
+            "workers for more"
+        )
     if max_executions is not None:
         _check_whole("max_executions", max_executions)
     if max_memory_bytes is not None:

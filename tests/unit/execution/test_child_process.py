@@ -36,4 +36,6 @@ def test_our_own_errors_speak_for_themselves() -> None:
 
 def test_a_key_in_an_error_is_masked_and_a_long_text_is_cut() -> None:
     assert "abcdef" not in describe(caught("raise ValueError('signkey-test-abcdef0123')"))
-    assert len(describe(caught("raise ValueError('x' * 10_000)"))) == 2000
+    long = describe(caught("raise ValueError('x' * 10_000)"))
+    assert len(long) < 2000
+    assert long.endswith("(shop.py, line 1)")
