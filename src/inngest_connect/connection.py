@@ -22,7 +22,7 @@ from .core import events as ev
 from .core.retry import is_own
 from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .events import Callback
-from .execution.executor import LOOP_GONE, Executor, ExecutorPorts
+from .execution.executor import LOOP_GONE, Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .guarded_block import GuardedBlock
@@ -120,8 +120,8 @@ class WebSocketWorkerConnection(WorkerView):
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
-            make_executor = self._options.executor or LoopExecutor
-            executor = make_executor(self._executor_ports(loop))
+            factory = self._options.executor or LoopExecutor
+            executor = create_executor(factory, self._executor_ports(loop))
             watch = self._caller_watch = LoopWatch(loop)
             watch.start()
             try:

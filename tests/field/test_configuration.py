@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -516,3 +517,31 @@ def test_an_endless_variable_is_named_and_shortened(
     app = client(api_base_url="http://127.0.0.1:1")
 
     assert variable in said_about(lambda: worker(app))
+
+
+class _AsyncLogger:
+    async def debug(self, event: str, **fields: Any) -> None:
+        """Nothing."""
+
+    info = warning = error = debug
+
+
+def test_a_logger_that_has_to_be_awaited_is_refused() -> None:
+    app = client(api_base_url="http://127.0.0.1:1")
+
+    with pytest.raises(ConfigurationError, match="whose methods are async"):
+        connect([(app, [function(app)])], logger=_AsyncLogger())
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [process_executor, ThreadPoolExecutor, lambda ports: None, lambda ports: ports, int],
+    ids=["not called", "of threads", "nothing", "ports", "a number"],
+)
+async def test_what_creates_no_executor_is_refused_at_the_start(factory: Any) -> None:
+    started = worker(client(api_base_url="http://127.0.0.1:1"), executor=factory)
+
+    with pytest.raises(ConfigurationError, match=r"executor is .* pass process_executor"):
+        await asyncio.wait_for(started.start(), 20.0)
+
+    await asyncio.wait_for(started.closed(), 20.0)

@@ -8,6 +8,8 @@ from typing import Final, Protocol
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
 from ..core.observations import Observation
+from ..core.user_text import has_method, shown_error, shown_value
+from ..errors import ConfigurationError, ConnectError
 from ..protocol import connect_pb2 as pb
 
 LOOP_GONE: Final = "the event loop that start() ran on is closed, so no function can run"
@@ -86,3 +88,26 @@ class ExecutorPorts:
 
 ExecutorFactory = Callable[[ExecutorPorts], Executor]
 """Called on the caller's loop, by ``start()``."""
+
+_METHODS: Final = ("start", "submit", "flush", "cancel", "gone", "stop", "wait_stopped")
+
+
+def create_executor(factory: ExecutorFactory, ports: ExecutorPorts) -> Executor:
+    """Raises ConfigurationError when ``factory`` does not create one.
+
+    A user can mean another kind of executor, or forget to call ``process_executor``.
+    """
+    remedy = "pass process_executor(...), or leave executor out"
+    try:
+        executor = factory(ports)
+    except ConnectError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"executor is {shown_value(factory)}, which raised {shown_error(error)}; {remedy}"
+        ) from error
+    if not all(has_method(executor, name) for name in _METHODS):
+        raise ConfigurationError(
+            f"executor is {shown_value(factory)}, which returned {shown_value(executor)}; {remedy}"
+        )
+    return executor

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from ..core import observations as seen
 from ..core.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
+from ..events import is_async
 from .folding import Folding
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, plain_fields, record_of
@@ -188,6 +189,11 @@ def _target(logger: LoggerOption) -> Any:
     if logger is None:
         return package_logger()
     if all(has_method(logger, level) for level in _NUMBERS):
+        if any(is_async(getattr(logger, level)) for level in _NUMBERS):
+            raise ConfigurationError(
+                f"logger is {shown_value(logger)}, whose methods are async: nothing awaits them on "
+                "the thread of the log, so pass one with plain methods"
+            )
         return logger
     raise ConfigurationError(
         f"logger is {shown_value(logger)}; pass a logging.Logger, a structlog logger, False for "
