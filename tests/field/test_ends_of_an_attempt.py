@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from inngest_connect import ErrorOccurred
 from inngest_connect.core import events as ev
+from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.websocket_manager import WebSocketManager
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -120,3 +123,28 @@ async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socke
     assert report.error == (
         f"no WebSocket within 0.3 s, connected to 127.0.0.1:{port}, waiting for its answer"
     )
+
+
+async def test_certificates_that_cannot_be_read_fail_the_attempt_and_not_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An http:// API needs none, so that they are read when it names a wss:// gateway."""
+    failed = asyncio.Event()
+    errors: list[ErrorOccurred] = []
+
+    def note(error: ErrorOccurred) -> None:
+        errors.append(error)
+        if error.kind == "connection_failed":
+            failed.set()
+
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "wss://127.0.0.1:1/v0/connect")
+        worker = worker_of(api.origin, on={"error": note})
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(failed.wait(), 10)
+        await worker.close()
+        await asyncio.wait_for(running, 10)
+
+    (error,) = [error for error in errors if error.kind == "connection_failed"]
+    assert "SSL_CERT_FILE is '/nowhere/authorities.pem'" in error.message

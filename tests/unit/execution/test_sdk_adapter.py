@@ -243,3 +243,24 @@ async def test_an_sdk_without_such_a_watch_is_asked_for_nothing(
     result = await make_app().run(request({}))
 
     assert result.status == pb.SDKResponseStatus.DONE
+
+
+def test_a_failure_handler_is_cancelled_only_if_it_is_async_itself() -> None:
+    """Whatever its function is: one in a thread would only run on, uncounted."""
+    client = inngest.Inngest(app_id="app", is_production=False)
+
+    def in_a_thread(ctx: inngest.ContextSync) -> None: ...
+
+    async def on_the_loop(ctx: inngest.Context) -> None: ...
+
+    def function(name: str, handler: Any, on_failure: Any) -> Any:
+        trigger = inngest.TriggerEvent(event=name)
+        made = client.create_function(fn_id=name, trigger=trigger, on_failure=on_failure)
+        return made(handler)
+
+    threads = function("threads", in_a_thread, in_a_thread)
+    mixed = function("mixed", in_a_thread, on_the_loop)
+    app = SdkApp(client, [threads, mixed])
+
+    assert [app.is_async(f"app-threads{end}") for end in ("", "-failure")] == [False, False]
+    assert [app.is_async(f"app-mixed{end}") for end in ("", "-failure")] == [False, True]
