@@ -245,8 +245,8 @@ async def test_an_sdk_without_such_a_watch_is_asked_for_nothing(
     assert result.status == pb.SDKResponseStatus.DONE
 
 
-def test_a_failure_handler_is_cancelled_only_if_it_is_async_itself() -> None:
-    """Whatever its function is: one in a thread would only run on, uncounted."""
+def test_a_failure_handler_in_a_thread_is_not_cancelled() -> None:
+    """It would only run on, uncounted."""
     client = inngest.Inngest(app_id="app", is_production=False)
 
     def in_a_thread(ctx: inngest.ContextSync) -> None: ...
@@ -259,8 +259,8 @@ def test_a_failure_handler_is_cancelled_only_if_it_is_async_itself() -> None:
         return made(handler)
 
     threads = function("threads", in_a_thread, in_a_thread)
-    mixed = function("mixed", in_a_thread, on_the_loop)
-    app = SdkApp(client, [threads, mixed])
+    loop = function("loop", on_the_loop, on_the_loop)
+    app = SdkApp(client, [threads, loop])
 
     assert [app.is_async(f"app-threads{end}") for end in ("", "-failure")] == [False, False]
-    assert [app.is_async(f"app-mixed{end}") for end in ("", "-failure")] == [False, True]
+    assert [app.is_async(f"app-loop{end}") for end in ("", "-failure")] == [True, True]
