@@ -13,7 +13,7 @@ from inngest._internal import comm_lib, server_lib
 
 from inngest_connect.errors import ConfigurationError, UnsupportedSDKError
 from inngest_connect.execution import sdk_adapter
-from inngest_connect.execution.sdk_adapter import SdkApp, client_settings
+from inngest_connect.execution.sdk_adapter import SdkApp, _comm_request, client_settings
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
@@ -243,6 +243,12 @@ async def test_an_sdk_without_such_a_watch_is_asked_for_nothing(
     result = await make_app().run(request({}))
 
     assert result.status == pb.SDKResponseStatus.DONE
+
+
+def test_a_targeted_step_is_named_to_the_sdk_and_none_is_step() -> None:
+    named = [_comm_request(request({}, **fields)) for fields in ({}, {"step_id": "abc"})]
+
+    assert [each.query_params["stepId"] for each in named] == ["step", "abc"]
 
 
 def test_a_failure_handler_in_a_thread_is_not_cancelled() -> None:
