@@ -133,9 +133,10 @@ class Announcer:
                 counter(observation)
             except Exception as error:  # noqa: BLE001 - as above
                 self._failed(observation.name, counter, error)
-        if isinstance(observation, StateChanged):
-            self.waiters.wake(observation.state)
         self._pass_on(observation)
+        if isinstance(observation, StateChanged):
+            # After the listeners, on whose loop one usually waits: they know of the state by then.
+            self.waiters.wake(observation.state)
         self._outlet.put(observation)
 
     def write(self, call: Callable[[], None]) -> None:

@@ -188,6 +188,13 @@ def _close_all() -> None:
         _to_close.pop(owner, None)
 
 
+def _forget_workers() -> None:
+    """In a forked child: the workers are the parent's, and waiting for one would never end."""
+    _to_close.clear()
+
+
+os.register_at_fork(after_in_child=_forget_workers)
+
 # When the module is imported: a program whose last line starts the worker's thread has ended
 # before that thread runs. After concurrent.futures: the last one registered is called first.
 when_main_thread_ends(_close_all)

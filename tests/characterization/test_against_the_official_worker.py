@@ -19,6 +19,7 @@ import pytest
 import inngest_connect
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.testing import EmbeddedGateway
 from tests.characterization.observed import (
     KEY,
     LEASE,
@@ -304,6 +305,32 @@ async def test_both_start_functions_in_the_order_in_which_requests_arrive(peer: 
     facts = await observe(peer, sent_many)
 
     assert facts["order of starts"] == [f"r{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize("connect", [inngest.connect.connect, inngest_connect.connect])
+async def test_both_give_middleware_the_request_as_it_arrived(connect: Any) -> None:
+    """The classes differ, and have one name: each package has its own generated module."""
+    given: list[Any] = []
+
+    class Recording(inngest.Middleware):
+        def __init__(self, client: inngest.Inngest, raw_request: object) -> None:
+            super().__init__(client, raw_request)
+            given.append(raw_request)
+
+    async with EmbeddedGateway() as gateway:
+        app = make_app(gateway, middleware=[Recording])
+        worker = connect([app.pair], shutdown_signals=[])
+        started = asyncio.create_task(worker.start())
+        await asyncio.wait_for(gateway.wait_for_worker(), 30)
+        await gateway.invoke("app-echo")
+        await worker.close(wait=True)
+        await asyncio.wait([started])
+
+    names = [descriptor.name for descriptor in pb.GatewayExecutorRequestData.DESCRIPTOR.fields]
+    (request,) = given
+    assert type(request).__name__ == "GatewayExecutorRequestData"
+    assert (request.app_name, request.function_slug) == ("app", "app-echo")
+    assert {descriptor.name for descriptor in request.DESCRIPTOR.fields} <= set(names)
 
 
 def test_every_difference_is_explained_in_the_documentation() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import socket
 import struct
 import sys
 import threading
@@ -104,6 +105,12 @@ def make(origin: str) -> list[Any]:
             write, lie(str(data["name"]), str(ctx.request_id), str(data.get("other", "")))
         )
         await asyncio.Event().wait()
+
+    @function
+    async def hangs_up(ctx: inngest.Context) -> None:
+        with socket.socket(fileno=os.dup(int(sys.argv[1]))) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+        time.sleep(600)  # noqa: ASYNC251 - so that the process does not notice
 
     @function
     async def takes_back(ctx: inngest.Context) -> None:

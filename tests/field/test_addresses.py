@@ -15,6 +15,7 @@ import pytest
 from inngest_connect import ConnectionState, Timing
 from inngest_connect.core import events as ev
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
+from inngest_connect.transport.api_client import ApiClient
 from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
 from inngest_connect.transport.resolver import getaddrinfo
 from inngest_connect.transport.websocket_manager import WebSocketManager
@@ -71,6 +72,24 @@ async def test_an_address_that_does_not_answer_does_not_delay_the_next(
         await running
 
     assert isinstance(event, ev.SocketOpened)
+    assert took < 5
+
+
+@pytest.mark.parametrize("other", ["black hole", "127.0.0.3", "::1"])
+async def test_the_addresses_of_the_api_are_raced_too(
+    other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "ws://127.0.0.1:1/v0/connect")
+        with black_hole(api.port) as hole:
+            resolve_to(monkeypatch, hole if other == "black hole" else other, "127.0.0.1")
+            client = ApiClient(f"http://gateway.test:{api.port}", None, (), 30.0)
+            begun = time.monotonic()
+            answer = await client.start((), 0)
+            took = time.monotonic() - begun
+            await client.aclose()
+
+    assert answer.gateway_group == "g"
     assert took < 5
 
 

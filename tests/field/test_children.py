@@ -123,6 +123,17 @@ async def test_a_child_that_breaks_the_protocol_is_replaced(
     assert running == 0
 
 
+async def test_a_child_that_hangs_up_and_goes_on_is_killed_and_its_request_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with here(monkeypatch, 1) as (gateway, _):
+        result = await call(gateway, "hangs_up")
+        after = await call(gateway, "pid")
+
+    assert (result.error or {})["code"] == "child_process_died"
+    assert isinstance(after.output, int)
+
+
 async def test_a_child_cannot_answer_for_another_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from inngest_connect import (
     connect,
     process_executor,
 )
+from inngest_connect.cli.doctor.run import DoctorOptions, run_doctor
 from inngest_connect.connection import WebSocketWorkerConnection
 from inngest_connect.testing import EmbeddedGateway
 
@@ -327,22 +326,28 @@ def test_functions_that_are_no_functions_are_refused(functions: Any) -> None:
         ("SSL_CERT_FILE", "/nothing/here.pem"),
     ],
 )
-def test_the_doctor_names_what_connect_would(variable: str, value: str) -> None:
-    env = {
-        "PATH": os.environ["PATH"], "INNGEST_DEV": "1", variable: value,
-        "INNGEST_EVENT_API_BASE_URL": "http://127.0.0.1:1",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "inngest_connect.cli", "doctor", "--json", "--timeout", "2"]
-    with_module = [*command, "inngest_connect.cli.demo_functions"]
+def test_the_doctor_names_what_connect_would(
+    variable: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("INNGEST_", "SSL_CERT"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("INNGEST_DEV", "1")
+    monkeypatch.setenv("INNGEST_EVENT_API_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, value)
+    with_module = "inngest_connect.cli.demo_functions"
 
-    for one in (command, with_module) if "_PROXY" in variable.upper() else (command,):
-        done = subprocess.run(one, env=env, capture_output=True, text=True, timeout=60)
+    for target in (None, with_module) if "_PROXY" in variable.upper() else (None,):
+        code = run_doctor(DoctorOptions(target=target, timeout=2.0, handshake=False, json=True))
 
-        first = json.loads(done.stdout)["checks"][0]
-        assert done.returncode == 11
+        said = capsys.readouterr()
+        first = json.loads(said.out)["checks"][0]
+        assert code == 11
         assert first["mark"] == "FAIL"
         assert variable in first["summary"]
-        assert "pa55w" not in done.stdout + done.stderr
+        assert "pa55w" not in said.out + said.err
 
 
 async def test_values_that_were_stripped_are_used_to_connect(

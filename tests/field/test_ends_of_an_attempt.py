@@ -6,8 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from inngest_connect import ErrorOccurred
 from inngest_connect.core import events as ev
+from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.websocket_manager import WebSocketManager
+from tests.field.one_function import worker_of
+from tests.field.raw_gateway import switching_protocols
 
 pytestmark = pytest.mark.field
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -120,3 +124,61 @@ async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socke
     assert report.error == (
         f"no WebSocket within 0.3 s, connected to 127.0.0.1:{port}, waiting for its answer"
     )
+
+
+async def test_certificates_that_cannot_be_read_fail_the_attempt_and_not_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An http:// API needs none, so that they are read when it names a wss:// gateway."""
+    failed = asyncio.Event()
+    errors: list[ErrorOccurred] = []
+
+    def note(error: ErrorOccurred) -> None:
+        errors.append(error)
+        if error.kind == "connection_failed":
+            failed.set()
+
+    async with MockHTTPServer() as api:
+        api.add_gateway("g", "wss://127.0.0.1:1/v0/connect")
+        worker = worker_of(api.origin, on={"error": note})
+        monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+        running = asyncio.create_task(worker.start())
+        await asyncio.wait_for(failed.wait(), 10)
+        await worker.close()
+        await asyncio.wait_for(running, 10)
+
+    (error,) = [error for error in errors if error.kind == "connection_failed"]
+    assert "SSL_CERT_FILE is '/nowhere/authorities.pem'" in error.message
+
+
+@pytest.mark.parametrize(
+    ("header", "cause"),
+    [
+        ("Sec-WebSocket-Extensions: permessage-deflate", "the extension 'permessage-deflate'"),
+        ("Sec-WebSocket-Protocol: chat", "subprotocol 'chat'"),
+        ("Sec-WebSocket-Protocol: v0.connect.inngest.com\r\nSec-WebSocket-Protocol: chat", "chat"),
+        ("Connection: x", "not valid: cannot upgrade, invalid connection header"),
+        ("Sec-WebSocket-Accept: x", "not valid: "),
+    ],
+)
+async def test_an_upgrade_to_something_else_is_refused_and_named(header: str, cause: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = switching_protocols(head).decode().splitlines()
+        name = header.partition(":")[0]
+        kept = [line for line in lines if line and not line.startswith(f"{name}:")]
+        writer.write("\r\n".join([*kept, header, "", ""]).encode() + b"\x82\x00")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reports: list[ev.Event] = []
+    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+
+    await asyncio.wait_for(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0), 10)
+    server.close()
+
+    (report,) = reports
+    assert isinstance(report, ev.SocketClosed)
+    assert cause in (report.error or "")

@@ -1,4 +1,4 @@
-"""A process that user code forks keeps none of the worker's connections open."""
+"""A process that user code forks has nothing of the worker: no connection, no end to wait for."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,15 @@ def starts_process(ctx):
     multiprocessing.get_context("fork").Process(target=child, daemon=True).start()
 
 
-apps = [(client, [forks, starts_process])]
+@client.create_function(fn_id="h", trigger=trigger, retries=0)
+async def waits_for_process(ctx):
+    process = multiprocessing.get_context("fork").Process(target=abs, args=(1,))
+    process.start()
+    await asyncio.to_thread(process.join, 20)
+    return process.exitcode
+
+
+apps = [(client, [forks, starts_process, waits_for_process])]
 
 if __name__ == "__main__":
     how = sys.argv[1]
@@ -83,6 +91,7 @@ async def test_a_forked_process_keeps_no_connection_open(how: str, tmp_path: Pat
             results = [await asyncio.wait_for(gateway.invoke(f"app-{f}"), 30) for f in "fg"]
             await until(lambda: children.exists() and children.read_text().count("\n") == 2)
             pids = [int(pid) for pid in children.read_text().split()]
+            ended = await asyncio.wait_for(gateway.invoke("app-h"), 30)
             kept = [_connected_sockets(pid) for pid in pids]
             own = _connected_sockets(process.pid)
             os.kill(process.pid, signal.SIGKILL)
@@ -96,4 +105,5 @@ async def test_a_forked_process_keeps_no_connection_open(how: str, tmp_path: Pat
 
     assert [result.status for result in results] == ["completed", "completed"]
     assert own
+    assert ended.output == 0  # a child that ends does not wait for the parent's worker
     assert kept == [set(), set()]

@@ -1,8 +1,6 @@
 """Lines that are slow, peers that do not read, and messages that do not end."""
 
 import asyncio
-import base64
-import hashlib
 import os
 import socket
 import time
@@ -18,7 +16,7 @@ from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
 from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
-from tests.field.test_odd_frames import RawGateway, request
+from tests.field.raw_gateway import RawGateway, request, switching_protocols
 
 pytestmark = pytest.mark.field
 K = pb.GatewayMessageType
@@ -26,18 +24,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    (key,) = [
-        line.split(b":", 1)[1].strip()
-        for line in head.split(b"\r\n")
-        if line.lower().startswith(b"sec-websocket-key")
-    ]
-    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    accept = base64.b64encode(hashlib.sha1(key + guid).digest())
-    writer.write(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-    )
+    writer.write(switching_protocols(await reader.readuntil(b"\r\n\r\n")))
 
 
 async def one_attempt(serve: Serve, until: type) -> list[ev.Event]:

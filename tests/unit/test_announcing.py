@@ -1,5 +1,6 @@
 """Announcer: masks what it passes on, and no receiver keeps another from receiving it."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -108,3 +109,20 @@ def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> No
     assert "records_dropped" not in while_full
     assert log.printed.getvalue().count("records_dropped") == 1
     assert "100 records were dropped" in log.printed.getvalue()
+
+
+async def test_a_listener_knows_of_a_state_before_those_who_wait_for_it() -> None:
+    """A race between two threads: with the other order some of these rounds fail."""
+    announced, _ = announcer()
+    loop, received = asyncio.get_running_loop(), list[Any]()
+    announced.listen_on(loop)
+    announced.listeners.add("state_change", received.append)
+
+    for count in range(1, 301):
+        waiting = loop.create_task(announced.waiters.wait_for(S.ACTIVE, lambda: S.CONNECTING))
+        await asyncio.sleep(0)
+        telling = loop.run_in_executor(None, announced.tell, CHANGE)
+        await waiting
+
+        assert len(received) == count
+        await telling

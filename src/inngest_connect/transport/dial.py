@@ -21,6 +21,8 @@ from ..protocol import SUBPROTOCOL
 from .environment import without_user
 from .tcp import Way, connect
 
+SWITCHING_PROTOCOLS: Final = 101
+
 _SILENT: Final = silent_logger("picows")
 
 
@@ -118,6 +120,8 @@ def _proxy_context(proxy: str | None, context: ssl.SSLContext | None) -> dict[st
 def _describe(error: Exception) -> str:
     if isinstance(error, picows.WSError):
         response = getattr(error, "response", None)
+        if response is not None and response.status == SWITCHING_PROTOCOLS:
+            return f"the server's answer to the upgrade is not valid: {error}"
         if response is not None:
             return f"the server answered the upgrade with HTTP {int(response.status)}"
     if isinstance(error, ssl.SSLCertVerificationError):

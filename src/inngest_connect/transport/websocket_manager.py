@@ -174,21 +174,15 @@ class WebSocketManager(picows.WSListener):
         self._transport = transport
         self._queue = SendQueue(transport)
         keep_from_forks(self, transport.underlying_transport.get_extra_info("socket"))
-        selected = transport.response.headers.get("Sec-WebSocket-Protocol")
+        refused = _problem_of(transport.response)
         if self._ended:
             transport.disconnect(False)
-        elif selected is None or selected == SUBPROTOCOL:
-            # A server may select none (RFC 6455 section 4.1), and proxies remove the header. The
-            # tokens are sent only in answer to a GATEWAY_HELLO.
+        elif refused is None:
             self._report(SocketOpened(self._generation))
         else:
-            # Checked before a first message is read, whose answer would carry the tokens.
+            # Before a first message is read, whose answer would carry the tokens.
             transport.disconnect(False)
-            text = (
-                f"the server answered the upgrade with subprotocol {selected[:100]!r} instead of "
-                f"{SUBPROTOCOL!r}: this is not a Connect gateway"
-            )
-            self._end(CLOSE_ABNORMAL, "", text)
+            self._end(CLOSE_ABNORMAL, "", f"the server answered the upgrade with {refused}")
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         self._frame(transport, frame)
@@ -301,3 +295,17 @@ class WebSocketManager(picows.WSListener):
             self._ended = True
             self._drop()
             self._report(SocketClosed(self._generation, code, reason, error, offline))
+
+
+def _problem_of(response: picows.WSUpgradeResponse) -> str | None:
+    """What was selected although it was not offered (RFC 6455 section 4.1), None if nothing was."""
+    extensions = ", ".join(response.headers.getall("Sec-WebSocket-Extensions", []))
+    if extensions:
+        return f"the extension {extensions[:100]!r}, which was not offered"
+    # None is no problem: a server need not select one, and proxies remove the header. The tokens
+    # are sent only in answer to a GATEWAY_HELLO.
+    subprotocols = response.headers.getall("Sec-WebSocket-Protocol", [])
+    if subprotocols in ([], [SUBPROTOCOL]):
+        return None
+    selected = ", ".join(subprotocols)[:100]
+    return f"subprotocol {selected!r} instead of {SUBPROTOCOL!r}: this is not a Connect gateway"

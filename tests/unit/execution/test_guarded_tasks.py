@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -118,3 +119,39 @@ def test_only_a_ctrl_c_of_the_terminal_passes(
         work.send(None)
 
     assert len(told) == (raised is FunctionExited)
+
+
+INTERRUPTED = """
+import asyncio
+from inngest_connect.execution.user_exits import run_to_end
+
+async def main():
+    print("runs", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("is cancelled", flush=True)
+
+try:
+    run_to_end(main(), print)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+async def test_a_ctrl_c_that_nobody_handles_ends_what_runs_with_keyboard_interrupt() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", INTERRUPTED, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        first = await asyncio.wait_for(process.stdout.readline(), 30)
+        process.send_signal(signal.SIGINT)
+        rest, _ = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert first + rest == b"runs\nis cancelled\ninterrupted\n"
+    assert process.returncode == 0

@@ -108,6 +108,32 @@ async def test_a_pool_that_stops_replaces_nobody() -> None:
     assert not pool._children
 
 
+class Ready:
+    """A child that has become ready."""
+
+    expiring = False
+
+    def stop(self) -> None: ...
+
+
+async def test_a_child_that_becomes_ready_ends_the_count_of_failed_starts() -> None:
+    """Ten in a row end the worker, and not ten in a month."""
+    told: list[Any] = []
+    settings = ProcessSettings("shop:apps", 1, None, None, 1, 1.0)
+    pool = ChildPool(settings, {}, told.append, None)  # type: ignore[arg-type]
+    pool._loop = asyncio.get_running_loop()
+    for _ in range(30):
+        pool._start_failed("ended with code 1")
+        assert pool._retry is not None
+        pool._retry.cancel()
+        pool._retry = None
+        pool.child_ready(Ready(), {})  # type: ignore[arg-type]
+        pool.serving.clear()
+
+    assert pool.broken is None
+    assert {error.message.partition("started in ")[2] for error in told} == {"0.5 s"}
+
+
 async def test_two_failed_starts_at_once_are_one_failure() -> None:
     told: list[Any] = []
     settings = ProcessSettings("shop:apps", 2, None, None, 1, 1.0)

@@ -13,7 +13,7 @@ from inngest._internal import comm_lib, server_lib
 
 from inngest_connect.errors import ConfigurationError, UnsupportedSDKError
 from inngest_connect.execution import sdk_adapter
-from inngest_connect.execution.sdk_adapter import SdkApp, client_settings
+from inngest_connect.execution.sdk_adapter import SdkApp, _comm_request, client_settings
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
@@ -243,3 +243,30 @@ async def test_an_sdk_without_such_a_watch_is_asked_for_nothing(
     result = await make_app().run(request({}))
 
     assert result.status == pb.SDKResponseStatus.DONE
+
+
+def test_a_targeted_step_is_named_to_the_sdk_and_none_is_step() -> None:
+    named = [_comm_request(request({}, **fields)) for fields in ({}, {"step_id": "abc"})]
+
+    assert [each.query_params["stepId"] for each in named] == ["step", "abc"]
+
+
+def test_a_failure_handler_in_a_thread_is_not_cancelled() -> None:
+    """It would only run on, uncounted."""
+    client = inngest.Inngest(app_id="app", is_production=False)
+
+    def in_a_thread(ctx: inngest.ContextSync) -> None: ...
+
+    async def on_the_loop(ctx: inngest.Context) -> None: ...
+
+    def function(name: str, handler: Any, on_failure: Any) -> Any:
+        trigger = inngest.TriggerEvent(event=name)
+        made = client.create_function(fn_id=name, trigger=trigger, on_failure=on_failure)
+        return made(handler)
+
+    threads = function("threads", in_a_thread, in_a_thread)
+    loop = function("loop", on_the_loop, on_the_loop)
+    app = SdkApp(client, [threads, loop])
+
+    assert [app.is_async(f"app-threads{end}") for end in ("", "-failure")] == [False, False]
+    assert [app.is_async(f"app-loop{end}") for end in ("", "-failure")] == [True, True]
