@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
@@ -107,6 +108,7 @@ class WebSocketWorkerConnection(WorkerView):
         self._check_unused()
         self._started = True
         loop = asyncio.get_running_loop()
+        threads_before = threading.enumerate()
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         on_thread = self._options.isolation != "none"
         with (
@@ -138,7 +140,7 @@ class WebSocketWorkerConnection(WorkerView):
                     not_at_exit()
                     if self._core.shutdown.abandoned:
                         release(loop, ())
-                        end_despite_functions(loop)
+                        end_despite_functions(loop, threads_before)
 
     # A signal asks the process to end, so a function that blocks the application's event loop must
     # not keep it: then nothing here runs on that loop any more, and ``limit`` does it.

@@ -63,18 +63,27 @@ def when_main_thread_ends(call: Callable[[], None]) -> bool:
     return True
 
 
-def end_despite_functions(loop: asyncio.AbstractEventLoop) -> None:
+def end_despite_functions(
+    loop: asyncio.AbstractEventLoop, before: Sequence[threading.Thread]
+) -> None:
     """End the process with code 1 when functions hold its end for ``EXIT_GRACE``.
 
     That is when their threads or processes outlive the main thread, or when they are the only tasks
-    that the end of ``asyncio.run`` on the main thread still waits for.
+    that the end of ``asyncio.run`` on the main thread still waits for. Threads that there were
+    ``before`` the worker are the program's: while one of them runs, the program goes on.
     """
     if not _watching.acquire(blocking=False):
         return
+    # Those of a pool may be the very ones that functions hold.
+    pooled = concurrent.futures.thread._threads_queues
+    own = [thread for thread in _holding(before) if thread not in pooled]
     _notice_uncaught_exceptions()
     with contextlib.suppress(RuntimeError):
         threading.Thread(
-            target=_watch_exit, args=(loop,), name="inngest-connect-exit", daemon=True
+            target=_watch_exit,
+            args=(loop, own),
+            name="inngest-connect-exit",
+            daemon=True,
         ).start()
 
 
@@ -101,17 +110,22 @@ def _program_runs() -> bool:
     return other or frame.f_code.co_name in ("<module>", "_run_module_as_main")
 
 
-def _watch_exit(loop: asyncio.AbstractEventLoop) -> None:
+def _holding(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+    """Those of ``threads`` that the interpreter waits for."""
+    main = threading.main_thread()
+    return [t for t in threads if t is not main and not t.daemon and t.is_alive()]
+
+
+def _watch_exit(loop: asyncio.AbstractEventLoop, own: Sequence[threading.Thread]) -> None:
     while not _main_thread_ended.wait(_INTERVAL):
         if _only_released_tasks_hold(loop):
             time.sleep(EXIT_GRACE)
             if _only_released_tasks_hold(loop):
                 exit_now("functions that were abandoned do not end when they are cancelled")
-    while _to_close:  # workers on other threads, which may finish their work
+    while _to_close or _holding(own):  # workers on other threads may finish their work
         time.sleep(_INTERVAL)
     time.sleep(EXIT_GRACE)
-    main = threading.main_thread()
-    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+    if _holding(threading.enumerate()):
         exit_now("functions that were abandoned still run in threads")
     # This thread ends with the interpreter. Until then ``atexit`` runs what the program registered,
     # and what multiprocessing did: it waits for processes that abandoned functions have started.

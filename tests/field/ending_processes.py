@@ -20,7 +20,16 @@ _starts: WeakKeyDictionary[EmbeddedGateway, asyncio.Semaphore] = WeakKeyDictiona
 _PYTHON = [sys.executable, "ending_programs.py"]
 _COMMAND_LINE = [sys.executable, "-m", "inngest_connect.cli", "run", "ending_programs:apps"]
 _UVICORN = [sys.executable, "-m", "uvicorn", "--port", "0"]
-_NAMES = ["start", "run", "one loop", "async with", "another thread", "children", "uvloop"]
+_NAMES = [
+    "goes on",
+    "start",
+    "run",
+    "one loop",
+    "async with",
+    "another thread",
+    "children",
+    "uvloop",
+]
 FORMS = {
     **{form: [*_PYTHON, form] for form in _NAMES},
     "command line": _COMMAND_LINE,

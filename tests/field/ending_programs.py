@@ -18,7 +18,7 @@ from typing import Any
 import inngest
 from starlette.applications import Starlette
 
-from inngest_connect import Timing, connect, process_executor
+from inngest_connect import Timing, WorkAbandoned, connect, process_executor
 
 client = inngest.Inngest(app_id=os.environ["APP"], is_production=False)
 functions: list[inngest.Function[Any]] = []
@@ -87,6 +87,12 @@ async def blocking(ctx: inngest.Context) -> None:
 apps = [(client, functions)]
 
 
+async def with_used_pool() -> None:
+    """The pool of ``asyncio.to_thread`` has threads before functions use it."""
+    await asyncio.to_thread(time.sleep, 0.0)
+    await connect(apps).start()
+
+
 async def in_block() -> None:
     """The program ends at SIGTERM; Ctrl-C is left to ``asyncio.run``."""
     stop = asyncio.Event()
@@ -118,7 +124,7 @@ web_with_start = Starlette(lifespan=starting)
 if __name__ == "__main__":
     match sys.argv[1]:
         case "start":
-            asyncio.run(connect(apps).start())
+            asyncio.run(with_used_pool())
         case "run":
             connect(apps).run()
         case "uvloop":
@@ -128,6 +134,22 @@ if __name__ == "__main__":
         case "one loop":
             timing = Timing(final_flush_timeout=0.5, close_timeout=0.5)
             connect(apps, isolation="none", timing=timing).run()
+        case "goes on":
+            ended = threading.Event()
+
+            def serve() -> None:
+                ended.wait()
+                time.sleep(4)
+                sys.stdout.write("the thread goes on\n")
+
+            threading.Thread(target=serve).start()
+            try:
+                connect(apps).run()
+            except WorkAbandoned as error:
+                sys.excepthook(type(error), error, error.__traceback__)
+            time.sleep(4)
+            sys.stdout.write("the program goes on\n")
+            ended.set()
         case "another thread":
             threading.Thread(target=connect(apps).run).start()
             while not Path(os.environ["GO"]).exists():

@@ -142,3 +142,18 @@ async def test_a_worker_on_another_thread_ends_with_the_main_thread(tmp_path: Pa
         ends = await asyncio.gather(*(end(gateway, kind) for kind in ("endless", "blocking")))
 
     assert ends == [(1, True), (1, True)]
+
+
+async def test_a_program_that_goes_on_is_not_ended(tmp_path: Path) -> None:
+    """Neither after an error that it has shown itself, nor while a thread of its own runs."""
+    async with EmbeddedGateway() as gateway:
+        program = Program(gateway, tmp_path, "goes on", "", ["thread"])
+        await program.start(INNGEST_CONNECT_SHUTDOWN_TIMEOUT="0.3")
+        program.signal(TERM)
+        code = await program.code()
+        await program.forget()
+
+    lines = program.output().splitlines()
+    assert {"the program goes on", "the thread goes on"} <= set(lines)
+    assert "functions that were abandoned still run in threads" in program.output()
+    assert code == 1
