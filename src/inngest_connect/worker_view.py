@@ -26,8 +26,8 @@ from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions
 from .state_machine import ConnectionState, StateChange, connection_state
-from .transport.api_client import SigningKey
 from .transport.environment import check_network
+from .transport.signing_key import SigningKey
 from .transport.urls import shown_url
 
 jitter = random.SystemRandom().random

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.transport.api_client import ApiClient, ApiError, SigningKey
+from inngest_connect.transport.api_client import ApiClient, ApiError
+from inngest_connect.transport.signing_key import SigningKey
 
 pytestmark = pytest.mark.field
 REPLY = pb.SDKResponse(request_id="r", system_trace_ctx=b"null").SerializeToString()

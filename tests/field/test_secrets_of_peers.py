@@ -22,7 +22,8 @@ from inngest_connect.testing import (
     MockWebSocketServer,
     executor_request,
 )
-from inngest_connect.transport.api_client import ApiClient, ApiError, SigningKey
+from inngest_connect.transport.api_client import ApiClient, ApiError
+from inngest_connect.transport.signing_key import SigningKey
 from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field

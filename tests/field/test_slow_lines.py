@@ -78,7 +78,7 @@ async def test_a_message_of_many_small_frames_arrives() -> None:
 
 
 async def test_the_time_of_one_message_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inngest_connect.transport.websocket_manager.LONGEST_MESSAGE", 0.1)
+    monkeypatch.setattr("inngest_connect.transport.fragments.LONGEST_MESSAGE", 0.1)
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x02\x01a")

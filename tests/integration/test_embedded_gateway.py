@@ -17,7 +17,7 @@ from inngest_connect.testing import (
     GatewayThread,
     MockHTTPServer,
 )
-from inngest_connect.transport.api_client import SigningKey
+from inngest_connect.transport.signing_key import SigningKey
 from tests.integration.demo_apps import make_app, make_client
 
 K = pb.GatewayMessageType

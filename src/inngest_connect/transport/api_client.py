@@ -10,10 +10,8 @@ an ``ApiError`` whatever goes wrong: an unexpected exception must not end the wo
 """
 
 import asyncio
-import hashlib
 import http.cookiejar
 import json
-import re
 import ssl
 import zlib
 from dataclasses import dataclass, field
@@ -30,8 +28,9 @@ from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import check_proxy_variables, proxy_for, tls_context, without_user
 from .http_network import CURRENT_WAY, transport
+from .signing_key import SigningKey
 from .tcp import Way
-from .urls import is_plain, shown_url
+from .urls import shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_DETAIL: Final = 1000
@@ -43,47 +42,6 @@ _LONGEST_FIELDS: Final = {
     "sync_token": 8192,
 }
 """Characters. A token of a header's length is masked in microseconds; one of 500 kB is not."""
-_KEY_PREFIX: Final = re.compile(r"^signkey-\w+-", re.ASCII)
-
-
-class SigningKey:
-    """A signing key that cannot be printed, formatted or pickled by accident."""
-
-    __slots__ = ("_digest", "_key")
-
-    def __init__(self, key: str, variable: str = "INNGEST_SIGNING_KEY") -> None:
-        """``variable`` is where it is set. Raises ConfigurationError for a wrong form."""
-        self._key = key = key.strip()
-        digits = _KEY_PREFIX.sub("", key)
-        try:
-            body = bytes.fromhex(digits) if is_plain(digits) else b""
-        except ValueError:
-            body = b""
-        if not body:
-            raise ConfigurationError(
-                f"the signing key {self.hint()} is not of the form signkey-<env>-<hexadecimal "
-                f"digits>: copy it again from the Inngest dashboard into {variable}"
-            )
-        self._digest = hashlib.sha256(body).hexdigest()
-
-    def bearer(self) -> str:
-        """The value of the Authorization header."""
-        return f"Bearer {self._digest}"
-
-    def hint(self) -> str:
-        """The key by its last four characters."""
-        end = self._key[-4:]
-        return f"***{end}" if len(self._key) > 8 and is_plain(end) else "***"
-
-    def secrets(self) -> tuple[str, str]:
-        """What a log must never contain: the key and its hash."""
-        return (self._key, self._digest)
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a signing key is not pickled")
 
 
 class ApiError(Exception):

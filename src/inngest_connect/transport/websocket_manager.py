@@ -1,7 +1,6 @@
 """WebSocketManager: one WebSocket, its lifecycle and its sending. Decides nothing.
 
-What happens to the socket is reported as core events carrying its generation. Fragmented messages
-(RFC 6455 section 5.4) are put together here, because ``picows`` delivers frames.
+What happens to the socket is reported as core events carrying its generation.
 """
 
 import asyncio
@@ -21,24 +20,19 @@ from ..core.events import (
     SocketOpened,
     TextReceived,
 )
-from ..core.heartbeat import LONGEST_MESSAGE
 from ..protocol import (
     CLOSE_ABNORMAL,
-    CLOSE_MESSAGE_TOO_BIG,
     CLOSE_NORMAL,
-    CLOSE_POLICY_VIOLATION,
     CLOSE_PROTOCOL_ERROR,
     SUBPROTOCOL,
 )
 from .dial import Dial, DialFailed
 from .fork_guard import keep_from_forks
+from .fragments import Fragments, FrameRefused
 from .send_queue import SendQueue
 
 _NO_STATUS: Final = 1005
 """The peer's close frame carried no code (RFC 6455 section 7.4.1)."""
-
-_MOST_FRAMES: Final = 65_536
-"""Of one message."""
 
 _DATA: Final = (
     picows.WSMsgType.BINARY,
@@ -65,10 +59,7 @@ class WebSocketManager(picows.WSListener):
         self._report = report
         self._batch_ended = batch_ended
         self._transport: picows.WSTransport | None = None
-        self._fragments: list[bytes] = []
-        self._fragments_bytes = self._fragments_count = 0
-        self._fragments_begun_at = 0.0
-        self._fragments_text = False
+        self._fragments = Fragments(max_message_bytes)
         self._queue: SendQueue | None = None
         self._frames = 0
         self._close: tuple[int, str] | None = None
@@ -198,7 +189,7 @@ class WebSocketManager(picows.WSListener):
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
             self._fail(transport, CLOSE_PROTOCOL_ERROR, "reserved bits without an extension")
-        elif kind == picows.WSMsgType.BINARY and frame.fin and not self._fragments_count:
+        elif kind == picows.WSMsgType.BINARY and frame.fin and not self._fragments.count:
             self._report(MessageReceived(self._generation, frame.get_payload_as_bytes()))
         elif kind == picows.WSMsgType.CLOSE:
             self._close_received(transport, frame.get_payload_as_bytes())
@@ -241,40 +232,15 @@ class WebSocketManager(picows.WSListener):
 
     def _fragment(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         now = asyncio.get_running_loop().time()
-        begins = frame.msg_type != picows.WSMsgType.CONTINUATION
-        if begins == (self._fragments_count > 0):
-            # RFC 6455 section 5.4. What would be put together here was never sent as one message.
-            text = "a message within a message" if begins else "a continuation of nothing"
-            self._fail(transport, CLOSE_PROTOCOL_ERROR, text)
+        try:
+            message = self._fragments.add(frame, now)
+        except FrameRefused as refused:
+            self._fail(transport, refused.code, str(refused))
             return
-        if begins:
-            self._fragments_bytes = 0
-            self._fragments_text = frame.msg_type == picows.WSMsgType.TEXT
-            self._fragments_begun_at = now
-        self._fragments_bytes += frame.payload_size
-        self._fragments_count += 1
-        if self._fragments_bytes > self._max_message_bytes:
-            text = f"a message of more than {self._max_message_bytes} bytes"
-            self._fail(transport, CLOSE_MESSAGE_TOO_BIG, text)
-            return
-        # Frames may be empty, so their size alone limits neither memory nor time.
-        if self._fragments_count > _MOST_FRAMES:
-            text = f"a message of more than {_MOST_FRAMES} frames"
-            self._fail(transport, CLOSE_MESSAGE_TOO_BIG, text)
-            return
-        if now - self._fragments_begun_at > LONGEST_MESSAGE:
-            text = f"a message that took more than {LONGEST_MESSAGE:g} s"
-            self._fail(transport, CLOSE_POLICY_VIOLATION, text)
-            return
-        if not self._fragments_text and frame.payload_size:
-            self._fragments.append(frame.get_payload_as_bytes())
-        if frame.fin:
-            self._fragments_count = 0
-            message, self._fragments = b"".join(self._fragments), []
-            if self._fragments_text:
-                self._report(TextReceived(self._generation))
-            else:
-                self._report(MessageReceived(self._generation, message))
+        if message is not None and self._fragments.is_text:
+            self._report(TextReceived(self._generation))
+        elif message is not None:
+            self._report(MessageReceived(self._generation, message))
 
     def _close_received(self, transport: picows.WSTransport, payload: bytes) -> None:
         code = int.from_bytes(payload[:2]) if len(payload) >= 2 else _NO_STATUS

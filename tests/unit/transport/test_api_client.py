@@ -6,7 +6,8 @@ from inngest_connect.observability.redaction import Redactor
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer
-from inngest_connect.transport.api_client import ApiClient, ApiError, SigningKey
+from inngest_connect.transport.api_client import ApiClient, ApiError
+from inngest_connect.transport.signing_key import SigningKey
 
 pytestmark = pytest.mark.unit
 KEY = "signkey-test-" + "ab" * 32

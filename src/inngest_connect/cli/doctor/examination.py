@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from ...core.message_handler import MessageHandler
 from ...observability.redaction import Redactor
-from ...transport.api_client import ApiClient, SigningKey, StartAnswer
+from ...transport.api_client import ApiClient, StartAnswer
+from ...transport.signing_key import SigningKey
 from .session import Session
 from .subject import Subject
 

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from ...errors import ConfigurationError
-from ...transport.api_client import SigningKey
+from ...transport.signing_key import SigningKey
 from .examination import Examination
 from .findings import Finding, Problem, failed
 
