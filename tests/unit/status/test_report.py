@@ -118,3 +118,25 @@ def test_the_timeline_has_no_gaps(worker: WebSocketWorkerConnection) -> None:
         ("ACTIVE", pytest.approx(9.0), pytest.approx(4.0)),
         ("CONNECTING", pytest.approx(4.0), 0.0),
     ]
+
+
+def test_an_attempt_that_is_due_or_under_way_is_in_no_seconds(
+    worker: WebSocketWorkerConnection,
+) -> None:
+    now = [time.monotonic() - 60.0]
+    recorder = Recorder(clock=lambda: now[0])
+    recorder.observe(Reconnecting(3, 5.0, "a cause"))
+
+    report = make_report(worker, recorder, worker.get_health())
+
+    assert report["reconnecting"]["next_attempt"] == 0.0
+    assert report["reconnecting"]["failures"] == 3
+
+
+@pytest.mark.parametrize(("expected", "kept"), [(True, 0), (False, 1)])
+def test_a_connection_that_was_meant_to_end_is_no_trouble(expected: bool, kept: int) -> None:
+    recorder = Recorder()
+
+    recorder.observe(Disconnected("c", "g", 1000, "", expected))
+
+    assert len(recorder.troubles()) == kept
