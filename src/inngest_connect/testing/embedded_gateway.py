@@ -160,11 +160,11 @@ class EmbeddedGateway:
     ) -> RunResult:
         """Run a function, given itself or as "app-function", to its end.
 
-        Waits up to five seconds for a first worker. Raises LookupError when none has brought it.
+        Waits up to fifteen seconds for a first worker. Raises LookupError when none has brought it.
         """
         if not self.store.ready_connections():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wait_for_worker(), 5.0)
+                await asyncio.wait_for(self.wait_for_worker(), 15.0)
         slug = function if isinstance(function, str) else function.get_id()
         return await self._driver.run(slug, _event(event))
 

@@ -203,6 +203,7 @@ async def test_ctrl_c_ends_it_without_a_traceback() -> None:
             "doctor",
             "--json",
             "--connect",
+            "--timeout=300",  # also where this process gets no time for a while
             env={**os.environ, "INNGEST_DEV": api.origin},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
