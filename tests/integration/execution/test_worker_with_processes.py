@@ -35,7 +35,7 @@ def worker_of(
 ) -> WebSocketWorkerConnection:
     client = make_client(gateway.api_origin, process_apps.APP)
     executor = process_executor(TARGET, processes, stop_timeout=stop_timeout)
-    return connect([(client, process_apps.functions)], executor=executor)
+    return connect([(client, process_apps.functions)], executor=executor, wait=True)
 
 
 async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and_no_lease(
@@ -74,7 +74,7 @@ async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and
 async def test_a_death_is_observed_and_the_run_is_told_how() -> None:
     async with EmbeddedGateway() as gateway:
         errors: list[inngest_connect.ErrorOccurred] = []
-        async with worker_of(gateway, 1, wait=True) as worker:
+        async with worker_of(gateway, 1) as worker:
             worker.add_event_listener("error", errors.append)
             failed = await gateway.invoke("app-dies", {"data": {"code": 3}})
             again = await gateway.invoke("app-echo")
@@ -86,7 +86,7 @@ async def test_a_death_is_observed_and_the_run_is_told_how() -> None:
 
 async def test_a_graceful_shutdown_finishes_what_children_run(tmp_path: Path) -> None:
     started, release = tmp_path / "started", tmp_path / "release"
-    async with EmbeddedGateway() as gateway, worker_of(gateway, 1, wait=True) as worker:
+    async with EmbeddedGateway() as gateway, worker_of(gateway, 1) as worker:
         child = (await gateway.invoke("app-pid")).output
         event = {"data": {"started": str(started), "release": str(release)}}
         running = asyncio.create_task(gateway.invoke("app-waits_in_thread", event))
