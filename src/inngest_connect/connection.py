@@ -134,8 +134,10 @@ class WebSocketWorkerConnection(WorkerView):
             finally:
                 watch.stop()
                 try:
-                    await executor.wait_stopped(_CANCEL_GRACE)
-                    await self._announcer.drained()
+                    # Together, or both at their limits would take as long as ``RETURN_GRACE``.
+                    await asyncio.gather(
+                        executor.wait_stopped(_CANCEL_GRACE), self._announcer.drained()
+                    )
                 finally:
                     not_at_exit()
                     if self._core.shutdown.abandoned:

@@ -198,7 +198,8 @@ async def test_a_close_before_the_first_turn_is_not_forgotten() -> None:
         state = worker.state
         await asyncio.wait_for(running, 10)
 
-    assert state is ConnectionState.CLOSING
+    # The thread of the connection may have closed it by the time that the state is read.
+    assert state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
     assert worker.state is ConnectionState.CLOSED
 
 
