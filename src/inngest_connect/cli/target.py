@@ -178,7 +178,7 @@ def _apps_of(value: Any) -> Apps | None:
 def _is_app(value: Any) -> bool:
     if isinstance(value, ConnectApp):
         return True
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Inngest)
+    return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], Inngest)
 
 
 def _call(function: Callable[[], Any], name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -17,7 +17,16 @@ def load_target(path: str) -> dict[str, SdkApp]:
     the import raises.
     """
     module_name, _, attribute = path.partition(":")
-    value: Any = importlib.import_module(module_name)
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # of something that the module imports
+        raise ConfigurationError(
+            f"there is no module {error.name!r} on the import path, which children have from their "
+            f"parent: start the program with `python -m {module_name}` from the directory that "
+            f"contains {module_name.partition('.')[0]!r}, or set PYTHONPATH"
+        ) from None
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise ConfigurationError(f"{module_name!r} has no attribute {attribute!r}")
@@ -49,7 +58,7 @@ def _pair(value: Any) -> tuple[Any, Sequence[Any]] | None:
     """Client and functions of a tuple or a ConnectApp."""
     if hasattr(value, "client") and hasattr(value, "functions"):
         value = (value.client, value.functions)
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Sequence):
+    if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[1], Iterable):
         # A tuple of two apps has the same shape, but no client.
-        return value if hasattr(value[0], "app_id") else None
+        return (value[0], tuple(value[1])) if hasattr(value[0], "app_id") else None
     return None

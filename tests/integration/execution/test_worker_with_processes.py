@@ -150,7 +150,7 @@ async def test_a_start_whose_children_fail_raises_what_they_said() -> None:
     worker = connect(
         [(client, process_apps.functions)], executor=process_executor("no_such_module:apps", 1)
     )
-    with pytest.raises(ConfigurationError, match="No module named 'no_such_module'"):
+    with pytest.raises(ConfigurationError, match="no module 'no_such_module'"):
         await worker.start()
 
     assert worker.state is ConnectionState.CLOSED

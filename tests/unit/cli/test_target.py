@@ -50,6 +50,8 @@ def write(directory: Path, code: str, name: str = "worker_module.py") -> None:
         ("apps = [(client, of[:1]), ConnectApp(other, of[1:])]", "apps", ["shop", "other"]),
         ("apps = ((client, of[:1]),)", "apps", ["shop"]),
         ("app = (client, of[:1])", "app", ["shop"]),
+        ("app = [client, of[:1]]", "app", ["shop"]),
+        ("apps = [[client, set(of[:1])]]", "apps", ["shop"]),
         ("app = ConnectApp(client, of[:1])", "app", ["shop"]),
         ("worker = connect([(client, of[:1])])", "worker", ["shop"]),
         ("def make(): return [(client, of[:1])]", "make", ["shop"]),

@@ -47,6 +47,11 @@ class Shop:
         ([ConnectApp(*A), B], {"a", "b"}),
         (lambda: [A, B], {"a", "b"}),
         (lambda: A, {"a"}),
+        ([list(A), B], {"a", "b"}),
+        (list(A), {"a"}),
+        ([(A[0], set(A[1]))], {"a"}),
+        ([(A[0], dict(enumerate(A[1])).values())], {"a"}),
+        (lambda: (A[0], (each for each in A[1])), {"a"}),
         (connect([A, B]), {"a", "b"}),
         (lambda: connect([B]), {"b"}),
     ],
@@ -75,6 +80,12 @@ def test_anything_else_is_refused(module: Any, value: Any) -> None:
 
     with pytest.raises(ConfigurationError, match="'a_shop:apps' is of type"):
         load_target("a_shop:apps")
+
+
+def test_a_module_that_is_not_found_has_a_remedy() -> None:
+    """``python a_store/worker.py`` puts the folder itself on the import path."""
+    with pytest.raises(ConfigurationError, match="`python -m a_store.worker`.* contains 'a_store'"):
+        load_target("a_store.worker:apps")
 
 
 def test_a_missing_attribute_is_named(module: Any) -> None:
