@@ -84,7 +84,7 @@ def test_anything_else_is_refused(module: Any, value: Any) -> None:
 
 def test_a_module_that_is_not_found_has_a_remedy() -> None:
     """``python a_store/worker.py`` puts the folder itself on the import path."""
-    with pytest.raises(ConfigurationError, match="`python -m a_store.worker`.* contains 'a_store'"):
+    with pytest.raises(ConfigurationError, match=r"`python -m a_store\.worker`"):
         load_target("a_store.worker:apps")
 
 
