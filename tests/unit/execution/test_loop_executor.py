@@ -321,3 +321,57 @@ async def test_a_cancelling_amid_a_burst_does_not_hurry_the_burst() -> None:
     assert runner.executor.running == len(ids) - 1
     await runner.executor.wait_stopped(10)
     assert started == ids[: len(started)]
+
+
+@pytest.mark.parametrize("error", [TypeError("no context"), SystemExit(3)])
+async def test_a_task_factory_that_raises_is_an_error_of_that_request(
+    error: BaseException,
+) -> None:
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        return DONE
+
+    def factory(*_: object) -> "asyncio.Task[object]":
+        raise error
+
+    loop = asyncio.get_running_loop()
+    runner = Runner(run)
+    before = loop.get_task_factory()
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    try:
+        runner.executor.submit(pb.GatewayExecutorRequestData(request_id="r"))
+        runner.executor._work.drain()
+    finally:
+        loop.set_task_factory(before)
+
+    result = (await runner.report()).result
+    assert result is not None
+    assert json.loads(result.body)["name"] == type(error).__name__
+    assert runner.executor.running == 0
+
+
+async def test_a_task_factory_without_a_context_gets_that_of_the_start() -> None:
+    seen: list[str] = []
+    variable = contextvars.ContextVar("variable", default="none")
+    variable.set("of the start")
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        seen.append(variable.get())
+        variable.set("of a function")
+        return DONE
+
+    def factory(loop: asyncio.AbstractEventLoop, work: object) -> "asyncio.Task[object]":
+        return asyncio.Task(work, loop=loop)  # type: ignore[arg-type]
+
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    loop.set_task_factory(factory)  # type: ignore[arg-type]
+    try:
+        runner = Runner(run)
+        variable.set("of the caller")
+        for name in ("one", "two"):
+            runner.submit(name)
+            await runner.report()
+    finally:
+        loop.set_task_factory(before)
+
+    assert seen == ["of the start", "of the start"]
