@@ -19,6 +19,7 @@ from inngest_connect.errors import LocalMistake, WorkerCrashed
 from inngest_connect.shutdown_signals import shutdown_signals
 from inngest_connect.testing import EmbeddedGateway
 from tests.field.ending_processes import Program
+from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
 
@@ -201,6 +202,23 @@ async def test_a_close_before_the_first_turn_is_not_forgotten() -> None:
     # The thread of the connection may have closed it by the time that the state is read.
     assert state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
     assert worker.state is ConnectionState.CLOSED
+
+
+def test_a_worker_that_was_made_before_a_fork_has_another_id_in_the_child() -> None:
+    """Processes that share an id share one limit of concurrency."""
+    worker = worker_of("http://127.0.0.1:1")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, worker.configuration[1].instance_id.encode())
+        os._exit(0)
+    os.close(writing)
+    theirs = os.read(reading, 1000).decode()
+    os.close(reading)
+    os.waitpid(child, 0)
+
+    assert theirs
+    assert theirs != worker.configuration[1].instance_id
 
 
 async def test_a_worker_that_has_ended_is_not_waited_for_at_the_exit() -> None:

@@ -55,3 +55,4 @@ async def test_a_server_that_lets_two_host_headers_through_gets_no_answer(
     await guard(scope, receive, send)
 
     assert sent[0]["status"] == status
+    assert b"x-frame-options" in dict(sent[0]["headers"]), "a refusal has the headers, too"
