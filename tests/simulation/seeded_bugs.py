@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+from inngest_connect.core.attempts import Attempts
 from inngest_connect.core.connections import Connections
 from inngest_connect.core.delivery import ReplyDelivery
 from inngest_connect.core.heartbeat import HeartbeatMonitor
@@ -158,6 +159,17 @@ def a_transition_is_missing() -> Iterator[None]:
         TRANSITIONS[pair] = target
 
 
+def a_machine_without_a_network_waits_for_minutes(right: Any) -> Any:
+    def failed(self: Attempts, *rest: Any, offline: bool = False) -> None:
+        right(self, *rest)
+
+    return failed
+
+
+def a_sleep_is_noticed_at_the_end_of_a_wait(right: Any) -> Any:
+    return lambda self: None
+
+
 SEEDED_BUGS: dict[str, Bug] = {
     make.__name__: replaced(owner, name, make)
     for owner, name, make in (
@@ -177,6 +189,8 @@ SEEDED_BUGS: dict[str, Bug] = {
         (Connections, "start_succeeded", a_token_is_told),
         (Connections, "_make_room", a_third_socket_is_opened),
         (HeartbeatMonitor, "dead", silence_is_computed_in_another_way_than_its_deadline),
+        (Attempts, "failed", a_machine_without_a_network_waits_for_minutes),
+        (Attempts, "look_at", a_sleep_is_noticed_at_the_end_of_a_wait),
     )
 }
 SEEDED_BUGS["a_transition_is_missing"] = a_transition_is_missing
