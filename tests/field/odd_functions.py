@@ -133,6 +133,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "null": lambda: ValueError("\x00 \x1b[31m"),
     "bytes": lambda: ValueError(b"\xff"),
     "huge": lambda: ValueError("x" * 9_000_000),
+    "huge and not ASCII": lambda: ValueError("é" * 9_000_000),
     "group": lambda: ExceptionGroup("several", [ValueError("a"), BadStr()]),
     "base group": lambda: BaseExceptionGroup("several", [SystemExit(1), KeyboardInterrupt()]),
     "deep cause": lambda: chained(5000),

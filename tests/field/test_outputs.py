@@ -133,3 +133,19 @@ def test_what_is_encoded_is_what_the_sdk_encodes() -> None:
     value = {"a": [1, 2.5, None, True, "\ud800é"], "b": {"c": []}}
 
     assert encode(value) == json.dumps(value).encode()
+
+
+@WAYS
+@pytest.mark.parametrize("name", ["huge", "huge and not ASCII"])
+async def test_a_huge_error_keeps_its_name_and_the_beginning_of_its_text(
+    way: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(way, monkeypatch) as gateway:
+        errors = [
+            (await call(gateway, function, name)).error or {}
+            for function in ("raises", "raises_sync", "raises_in_step")
+        ]
+
+    for error in errors:
+        assert error["name"] in ("ValueError", "StepError")
+        assert error["message"][:5] in ("xxxxx", "ééééé")

@@ -19,6 +19,7 @@ from ..process_exit import release
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
 from .executor import LOOP_GONE, ExecutorPorts
+from .outputs import LONGEST_ERROR_TEXT
 from .user_exits import (
     EXITS,
     FunctionExited,
@@ -39,9 +40,6 @@ _FOREIGN_CANCEL_DELAY: Final = 0.1
 """Seconds until a task that somebody else cancelled is judged. When the application's loop ends, it
 cancels the tasks of functions together with ``start()``, whose abort then arrives within that time.
 """
-
-_LONGEST_TEXT: Final = 2**20
-"""Characters of an exception that are shown: whoever reads it needs the beginning."""
 
 Work = pb.GatewayExecutorRequestData | str
 """A request to run, or the id of one to cancel."""
@@ -225,9 +223,9 @@ def _failure(error: BaseException) -> ExecutionResult:
     Nothing in here may raise, or an acknowledged request would never be answered: the ``__str__``
     of an exception is user code, and so are its notes, its causes and the name of its class.
     """
-    message = error_message(error)[:_LONGEST_TEXT]
+    message = error_message(error)[:LONGEST_ERROR_TEXT]
     stack = guarded(lambda: "".join(traceback.format_exception(error)), message)
-    return _error("unknown", message, class_name(error), stack[:_LONGEST_TEXT])
+    return _error("unknown", message, class_name(error), stack[:LONGEST_ERROR_TEXT])
 
 
 def _error(code: str, message: str, name: str, stack: str) -> ExecutionResult:

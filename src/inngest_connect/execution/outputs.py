@@ -6,12 +6,15 @@ section 6), and the server cannot read such a reply.
 
 import json
 import math
-from typing import Final
+from typing import Any, Final
 
 _ENCODER: Final = json.JSONEncoder(allow_nan=False)
 _MOST_VALUES: Final = 100_000
 """Values that are looked at to find the one that is wrong; a circular output has no end."""
 _LONGEST_PATH: Final = 500
+LONGEST_ERROR_TEXT: Final = 2**18
+"""Characters of an exception's message, and of its stack, that are sent. The beginning says what is
+wrong, and a reply that is too large would be replaced whole. Encoded, each can take six bytes."""
 
 
 class NotJson(Exception):
@@ -47,3 +50,19 @@ def _not_finite(output: object) -> str | None:
         elif isinstance(value, list | tuple):
             rest += [(each, f"{path}[{at}]") for at, each in enumerate(value)]
     return None
+
+
+def shorten_error(body: Any, *, is_error: bool) -> None:
+    """Cut the texts of the error that a body of the SDK is, or that its steps have."""
+    if is_error:
+        errors = [body]
+    else:
+        steps = body if isinstance(body, list) else []
+        errors = [step.get("error") for step in steps if isinstance(step, dict)]
+    for error in errors:
+        if not isinstance(error, dict):
+            continue
+        for name in ("message", "stack"):
+            text = error.get(name)
+            if isinstance(text, str) and len(text) > LONGEST_ERROR_TEXT:
+                error[name] = text[:LONGEST_ERROR_TEXT]

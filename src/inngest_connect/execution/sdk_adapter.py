@@ -21,7 +21,7 @@ from ..core.settings import AppIdentity
 from ..core.user_text import shown_value
 from ..errors import ConfigurationError, UnsupportedSDKError
 from ..protocol import connect_pb2 as pb
-from .outputs import NotJson, encode
+from .outputs import NotJson, encode, shorten_error
 
 SDK_LANGUAGE: Final = str(const.LANGUAGE)
 SDK_VERSION: Final = str(const.VERSION)
@@ -125,6 +125,8 @@ class SdkApp:
         """Execute one request. User errors are results; only what escapes the SDK is raised."""
         response = await self._handler.post(_comm_request(request))
         status = _STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR)
+        if status != pb.SDKResponseStatus.DONE:
+            shorten_error(response.body, is_error=status == pb.SDKResponseStatus.ERROR)
         try:
             body = encode(response.body)
         except NotJson as error:
