@@ -40,11 +40,23 @@ FORMS = {
 }
 
 
+def without_coverage() -> dict[str, str]:
+    """The environment. Coverage's handler of SIGTERM sends it again, which ends the process."""
+    return {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+
+
 class Program:
     """One process. ``start`` returns when it is connected and all ``functions`` have begun."""
 
     def __init__(
-        self, gateway: EmbeddedGateway, folder: Path, form: str, name: str, functions: list[str]
+        self,
+        gateway: EmbeddedGateway,
+        folder: Path,
+        form: str,
+        name: str,
+        functions: list[str],
+        *,
+        covered: bool = True,
     ) -> None:
         self.app = f"{form}-{name}".replace(" ", "-").replace(",", "")
         self.form = form
@@ -52,6 +64,7 @@ class Program:
         self.running: asyncio.Future[list[object]]
         """What the functions return."""
         self._gateway = gateway
+        self._covered = covered
         self._started, self._go, self._log = (
             folder / f"{self.app}.{suffix}" for suffix in ("started", "go", "log")
         )
@@ -59,6 +72,7 @@ class Program:
 
     async def start(self, redirections: str = "", **environment: str) -> None:
         """``redirections`` are the shell's."""
+        inherited = dict(os.environ) if self._covered else without_coverage()
         given = {
             "PYTHONPATH": str(FOLDER),
             "INNGEST_DEV": self._gateway.api_origin,
@@ -72,7 +86,7 @@ class Program:
                     *("sh", "-c", f'exec "$@" {redirections}', "sh"),
                     *FORMS[self.form],
                     cwd=FOLDER,
-                    env={**os.environ, **given, **environment},
+                    env={**inherited, **given, **environment},
                     stdout=log,
                     stderr=log,
                 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inngest_connect.testing import EmbeddedGateway
-from tests.field.ending_processes import Program
+from tests.field.ending_processes import Program, without_coverage
 
 pytestmark = pytest.mark.field
 TERM, INT = signal.SIGTERM, signal.SIGINT
@@ -44,7 +44,10 @@ async def test_a_storm_of_signals_does_not_change_the_exit_code(
     forms: list[tuple[str, signal.Signals]], functions: list[str], code: int, tmp_path: Path
 ) -> None:
     async with EmbeddedGateway() as gateway:
-        programs = [Program(gateway, tmp_path, form, each.name, functions) for form, each in forms]
+        programs = [
+            Program(gateway, tmp_path, form, each.name, functions, covered=False)
+            for form, each in forms
+        ]
         numbers = [number for _, number in forms]
         ends = await asyncio.gather(*map(_end_in_a_storm, programs, numbers))
 
@@ -76,7 +79,11 @@ print(*sorted(lines))
 
 def test_a_signal_at_every_line_of_the_end_does_not_kill_the_process() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", AT_EVERY_LINE], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", AT_EVERY_LINE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=without_coverage(),
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "remove\n", "")
@@ -86,7 +93,7 @@ async def test_on_uvloop_a_worker_ends_as_on_asyncio(tmp_path: Path) -> None:
     pytest.importorskip("uvloop")
     async with EmbeddedGateway() as gateway:
         programs = [
-            Program(gateway, tmp_path, form, name, functions)
+            Program(gateway, tmp_path, form, name, functions, covered=False)
             for form in ("uvloop", "command line, uvloop")
             for name, functions in (("storm", []), ("work", ["stubborn", "to_thread"]))
         ]
