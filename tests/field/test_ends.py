@@ -13,11 +13,13 @@ from typing import Any
 import inngest
 import pytest
 
-from inngest_connect import ConnectionState, connect, process_exit
+from inngest_connect import ConnectionState, Timing, connect, process_exit
 from inngest_connect.core import events as ev
 from inngest_connect.errors import LocalMistake, WorkerCrashed
+from inngest_connect.protocol import FLUSH_PATH
 from inngest_connect.shutdown_signals import shutdown_signals
 from inngest_connect.testing import EmbeddedGateway
+from tests.errors.faulty import faulty
 from tests.field.ending_processes import Program
 from tests.field.one_function import worker_of
 
@@ -168,6 +170,31 @@ async def test_a_second_cancellation_neither_blocks_nor_leaks(isolation: str) ->
     assert worker.state is ConnectionState.CLOSED
     assert names == []
     assert left == []
+
+
+@pytest.mark.parametrize("isolation", ["thread", "none"])
+async def test_a_second_cancellation_does_not_wait_for_the_last_deliveries(isolation: str) -> None:
+    async with faulty() as it:
+        it.gateway.http.simulate_server_error(endpoint=FLUSH_PATH)
+        replied = asyncio.Event()
+        worker = it.worker(
+            isolation=isolation,
+            timing=Timing(final_flush_timeout=120.0),
+            on={"request_completed": lambda _: replied.set()},
+        )
+        running = asyncio.create_task(worker.start())
+        waiting = asyncio.create_task(it.run_through_an_outage())
+        await asyncio.wait_for(replied.wait(), 20)
+        running.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(asyncio.shield(running), 30)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+    assert worker.state is ConnectionState.CLOSED
 
 
 async def test_a_thread_that_cannot_be_started_is_a_clear_error(
