@@ -48,9 +48,18 @@ def leave_now():
 
 @function
 async def other(ctx):
+    # Nothing of it runs on this thread meanwhile: a signal handler that raises may raise anywhere.
+    loop = asyncio.get_running_loop()
+    go = loop.create_future()
+
+    def watch():
+        while not os.path.exists(os.environ["GO"]):
+            time.sleep(0.01)
+        loop.call_soon_threadsafe(go.set_result, None)
+
+    threading.Thread(target=watch, daemon=True).start()
     open(os.environ["STARTED"], "w").close()
-    while not os.path.exists(os.environ["GO"]):
-        await asyncio.sleep(0.01)
+    await go
     return "finished"
 
 
@@ -386,6 +395,7 @@ async def test_exits_of_user_code_are_failures_of_their_runs(tmp_path: Path, how
     assert {name: result.output for name, result in went_on.items()} == dict.fromkeys(
         goes_on, "went on"
     )
+    assert finished.error is None
     assert (finished.output, named, code) == ("finished", True, None)
 
 
