@@ -76,12 +76,12 @@ class HeartbeatMonitor:
         self.unanswered = 0
 
     def next_deadline(self) -> float:
-        limits = [self._silent_at()]
+        first = self._silent_at()
         if self._next_at is not None:
-            limits.append(self._next_at)
+            first = min(first, self._next_at)
         if self._stalled_at is not None:
-            limits.append(self._stalled_at + self._patience())
-        return min(limits)
+            first = min(first, self._stalled_at + self._patience())
+        return first
 
     def _patience(self) -> float:
         return max(
@@ -96,7 +96,8 @@ class HeartbeatMonitor:
         return min(self._moved_at, self.last_received_at + LONGEST_MESSAGE) + self._patience()
 
     def _silent_at(self) -> float:
-        return max(self.last_received_at + self._patience(), self._busy_until())
+        heard = self.last_received_at
+        return max(heard, min(self._moved_at, heard + LONGEST_MESSAGE)) + self._patience()
 
     def dead(self, now: float) -> bool:
         """Whether the peer has to be given up at ``now``."""

@@ -5,7 +5,7 @@ eviction, which ``add`` returns so that the caller reports it. One buffer per wo
 the environment may carry any reply.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -35,7 +35,7 @@ class MessageBuffer:
         self.max_bytes = max_bytes
         self.size_bytes = 0
         self._replies: OrderedDict[str, BufferedReply] = OrderedDict()
-        self._carried: Counter[int] = Counter()
+        self._carried: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -71,11 +71,11 @@ class MessageBuffer:
         if reply.sent_over is not None:
             self._not_carried(reply.sent_over)
         reply.sent_over = generation
-        self._carried[generation] += 1
+        self._carried[generation] = self._carried.get(generation, 0) + 1
 
     def carried_by(self, generation: int) -> int:
         """How many replies wait for an acknowledgement over this socket."""
-        return self._carried[generation]
+        return self._carried.get(generation, 0)
 
     def remove(self, request_id: str) -> BufferedReply | None:
         """The server has stored the reply, or the caller gives it up and reports why.
@@ -90,6 +90,6 @@ class MessageBuffer:
         return reply
 
     def _not_carried(self, generation: int) -> None:
-        self._carried[generation] -= 1
-        if not self._carried[generation]:
-            del self._carried[generation]
+        left = self._carried.pop(generation) - 1
+        if left:
+            self._carried[generation] = left
