@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.performance, pytest.mark.timeout(600)]
 WORKER = """
 import asyncio, gc, random, sys, tracemalloc
 import inngest
-random.random = lambda: 0.0  # no jitter: reconnects follow one another
+random.SystemRandom.random = lambda self: 0.0  # no jitter: reconnects follow one another
 from inngest_connect import FixedRetry, connect
 from inngest_connect.core import answered_requests
 answered_requests.REPEAT_WINDOW = 0.0  # for 150 s they are kept on purpose
@@ -110,11 +110,15 @@ async def test_an_execution_leaves_nothing_behind() -> None:
 
 
 async def test_a_reconnect_leaves_nothing_behind() -> None:
-    """Measured: less than 20 bytes. Histories of 50 and 100 entries are full after warming up."""
+    """Measured: 55 bytes over 720. Histories of 50 and 100 entries are full after warming up.
+
+    What is traced goes up and down by 20 kB in a few dozen reconnects, because asyncio collects the
+    timers that were cancelled; hence so many.
+    """
     async with traced_worker() as worker:
         await worker.reconnect(110)
         before = await worker.traced_bytes()
-        await worker.reconnect(60)
+        await worker.reconnect(240)
         growth = await worker.traced_bytes() - before
 
-    assert growth / 60 < 500
+    assert growth / 240 < 500

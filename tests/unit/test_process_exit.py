@@ -1,6 +1,7 @@
 """ExitLimit: ends the process when a block is not left in time, and never afterwards."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -30,8 +31,15 @@ class Exits:
         self.happened.set()
 
 
-def watches() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "inngest-connect-exit"]
+@pytest.fixture
+def watches() -> Callable[[], list[threading.Thread]]:
+    """The threads that the test has started; those of other tests end with the process."""
+    before = set(threading.enumerate())
+    return lambda: [
+        thread
+        for thread in threading.enumerate()
+        if thread.name == "inngest-connect-exit" and thread not in before
+    ]
 
 
 @pytest.mark.parametrize(("always", "left"), [(True, []), (False, ["r1"]), (True, ["r1"])])
@@ -46,7 +54,9 @@ def test_a_block_that_is_not_left_ends_the_process_and_names_the_requests(
     assert ("not finished: r1" in reason) is bool(left)
 
 
-def test_a_block_that_is_left_in_time_never_ends_the_process(exits: Exits) -> None:
+def test_a_block_that_is_left_in_time_never_ends_the_process(
+    exits: Exits, watches: Callable[[], list[threading.Thread]]
+) -> None:
     with ExitLimit(lambda: ["r1"], always=True) as limit:
         limit.within(30.0)
     for watch in watches():
@@ -59,7 +69,9 @@ def test_a_block_that_is_left_in_time_never_ends_the_process(exits: Exits) -> No
     assert watches() == []
 
 
-def test_without_work_left_behind_a_program_that_goes_on_is_not_ended(exits: Exits) -> None:
+def test_without_work_left_behind_a_program_that_goes_on_is_not_ended(
+    exits: Exits, watches: Callable[[], list[threading.Thread]]
+) -> None:
     with ExitLimit(list, always=False) as limit:
         limit.within(0.01)
         for watch in watches():
