@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from .core.user_text import shown_value
+from .core.user_text import is_a, shown_value
 from .errors import ConfigurationError
 from .execution.sdk_adapter import ClientSettings, SdkApp, client_settings
-from .option_values import is_a
 from .transport.urls import check_url, is_plain, shown_url
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
         )
         raise ConfigurationError(
             f"{name} is {shown_value(client.env)}; the name of an environment has ASCII "
-            "letters, digits and "
-            "signs, and no spaces"
+            "letters, digits and signs, and no spaces"
         )
     if source is not None or not client.api_origin_is_default:
         return
@@ -95,8 +93,8 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
         if value and (name != "INNGEST_DEV" or not value.isalnum()):
             raise ConfigurationError(
                 f"{name} is {shown_value(shown_url(value))}, which is not a URL that can be "
-                "used, so the SDK "
-                f"would connect to {origin}; set a URL such as 'http://127.0.0.1:8288', or unset it"
+                f"used, so the SDK would connect to {origin}; set a URL such as "
+                "'http://127.0.0.1:8288', or unset it"
             )
 
 

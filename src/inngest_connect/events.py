@@ -31,7 +31,7 @@ from .core.observations import (
     WebSocketFailed,
     WebSocketOpened,
 )
-from .core.user_text import class_name, guarded, shown_value
+from .core.user_text import class_name, guarded, is_a, shown_value
 from .errors import ConfigurationError
 
 __all__ = [
@@ -207,7 +207,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _unwrapped(callback: Any) -> Any:
-    while issubclass(type(callback), functools.partial):
+    while is_a(callback, functools.partial):
         callback = callback.func
     return callback
 
@@ -242,7 +242,7 @@ def _is_generator(callback: object) -> bool:
 
 def check_event_name(name: str) -> None:
     """Raises ConfigurationError that suggests what was probably meant."""
-    if issubclass(type(name), str) and name in EVENT_NAMES:
+    if is_a(name, str) and name in EVENT_NAMES:
         return
     import difflib  # only for those who misspell
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from .core.retry import RetryStrategy, ScheduleRetry
-from .core.user_text import has_method, shown_value
+from .core.user_text import has_method, is_a, shown_value
 from .errors import ConfigurationError
 
 Value = TypeVar("Value")
@@ -19,12 +19,6 @@ LARGEST_COUNT: Final = 2**31 - 1
 """What fields of the protocol and buffers of the transport can hold."""
 _SMALLEST_BUFFER: Final = 1024
 _NOT_HANDLED: Final = ("SIGKILL", "SIGSTOP")
-
-
-def is_a(value: object, *kinds: type) -> bool:
-    """``isinstance`` without asking the value, and without taking a bool for a number."""
-    kind = type(value)
-    return issubclass(kind, kinds) and (kind is not bool or bool in kinds)
 
 
 def is_seconds(value: Any, smallest: float = 0.0) -> bool:

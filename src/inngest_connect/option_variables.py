@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
-from .core.user_text import shown_value
+from .core.user_text import is_a, shown_value
 from .errors import ConfigurationError
-from .option_values import checked_choice, checked_count, checked_seconds, is_a
+from .option_values import checked_choice, checked_count, checked_seconds
 from .transport.urls import check_url, is_plain, shown_url
 
 Isolation = Literal["thread", "none"]

@@ -2,19 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from inngest_connect import ErrorOccurred
 from inngest_connect.core import events as ev
 from inngest_connect.testing import MockHTTPServer
-from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
-from tests.field.raw_gateway import switching_protocols
+from tests.field.raw_gateway import Serve, dial, switching_protocols
 
 pytestmark = pytest.mark.field
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def close_immediately(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,13 +73,7 @@ async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     ],
 )
 async def test_a_connection_that_ends_before_the_upgrade_is_reported_once(serve: Serve) -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
-
-    await asyncio.wait_for(manager.run(f"ws://127.0.0.1:{port}/", timeout=30.0), 10)
-    server.close()
+    reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=30.0, limit=10)
 
     (report,) = reports
     assert isinstance(report, ev.SocketClosed)
@@ -110,14 +101,8 @@ async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socke
         writer.close()
         closed.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
-
-    await asyncio.wait_for(manager.run(f"ws://127.0.0.1:{port}/", timeout=0.3), 10)
+    reports, port = await dial(serve, "ws://127.0.0.1:{port}/", timeout=0.3, limit=10)
     await asyncio.wait_for(closed.wait(), 10)
-    server.close()
 
     (report,) = reports
     assert isinstance(report, ev.SocketClosed)
@@ -171,13 +156,7 @@ async def test_an_upgrade_to_something_else_is_refused_and_named(header: str, ca
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
-
-    await asyncio.wait_for(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0), 10)
-    server.close()
+    reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=10.0, limit=10)
 
     (report,) = reports
     assert isinstance(report, ev.SocketClosed)

@@ -11,6 +11,7 @@ from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.api_client import ApiClient, ApiError
 from inngest_connect.transport.environment import proxy_for
 from inngest_connect.transport.websocket_manager import WebSocketManager
+from tests.field.raw_gateway import dial
 
 pytestmark = pytest.mark.field
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -183,14 +184,8 @@ async def test_a_proxy_that_refuses_is_named() -> None:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
-
-    proxy = f"http://127.0.0.1:{port}"
-    await asyncio.wait_for(manager.run("wss://gateway.test/", timeout=10.0, proxy=proxy), 20)
-    server.close()
+    proxy = "http://127.0.0.1:{port}"
+    reports, port = await dial(refuse, "wss://gateway.test/", timeout=10.0, limit=20, proxy=proxy)
 
     (report,) = reports
     assert isinstance(report, ev.SocketClosed)
@@ -208,14 +203,10 @@ async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() ->
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(connect_and_end, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
-
-    proxy = f"http://user:secret@127.0.0.1:{port}"
-    await asyncio.wait_for(manager.run("ws://gateway.test/", timeout=10.0, proxy=proxy), 20)
-    server.close()
+    proxy = "http://user:secret@127.0.0.1:{port}"
+    reports, port = await dial(
+        connect_and_end, "ws://gateway.test/", timeout=10.0, limit=20, proxy=proxy
+    )
 
     (report,) = reports
     assert isinstance(report, ev.SocketClosed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.remote_text import clean
-from ..core.user_text import class_name, error_message
+from ..core.user_text import class_name, error_message, is_a
 from ..observability.redaction import Redactor
 
 _LONGEST = 1000
@@ -27,7 +27,7 @@ class Mistake:
 def mistake_in_users_code(error: BaseException) -> Mistake:
     """The deepest line that is neither an installed package's nor Python's. Secrets are masked."""
     redactor = Redactor()
-    syntax: Any = error if issubclass(type(error), SyntaxError) else None
+    syntax: Any = error if is_a(error, SyntaxError) else None
     if syntax is not None and syntax.filename is not None:
         path, number, text = syntax.filename, syntax.lineno or 0, syntax.text or ""
         described = syntax.msg

@@ -93,11 +93,13 @@ class HeartbeatMonitor:
 
     def _busy_until(self) -> float:
         """Until when moving bytes excuse an answer that is late."""
-        return min(self._moved_at, self.last_received_at + LONGEST_MESSAGE) + self._patience()
+        return self._moved_lately() + self._patience()
 
     def _silent_at(self) -> float:
-        heard = self.last_received_at
-        return max(heard, min(self._moved_at, heard + LONGEST_MESSAGE)) + self._patience()
+        return max(self.last_received_at, self._moved_lately()) + self._patience()
+
+    def _moved_lately(self) -> float:
+        return min(self._moved_at, self.last_received_at + LONGEST_MESSAGE)
 
     def dead(self, now: float) -> bool:
         """Whether the peer has to be given up at ``now``."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from .user_text import class_name, shown_value
+from .user_text import class_name, is_a, shown_value
 
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds: 0 (spread over the first second), then slower, then every five minutes."""
@@ -47,7 +47,7 @@ class ScheduleRetry:
     def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = 0.2) -> None:
         try:
             # Bytes are a sequence of numbers, and not meant.
-            is_bytes = issubclass(type(schedule), bytes | bytearray)
+            is_bytes = is_a(schedule, bytes, bytearray)
             self._schedule = () if is_bytes else tuple(map(seconds_of, schedule))
         except Exception:  # noqa: BLE001 - of the iteration, which is user code
             self._schedule = ()
@@ -98,10 +98,9 @@ def seconds_of(answer: Any) -> float:
     Runs no code of the user: a subclass of ``float`` is read by the methods of ``float``, and of
     anything that is not a number only the class is named.
     """
-    kind = type(answer)
-    if kind is bool or not issubclass(kind, int | float):
+    if not is_a(answer, int, float):
         raise ValueError(f"returned a value of type {class_name(answer)}, not seconds")
-    number = float.__float__(answer) if issubclass(kind, float) else int.__int__(answer)
+    number = float.__float__(answer) if is_a(answer, float) else int.__int__(answer)
     if 0 <= number <= LONGEST_DELAY:
         return float(number)
     shown = f"{number:g}" if isinstance(number, float) else "a number"

@@ -24,6 +24,12 @@ def class_name(value: object) -> str:
     return clean(str.__str__(_NAME.__get__(type(value))))
 
 
+def is_a(value: object, *kinds: type) -> bool:
+    """``isinstance`` without running the value's ``__class__``, and a bool is no number."""
+    kind = type(value)
+    return issubclass(kind, kinds) and (kind is not bool or bool in kinds)
+
+
 def guarded(show: Callable[[], str], otherwise: str) -> str:
     """What ``show`` returns, or ``otherwise`` when user code in it raises or returns no text."""
     try:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
-from ..core.user_text import class_name, error_message
+from ..core.user_text import class_name, error_message, is_a
 from ..errors import ConnectError
 from ..observability.redaction import Redactor
 from ..observability.tracing import Tracing
@@ -191,9 +191,9 @@ class _Child(asyncio.Protocol):
 def describe(error: BaseException) -> str:
     """What is wrong with the user's module, and where; without the secrets we can recognise."""
     text = f"{class_name(error)}: {error_message(error)[:_LONGEST_MESSAGE]}"
-    if issubclass(type(error), ConnectError):
+    if is_a(error, ConnectError):
         text = str(error)
-    elif not issubclass(type(error), SyntaxError):
+    elif not is_a(error, SyntaxError):
         frames = traceback.extract_tb(error.__traceback__)
         where = [each for each in frames if not each.filename.startswith("<")][-1:]
         text += "".join(f" ({each.filename}, line {each.lineno})" for each in where)

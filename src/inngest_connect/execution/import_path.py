@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ..core.user_text import guarded, shown_value
+from ..core.user_text import guarded, is_a, shown_value
 from ..errors import ConfigurationError
 
 _FORM: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -17,7 +17,7 @@ _REMEDY: Final = (
 
 def import_path(target: str | Callable[[], Any]) -> str:
     """Return "module:attribute". Raises ConfigurationError for what nobody can import."""
-    if issubclass(type(target), str):
+    if is_a(target, str):
         assert isinstance(target, str)
         if not _FORM.fullmatch(target):
             raise ConfigurationError(

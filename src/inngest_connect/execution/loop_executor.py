@@ -14,7 +14,7 @@ from typing import Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
 from ..core.messages import ExecutionResult
-from ..core.user_text import class_name, error_message, guarded
+from ..core.user_text import class_name, error_message, guarded, is_a
 from ..process_exit import release
 from ..protocol import connect_pb2 as pb
 from ..transport.io_thread import HandOver
@@ -212,7 +212,7 @@ class LoopExecutor:
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
-            if issubclass(type(error), EXITS):  # isinstance() runs its ``__class__``
+            if is_a(error, *EXITS):
                 report(f"function {request.function_slug!r} raised {describe_exit(error)}")
             return _failure(error)
 

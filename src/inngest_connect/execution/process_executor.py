@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..core.events import ExecutionFinished, FunctionMisbehaved
-from ..core.user_text import shown_value
+from ..core.user_text import is_a, shown_value
 from ..errors import ConfigurationError
-from ..option_values import is_a, is_seconds
+from ..option_values import is_seconds
 from ..protocol import connect_pb2 as pb
 from . import process_wire as wire
 from .child_handle import ChildHandle

@@ -18,7 +18,7 @@ from inngest._internal import comm_lib, const, errors, net, server_lib
 
 from ..core.messages import ExecutionResult
 from ..core.settings import AppIdentity
-from ..core.user_text import shown_value
+from ..core.user_text import is_a, shown_value
 from ..errors import ConfigurationError, UnsupportedSDKError
 from ..protocol import connect_pb2 as pb
 from .outputs import NotJson, encode, shorten_error
@@ -54,7 +54,7 @@ class ClientSettings:
 
 def client_settings(client: Any) -> ClientSettings:
     """Raises ConfigurationError when ``client`` is no ``inngest.Inngest``."""
-    if not issubclass(type(client), inngest.Inngest):
+    if not is_a(client, inngest.Inngest):
         raise ConfigurationError(
             f"an app is an (inngest.Inngest, [functions]) tuple, but its client is "
             f"{shown_value(client)}"
@@ -88,7 +88,7 @@ class SdkApp:
     def __init__(self, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> None:
         """Raises ConfigurationError for wrong functions, UnsupportedSDKError for a wrong SDK."""
         for function in functions:
-            if not issubclass(type(function), inngest.Function):
+            if not is_a(function, inngest.Function):
                 raise ConfigurationError(
                     f"app {client.app_id!r}: {shown_value(function)} is no Inngest function; "
                     "decorate it with @client.create_function(...)"

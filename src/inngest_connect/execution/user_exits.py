@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..core.user_text import guarded, shown_error
+from ..core.user_text import guarded, is_a, shown_error
 from ..errors import LocalMistake
 
 Result = TypeVar("Result")
@@ -72,7 +72,7 @@ def is_ctrl_c(error: BaseException) -> bool:
     Signals interrupt the main thread only. ``asyncio.Runner`` raises it in a frame of its own;
     without a Runner, the default handler raises it wherever the main thread is.
     """
-    if not issubclass(type(error), KeyboardInterrupt):  # isinstance() runs ``__class__`` of it
+    if not is_a(error, KeyboardInterrupt):
         return False
     if threading.current_thread() is not threading.main_thread():
         return False

@@ -113,8 +113,7 @@ def check_proxy_variables() -> None:
         ):
             raise ConfigurationError(
                 f"{name} is {shown_value(shown_url(proxy))}, and the HTTP client needs a "
-                "package for SOCKS: "
-                'pip install "httpx[socks]"'
+                'package for SOCKS: pip install "httpx[socks]"'
             )
 
 
@@ -145,8 +144,7 @@ def tls_context() -> ssl.SSLContext:
     if name == "SSL_CERT_DIR" and not os.path.isdir(os.environ[name]):
         raise ConfigurationError(
             f"SSL_CERT_DIR is {shown_value(os.environ[name])}, which is not a directory: name "
-            "one with PEM "
-            "files, or unset it"
+            "one with PEM files, or unset it"
         )
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -7,6 +7,7 @@ open after this process has ended, so that the peer waits instead of noticing th
 import contextlib
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any, Final
 
 _sockets: Final[weakref.WeakKeyDictionary[object, Any]] = weakref.WeakKeyDictionary()
@@ -19,11 +20,18 @@ def keep_from_forks(owner: object, connection: Any) -> None:
 
 def _release() -> None:
     """In the forked process, before any other code of it runs."""
-    # Not close(): the objects still hold the numbers, and would close whatever gets them next.
-    # Closing would also reach the parent's event loop, whose epoll both processes share.
+    point_at_null(connection.fileno() for connection in tuple(_sockets.values()))
+
+
+def point_at_null(numbers: Iterable[int]) -> None:
+    """In a forked process: leave these descriptors to the parent.
+
+    Each is pointed at the null device, not closed: the objects that hold the numbers close them
+    later, when they must not be another file's. Nothing is shut down or unregistered either: the
+    parent shares the sockets, and the set of its event loop's selector.
+    """
     null = os.open(os.devnull, os.O_RDWR)
-    for connection in tuple(_sockets.values()):
-        number = connection.fileno()
+    for number in numbers:
         if number >= 0:
             with contextlib.suppress(OSError):
                 os.dup2(null, number, inheritable=False)

@@ -6,7 +6,7 @@ before every dial.
 
 import urllib.parse
 
-from ..core.user_text import class_name
+from ..core.user_text import class_name, is_a
 from .hook import Hook, HookFailed
 from .urls import is_plain, shown_url
 
@@ -22,7 +22,7 @@ async def endpoint_to_dial(
     if rewrite is None:
         return check_gateway_endpoint(endpoint, api_origin, rewritten=endpoint != named)
     answer = await rewrite.call(endpoint)
-    if not issubclass(type(answer), str):  # isinstance() runs code of the answer
+    if not is_a(answer, str):
         raise HookFailed(
             f"{rewrite.name} returned a value of type {class_name(answer)}; "
             "it has to return the URL to dial, a str"

@@ -5,13 +5,13 @@ is woken once for all that is waiting, so a burst of messages costs one wake-up.
 """
 
 import asyncio
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from ..errors import WorkerCrashed
+from .fork_guard import point_at_null
 
 Item = TypeVar("Item")
 
@@ -134,19 +134,11 @@ class IoThread:
         self.loop.close()
 
     def abandon_descriptors(self) -> None:
-        """In a forked child: close what it inherits, and leave the parent's connection alone.
-
-        Each number is pointed at the null device, not closed: objects of the loop that are
-        collected later close the number, which must not be another file's by then. Nothing is shut
-        down or unregistered: sockets and the selector's set are shared with the parent.
-        """
+        """In a forked child: leave the sockets of the loop, and its selector, to the parent."""
         selector = getattr(self.loop, "_selector", None)
         if selector is None or selector.get_map() is None:
             return
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (*(key.fd for key in selector.get_map().values()), selector.fileno()):
-            os.dup2(null, number, inheritable=False)
-        os.close(null)
+        point_at_null([*(key.fd for key in selector.get_map().values()), selector.fileno()])
 
     def join(self) -> None:
         """Call after ``on_end``: it is the last thing that the thread does."""

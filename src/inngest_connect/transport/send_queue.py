@@ -14,7 +14,9 @@ from typing import Final
 
 import picows
 
-LONGEST_QUEUE: Final = 32 * 1024 * 1024
+from ..core.delivery import WRITTEN_AT_ONCE
+
+LONGEST_QUEUE: Final = WRITTEN_AT_ONCE
 """Bytes that may wait, of replies and of everything else separately."""
 
 _TCP_INFO_COUNTERS: Final = struct.Struct("=QQIII")
