@@ -72,10 +72,10 @@ test-chaos: $(INSTALLED)
 	$(PYTEST) tests/chaos -q $(ARGS)
 
 simulate: $(INSTALLED)
-	$(BIN)/inngest-connect simulate --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
+	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
 
 chaos: $(INSTALLED)
-	$(BIN)/inngest-connect chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+	$(BIN)/python -m chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 # SPEC's scale figures, see docs/reliability.md; about two minutes.
 scale: $(INSTALLED)

@@ -15,8 +15,8 @@ import picows
 from inngest_connect.protocol import SUBPROTOCOL
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, executor_request
-from inngest_connect.testing.gateway_actions import encode
-from inngest_connect.testing.ulid import make_ulid
+from inngest_connect.testing.model.actions import encode
+from inngest_connect.testing.model.ulid import make_ulid
 
 K = pb.GatewayMessageType
 _ACK, _REPLY, _REPLY_ACK = K.WORKER_REQUEST_ACK, K.WORKER_REPLY, K.WORKER_REPLY_ACK

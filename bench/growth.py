@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.core.commands import Send
 
 from .gateway import BenchGateway
@@ -190,12 +190,12 @@ def _longest_turn(count: int) -> float:
     core = ready_core()
     calls, _, ids = core_messages(count)
     for call, request_id in zip(calls, ids, strict=True):
-        core.handle(ev.MessageReceived(1, call), 1.0)
-        core.handle(ev.AcknowledgementWritten(1, request_id), 1.0)
+        core.handle(inputs.MessageReceived(1, call), 1.0)
+        core.handle(inputs.AcknowledgementWritten(1, request_id), 1.0)
     longest, extended, now = 0.0, 0, 1.0 + core.leases.interval
     while extended < count:
         begun = time.perf_counter()
-        commands = core.handle(ev.Tick(), now)
+        commands = core.handle(inputs.Tick(), now)
         longest = max(longest, time.perf_counter() - begun)
         sent = sum(isinstance(command, Send) for command in commands)
         if not sent:

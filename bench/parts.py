@@ -9,9 +9,9 @@ import time
 from typing import Any, Final
 
 from inngest_connect import ScheduleRetry
-from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ExecutionResult, envelope
+from inngest_connect.core import inputs
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
+from inngest_connect.core.wire.messages import ExecutionResult, envelope
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import executor_request
@@ -75,19 +75,19 @@ def core_seconds(in_flight: int, requests: int = 2000, beside: int = 0) -> float
     core = ready_core()
     calls, acks, ids = core_messages(beside + requests)
     for n in range(requests, requests + beside):
-        core.handle(ev.MessageReceived(1, calls[n]), 1.0)
-        core.handle(ev.AcknowledgementWritten(1, ids[n]), 1.0)
+        core.handle(inputs.MessageReceived(1, calls[n]), 1.0)
+        core.handle(inputs.AcknowledgementWritten(1, ids[n]), 1.0)
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b'"done"')
     begun = time.process_time()
     for first in range(0, requests, in_flight):
         wave = range(first, min(first + in_flight, requests))
         for n in wave:
-            core.handle(ev.MessageReceived(1, calls[n]), 1.0)
-            core.handle(ev.AcknowledgementWritten(1, ids[n]), 1.0)
+            core.handle(inputs.MessageReceived(1, calls[n]), 1.0)
+            core.handle(inputs.AcknowledgementWritten(1, ids[n]), 1.0)
         for n in wave:
-            core.handle(ev.ExecutionFinished(ids[n], result), 1.0)
+            core.handle(inputs.ExecutionFinished(ids[n], result), 1.0)
         for n in wave:
-            core.handle(ev.MessageReceived(1, acks[n]), 1.0)
+            core.handle(inputs.MessageReceived(1, acks[n]), 1.0)
         core.next_deadline()
     return (time.process_time() - begun) / requests
 
@@ -103,14 +103,14 @@ def ready_core() -> WorkerCore:
         framework="connect",
     )
     core = WorkerCore(identity, CoreSettings(), ScheduleRetry(), lambda: 0.5)
-    core.handle(ev.Started(), 0.0)
-    core.handle(ev.StartSucceeded(1, "c", "ws://gateway", "group", "token", "token"), 0.0)
-    core.handle(ev.SocketOpened(1), 0.0)
-    core.handle(ev.MessageReceived(1, b""), 0.0)
+    core.handle(inputs.Started(), 0.0)
+    core.handle(inputs.StartSucceeded(1, "c", "ws://gateway", "group", "token", "token"), 0.0)
+    core.handle(inputs.SocketOpened(1), 0.0)
+    core.handle(inputs.MessageReceived(1, b""), 0.0)
     # Leases are due before a gateway that says nothing more is taken for dead.
     ready_data = pb.GatewayConnectionReadyData(extend_lease_interval="5s").SerializeToString()
     ready = envelope(K.GATEWAY_CONNECTION_READY, ready_data)
-    core.handle(ev.MessageReceived(1, ready), 0.0)
+    core.handle(inputs.MessageReceived(1, ready), 0.0)
     return core
 
 

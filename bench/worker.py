@@ -93,10 +93,10 @@ async def run_bare(origin: str) -> None:
     import httpx
     import picows
 
-    from inngest_connect.core import messages
-    from inngest_connect.execution.sdk_adapter import SdkApp
+    from inngest_connect.core.wire import messages
     from inngest_connect.protocol import SUBPROTOCOL
     from inngest_connect.protocol import connect_pb2 as pb
+    from inngest_connect.sdk.adapter import SdkApp
 
     app = SdkApp(*make_app(origin))
     tasks: set[asyncio.Task[None]] = set()
@@ -146,7 +146,7 @@ def run_sdk() -> None:
 
 
 async def run_handler() -> None:
-    from inngest_connect.execution.sdk_adapter import SdkApp
+    from inngest_connect.sdk.adapter import SdkApp
     from inngest_connect.testing import executor_request
 
     client, functions = make_app("http://127.0.0.1:1")

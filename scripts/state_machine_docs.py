@@ -3,11 +3,7 @@
 import sys
 from pathlib import Path
 
-from inngest_connect.state_machine import (
-    TRANSITIONS,
-    ConnectionEvent,
-    ConnectionState,
-)
+from inngest_connect.state_machine import TRANSITIONS, ConnectionEvent, ConnectionState
 
 TARGET = Path(__file__).parents[1] / "docs" / "state-machine.md"
 

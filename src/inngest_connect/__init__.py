@@ -1,30 +1,97 @@
 """A worker for Inngest Connect: no result is lost, and it is never silently dead.
 
-from inngest_connect import connect
+    from inngest_connect import connect
 
-asyncio.run(connect([(client, functions)]).start())
+    asyncio.run(connect([(client, functions)]).start())
+
+``__all__`` is the public interface, here and in ``inngest_connect.testing`` and
+``inngest_connect.status``. Every other module is private and may change in any release.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from .connecting import connect
+from .connection import WebSocketWorkerConnection
+from .core.events import (
+    Connected,
+    Disconnected,
+    Draining,
+    ErrorOccurred,
+    Event,
+    HeartbeatAnswered,
+    LeaseLost,
+    Observation,
+    Reconnecting,
+    ReplyAcknowledged,
+    RequestCompleted,
+    RequestReceived,
+    RequestStarted,
+    StateChanged,
+    WebSocketClosed,
+    WebSocketFailed,
+    WebSocketOpened,
+)
+from .core.retry import FixedRetry, RetryStrategy, ScheduleRetry
+from .errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    InvalidTransition,
+    LocalMistake,
+    NotConnectedError,
+    PeerFault,
+    StartupTimeout,
+    UnsupportedSDKError,
+    WorkAbandoned,
+    WorkerCrashed,
+)
+from .execution.processes.process_executor import process_executor
+from .observability.debug_state import DebugState, InFlightRequest
+from .observability.event_listeners import EVENT_NAMES
+from .sdk.apps import ConnectApp
+from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
+from .timing import Timing
 
-if TYPE_CHECKING:
-    from .public import *  # noqa: F403
-    from .public import __all__ as __all__
-else:
-
-    def __getattr__(name: str) -> Any:
-        # A probe such as ``inngest-connect ready`` runs every few seconds and needs none of this;
-        # importing the SDK and its company takes half a second of a processor.
-        if name.startswith("__") and name != "__all__":
-            raise AttributeError(name)
-        public = importlib.import_module(".public", __name__)
-        names = globals()
-        names.update({each: getattr(public, each) for each in public.__all__})
-        names["__all__"] = public.__all__
-        if name not in names:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return names[name]
-
-    def __dir__() -> list[str]:
-        return __getattr__("__all__")
+__all__ = [
+    "EVENT_NAMES",
+    "AuthenticationError",
+    "ConfigurationError",
+    "ConnectApp",
+    "ConnectError",
+    "Connected",
+    "ConnectionEvent",
+    "ConnectionState",
+    "ConnectionStateMachine",
+    "DebugState",
+    "Disconnected",
+    "Draining",
+    "ErrorOccurred",
+    "Event",
+    "FixedRetry",
+    "HeartbeatAnswered",
+    "InFlightRequest",
+    "InvalidTransition",
+    "LeaseLost",
+    "LocalMistake",
+    "NotConnectedError",
+    "Observation",
+    "PeerFault",
+    "Reconnecting",
+    "ReplyAcknowledged",
+    "RequestCompleted",
+    "RequestReceived",
+    "RequestStarted",
+    "RetryStrategy",
+    "ScheduleRetry",
+    "StartupTimeout",
+    "StateChange",
+    "StateChanged",
+    "Timing",
+    "UnsupportedSDKError",
+    "WebSocketClosed",
+    "WebSocketFailed",
+    "WebSocketOpened",
+    "WebSocketWorkerConnection",
+    "WorkAbandoned",
+    "WorkerCrashed",
+    "connect",
+    "process_executor",
+]

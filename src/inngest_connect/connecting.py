@@ -4,12 +4,11 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .apps import Apps
 from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
-from .events import Callback
 from .execution.executor import ExecutorFactory
+from .observability.event_listeners import Callback
 from .option_values import checked_listeners
 from .option_variables import Isolation
 from .options import (
@@ -18,6 +17,7 @@ from .options import (
     RewriteEndpoint,
     resolve_options,
 )
+from .sdk.apps import Apps
 from .timing import Timing
 
 if TYPE_CHECKING:

@@ -17,34 +17,28 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .apps import Apps
-from .clock import monotonic
-from .core import events as ev
+from .aio.clock import monotonic
+from .aio.guarded_block import GuardedBlock
+from .aio.hook import Hook
+from .aio.io_thread import IoThread
+from .aio.loop_watch import LoopWatch
+from .aio.process_exit import RETURN_GRACE, ExitLimit, close_at_exit, end_despite_functions, release
+from .aio.shutdown_signals import shutdown_signals
+from .aio.waiters import until_done
+from .core import inputs
 from .core.retry import is_own
 from .errors import ConnectError, LocalMistake, WorkerCrashed
-from .events import Callback
 from .execution.executor import LOOP_GONE, Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
-from .guarded_block import GuardedBlock
+from .observability.event_listeners import Callback
 from .observability.library_logs import off_this_thread
-from .observability.loop_watch import LoopWatch
 from .option_variables import default_instance_id
 from .options import ConnectOptions
-from .process_exit import (
-    RETURN_GRACE,
-    ExitLimit,
-    close_at_exit,
-    end_despite_functions,
-    release,
-)
 from .protocol import connect_pb2 as pb
-from .shutdown_signals import shutdown_signals
+from .sdk.apps import Apps
 from .state_machine import ConnectionState
 from .transport.api_client import ApiClient
-from .transport.hook import Hook
-from .transport.io_thread import IoThread
-from .waiting import until_done
 from .worker_view import WorkerView, jitter
 
 if TYPE_CHECKING:
@@ -329,19 +323,19 @@ class WebSocketWorkerConnection(WorkerView):
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
         self._close_requests += 1
-        self._post(ev.CloseRequested(self._has_signals))
+        self._post(inputs.CloseRequested(self._has_signals))
 
     def _repeat_close_requests(self) -> None:
         if self._close_requests:
-            self._post(ev.CloseRequested(self._has_signals))
+            self._post(inputs.CloseRequested(self._has_signals))
 
     def _abort(self, reason: str) -> None:
-        self._post(ev.AbortRequested(reason))
+        self._post(inputs.AbortRequested(reason))
 
     def _caller_loop_gone(self) -> None:
         self._abort(LOOP_GONE)
 
-    def _post(self, event: ev.Event) -> None:
+    def _post(self, event: inputs.Input) -> None:
         if self._orchestrator is not None:
             self._orchestrator.post(event)
 
@@ -363,7 +357,7 @@ class WebSocketWorkerConnection(WorkerView):
 
     def report_misbehavior(self, text: str) -> None:
         """Report that user code tried to end the loop; for tools that run the loop."""
-        self._post(ev.FunctionMisbehaved("", text))
+        self._post(inputs.FunctionMisbehaved("", text))
 
     async def __aenter__(self) -> "WebSocketWorkerConnection":
         """Start in the background, without signal handlers: those belong to the program.

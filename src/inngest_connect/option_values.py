@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from .core.retry import RetryStrategy, ScheduleRetry
-from .core.user_text import has_method, is_a, shown_value
+from .core.wire.user_text import has_method, is_a, shown_value
 from .errors import ConfigurationError
 
 Value = TypeVar("Value")

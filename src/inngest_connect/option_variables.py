@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
-from .core.user_text import is_a, shown_value
+from .core.wire.user_text import is_a, shown_value
 from .errors import ConfigurationError
 from .option_values import checked_choice, checked_count, checked_seconds
 from .transport.urls import check_url, is_plain, shown_url

@@ -10,25 +10,25 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .clock import monotonic
+from .aio.clock import monotonic
+from .aio.hook import Hook, HookFailed
+from .aio.io_thread import HandOver
+from .aio.loop_watch import LoopWatch
 from .core import commands as do
-from .core import events as ev
-from .core.observations import Observation
-from .core.remote_text import shortened_id
+from .core import inputs
+from .core.events import Event
+from .core.wire.remote_text import shortened_id
 from .core.worker_core import WorkerCore
 from .errors import ConnectError, WorkerCrashed
 from .execution.executor import Executor
-from .observability.loop_watch import LoopWatch
 from .options import ConnectOptions
 from .transport.api_client import ApiClient, ApiError
 from .transport.environment import proxy_for
 from .transport.gateway_endpoint import endpoint_to_dial
-from .transport.hook import Hook, HookFailed
-from .transport.io_thread import HandOver
 from .transport.websocket_manager import WebSocketManager
 
-Observe = Callable[[Observation], None]
-_IN_BATCHES = (ev.MessageReceived, ev.AcknowledgementWritten, ev.AcknowledgementFailed)
+Observe = Callable[[Event], None]
+_IN_BATCHES = (inputs.MessageReceived, inputs.AcknowledgementWritten, inputs.AcknowledgementFailed)
 
 
 class Orchestrator:
@@ -56,7 +56,7 @@ class Orchestrator:
         self._watch = watch
         self._rewrite = rewrite
         self._retry = retry
-        self._events: HandOver[ev.Event] = HandOver(loop, self._handle, after=self._settle)
+        self._events: HandOver[inputs.Input] = HandOver(loop, self._handle, after=self._settle)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -65,7 +65,7 @@ class Orchestrator:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
 
-    def post(self, event: ev.Event) -> None:
+    def post(self, event: inputs.Input) -> None:
         """Report an event from any thread."""
         self._events.put(event)
 
@@ -87,7 +87,7 @@ class Orchestrator:
         try:
             await self._start_executor()
             async with asyncio.TaskGroup() as self._group:
-                self.handle(ev.Started())
+                self.handle(inputs.Started())
                 error = await self._done
                 for task in self._tasks:
                     task.cancel()
@@ -132,7 +132,7 @@ class Orchestrator:
         for socket in self._sockets.values():
             socket.abort()
 
-    def handle(self, event: ev.Event) -> None:
+    def handle(self, event: inputs.Input) -> None:
         """Give the core an event, carry out what it answers, and settle."""
         self._handle(event)
         self._settle()
@@ -154,7 +154,7 @@ class Orchestrator:
         except Exception as error:  # noqa: BLE001 - as above
             self._crash(error)
 
-    def _handle(self, event: ev.Event) -> None:
+    def _handle(self, event: inputs.Input) -> None:
         if self._done.done():
             return
         try:
@@ -171,7 +171,7 @@ class Orchestrator:
         if not self._done.done():
             self._done.set_result(_crashed(error))
 
-    def _carry_out(self, command: do.Command) -> ev.Event | None:
+    def _carry_out(self, command: do.Command) -> inputs.Input | None:
         """Returns the event that reports on the command, if it is known at once."""
         match command:
             case do.Send(generation, data):
@@ -185,10 +185,10 @@ class Orchestrator:
                 # AcknowledgementWritten follows when the batch is settled and the kernel has it.
                 socket = self._sockets.get(generation)
                 if socket is None or not socket.send(data, acknowledges=request_id):
-                    return ev.AcknowledgementFailed(generation, request_id)
+                    return inputs.AcknowledgementFailed(generation, request_id)
             case do.Execute(request):
                 self._executor.submit(request)
-            case Observation():
+            case Event():
                 self._observe(command)
             case do.Flush():
                 self._spawn(self._flush(command))
@@ -229,7 +229,7 @@ class Orchestrator:
             group = answer.gateway_group
             endpoint = await self._endpoint(answer.gateway_endpoint)
         except ApiError as error:
-            failed = ev.StartFailed(
+            failed = inputs.StartFailed(
                 generation,
                 error.refusal,
                 str(error),
@@ -238,10 +238,10 @@ class Orchestrator:
             )
             self._attempt_ended(generation, failed)
         except Exception as error:  # noqa: BLE001 - whatever it is, only this attempt fails
-            failed = ev.StartFailed(generation, None, str(error), gateway_group=group)
+            failed = inputs.StartFailed(generation, None, str(error), gateway_group=group)
             self._attempt_ended(generation, failed)
         else:
-            succeeded = ev.StartSucceeded(
+            succeeded = inputs.StartSucceeded(
                 generation,
                 answer.connection_id,
                 endpoint,
@@ -251,7 +251,7 @@ class Orchestrator:
             )
             self._attempt_ended(generation, succeeded)
 
-    def _attempt_ended(self, generation: int, event: ev.Event) -> None:
+    def _attempt_ended(self, generation: int, event: inputs.Input) -> None:
         self._attempts.pop(generation, None)
         self.handle(event)
 
@@ -271,7 +271,7 @@ class Orchestrator:
             delay = await self._retry.call(command.failures)
         except HookFailed as error:
             problem = str(error)
-        self.handle(ev.RetryDelayAnswered(command.question, delay, problem))
+        self.handle(inputs.RetryDelayAnswered(command.question, delay, problem))
 
     async def _flush(self, command: do.Flush) -> None:
         assert self._api is not None
@@ -279,10 +279,10 @@ class Orchestrator:
             await self._api.flush(command.request_id, command.payload, command.key)
         except ApiError as error:
             self.handle(
-                ev.FlushFailed(command.request_id, error.refusal, str(error), error.retry_after)
+                inputs.FlushFailed(command.request_id, error.refusal, str(error), error.retry_after)
             )
         else:
-            self.handle(ev.FlushSucceeded(command.request_id))
+            self.handle(inputs.FlushSucceeded(command.request_id))
 
     # --- sockets ---------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ class Orchestrator:
             encrypted = command.url.startswith("wss:")
             ssl_context = self._api.tls_context() if encrypted else None
         except Exception as error:  # noqa: BLE001 - what the environment names can change and break
-            self._socket_event(ev.SocketClosed(generation, 1006, "", str(error)))
+            self._socket_event(inputs.SocketClosed(generation, 1006, "", str(error)))
             return
         await manager.run(
             command.url,
@@ -306,11 +306,11 @@ class Orchestrator:
             proxy=proxy,
         )
 
-    def _socket_event(self, event: ev.Event) -> None:
+    def _socket_event(self, event: inputs.Input) -> None:
         if isinstance(event, _IN_BATCHES):
             self._handle(event)  # its batch is settled together
             return
-        if isinstance(event, ev.SocketClosed):
+        if isinstance(event, inputs.SocketClosed):
             self._sockets.pop(event.generation, None)
             self._attempts.pop(event.generation, None)
         self.handle(event)
@@ -343,13 +343,13 @@ class Orchestrator:
         self._timer = self._timer_at = None
         gone = self._executor.gone()
         if gone is not None:
-            self._handle(ev.AbortRequested(gone))
+            self._handle(inputs.AbortRequested(gone))
         # Before the core judges who is silent: a busy line is not.
         for generation, socket in tuple(self._sockets.items()):
-            self._handle(ev.LineObserved(generation, socket.progress()))
+            self._handle(inputs.LineObserved(generation, socket.progress()))
         # Always: an abort that took the place of the tick would keep every deadline due, and the
         # worker would spin without ever being CLOSED.
-        self.handle(ev.Tick())
+        self.handle(inputs.Tick())
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .core.user_text import shown_value
+from .core.wire.user_text import shown_value
 from .errors import ConfigurationError
 from .option_values import is_seconds
 

@@ -9,22 +9,22 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from .announcing import Announcer, Observer
-from .apps import Apps, load_apps
-from .clock import monotonic
+from .aio.clock import monotonic
+from .aio.loop_watch import LoopWatch
 from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
-from .debug_state import DebugState, snapshot
 from .errors import LocalMistake, NotConnectedError
-from .events import Callback
 from .execution.green_threads import check_threads
-from .execution.sdk_adapter import ClientSettings, SdkApp
-from .health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
-from .identity import worker_identity
+from .observability.announcer import Announcer, Observer
+from .observability.debug_state import DebugState, snapshot
+from .observability.event_listeners import Callback
+from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .observability.logger import ConnectLogger
-from .observability.loop_watch import LoopWatch
 from .observability.redaction import Redactor
 from .options import ConnectOptions
+from .sdk.adapter import ClientSettings, SdkApp
+from .sdk.apps import Apps, load_apps
+from .sdk.identity import worker_identity
 from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.environment import check_network
 from .transport.signing_key import SigningKey
@@ -74,7 +74,12 @@ class WorkerView:
     def _configure(self) -> None:
         """Make what depends on the options."""
         options = self._options
-        identity = worker_identity(tuple(self._sdk_apps.values()), options, self._env)
+        identity = worker_identity(
+            tuple(self._sdk_apps.values()),
+            instance_id=options.instance_id,
+            max_worker_concurrency=options.max_worker_concurrency,
+            environment=self._env,
+        )
         self._announcer.logger = ConnectLogger(
             self._log_target,
             self._redactor,

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from inngest_connect.testing.chaos import run_chaos
+from chaos import run_chaos
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]

@@ -18,11 +18,7 @@ from google.protobuf.message import Message
 
 import inngest_connect
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import (
-    MockHTTPServer,
-    MockWebSocketServer,
-    executor_request,
-)
+from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
 from tests.integration.demo_apps import App, make_app
 
 K = pb.GatewayMessageType

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inngest_connect import WebSocketWorkerConnection
-from inngest_connect.testing import (
-    ConnectionTestHarness,
-    EmbeddedGateway,
-    FaultProxy,
-    RunResult,
-)
+from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway, FaultProxy, RunResult
 from tests.integration.demo_apps import App, make_app
 
 

@@ -19,8 +19,8 @@ from inngest_connect import (
     WorkerCrashed,
     connect,
 )
-from inngest_connect.core.events import SocketOpened
-from inngest_connect.core.messages import envelope
+from inngest_connect.core.inputs import SocketOpened
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb

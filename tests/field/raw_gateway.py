@@ -6,7 +6,7 @@ import hashlib
 import struct
 from collections.abc import Awaitable, Callable
 
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import executor_request
 from inngest_connect.transport.websocket_manager import WebSocketManager
@@ -20,14 +20,14 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 async def dial(
     serve: Serve, url: str, *, timeout: float, limit: float, proxy: str | None = None
-) -> tuple[list[ev.Event], int]:
+) -> tuple[list[inputs.Input], int]:
     """Dial a server, which has ``limit`` seconds; returns the reports, and the port.
 
     ``{port}`` in ``url`` and ``proxy`` stands for it.
     """
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     manager = WebSocketManager(1, 1024, reports.append, lambda: None)
     through = proxy.format(port=port) if proxy is not None else None
     dialing = manager.run(url.format(port=port), timeout=timeout, proxy=through)

@@ -9,7 +9,7 @@ import inngest
 import pytest
 
 from inngest_connect import ScheduleRetry
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
 from inngest_connect.transport.websocket_manager import WebSocketManager
@@ -100,14 +100,14 @@ async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledge
 
 
 async def test_what_waits_is_written_before_the_close_frame() -> None:
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     opened, ended = asyncio.Event(), asyncio.Event()
 
-    def report(event: ev.Event) -> None:
+    def report(event: inputs.Input) -> None:
         reports.append(event)
-        if isinstance(event, ev.SocketOpened):
+        if isinstance(event, inputs.SocketOpened):
             opened.set()
-        if isinstance(event, ev.SocketClosed):
+        if isinstance(event, inputs.SocketClosed):
             ended.set()
 
     async with MockWebSocketServer() as gateway:
@@ -123,16 +123,16 @@ async def test_what_waits_is_written_before_the_close_frame() -> None:
         received = gateway.get_received_messages(K.WORKER_HEARTBEAT)
 
     assert len(received) == 2
-    assert reports[1] == ev.AcknowledgementWritten(1, "r1")
+    assert reports[1] == inputs.AcknowledgementWritten(1, "r1")
 
 
 async def test_a_gateway_for_which_too_much_waits_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may pile up without end for a peer that does not read."""
     monkeypatch.setattr("inngest_connect.transport.send_queue.LONGEST_QUEUE", 1000)
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     opened = asyncio.Event()
 
-    def report(event: ev.Event) -> None:
+    def report(event: inputs.Input) -> None:
         reports.append(event)
         opened.set()
 
@@ -145,7 +145,9 @@ async def test_a_gateway_for_which_too_much_waits_is_left(monkeypatch: pytest.Mo
 
     assert taken == [True, True, False, False]
     assert reports[1:] == [
-        ev.AcknowledgementFailed(1, "0"),
-        ev.AcknowledgementFailed(1, "1"),
-        ev.SocketClosed(1, 1006, "", "the gateway does not read: too much waits to be sent to it"),
+        inputs.AcknowledgementFailed(1, "0"),
+        inputs.AcknowledgementFailed(1, "1"),
+        inputs.SocketClosed(
+            1, 1006, "", "the gateway does not read: too much waits to be sent to it"
+        ),
     ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConnectionState, Timing
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer
 from inngest_connect.transport.api_client import ApiClient
 from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
@@ -56,7 +56,7 @@ def black_hole(port: int) -> Iterator[str]:
 async def test_an_address_that_does_not_answer_does_not_delay_the_next(
     other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events: asyncio.Queue[ev.Event] = asyncio.Queue()
+    events: asyncio.Queue[inputs.Input] = asyncio.Queue()
     async with MockWebSocketServer(greet=False) as gateway:
         port = int(gateway.url.rpartition(":")[2].partition("/")[0])
         manager = WebSocketManager(1, 1024, events.put_nowait, lambda: None)
@@ -71,7 +71,7 @@ async def test_an_address_that_does_not_answer_does_not_delay_the_next(
         manager.abort()
         await running
 
-    assert isinstance(event, ev.SocketOpened)
+    assert isinstance(event, inputs.SocketOpened)
     assert took < 5
 
 
@@ -112,13 +112,13 @@ async def test_whatever_a_resolver_raises_is_a_failed_attempt(
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     manager = WebSocketManager(1, 1024, reports.append, lambda: None)
 
     await asyncio.wait_for(manager.run("ws://gateway.test:1/", timeout=10.0), 10)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert str(error) in (report.error or "")
 
 

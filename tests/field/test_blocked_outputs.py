@@ -181,7 +181,7 @@ async def test_the_worker_goes_on_and_closes_while_a_receiver_blocks(
     kind: str, isolation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind != "handler":  # one of them waits as long as a user does
-        monkeypatch.setattr("inngest_connect.announcing.DRAIN_SECONDS", 0.1)
+        monkeypatch.setattr("inngest_connect.observability.announcer.DRAIN_SECONDS", 0.1)
     await goes_on(kind, block, isolation)
 
 

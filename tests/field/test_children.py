@@ -16,7 +16,7 @@ import pytest
 import inngest_connect
 from inngest_connect import WebSocketWorkerConnection, connect, process_executor
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.execution import child_handle
+from inngest_connect.execution.processes import child_handle
 from inngest_connect.testing import EmbeddedGateway, RunResult
 from tests.field import child_functions as children
 

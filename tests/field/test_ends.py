@@ -13,11 +13,12 @@ from typing import Any
 import inngest
 import pytest
 
-from inngest_connect import ConnectionState, Timing, connect, process_exit
-from inngest_connect.core import events as ev
+from inngest_connect import ConnectionState, Timing, connect
+from inngest_connect.aio import process_exit
+from inngest_connect.aio.shutdown_signals import shutdown_signals
+from inngest_connect.core import inputs
 from inngest_connect.errors import LocalMistake, WorkerCrashed
 from inngest_connect.protocol import FLUSH_PATH
-from inngest_connect.shutdown_signals import shutdown_signals
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
 from tests.field.ending_processes import Program
@@ -126,7 +127,7 @@ async def test_a_worker_that_fails_cancels_the_body_and_its_error_is_raised() ->
         with pytest.raises(WorkerCrashed):  # noqa: PT012 - raised at the end of the block
             async with worker:
                 worker._core.handle = None  # type: ignore[method-assign, assignment]
-                worker._post(ev.Tick())
+                worker._post(inputs.Tick())
                 await asyncio.sleep(60)
                 reached = True
         still_cancelled = asyncio.current_task().cancelling()  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from inngest_connect import ErrorOccurred
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.testing import MockHTTPServer
 from tests.field.one_function import worker_of
 from tests.field.raw_gateway import Serve, dial, switching_protocols
@@ -76,7 +76,7 @@ async def test_a_connection_that_ends_before_the_upgrade_is_reported_once(serve:
     reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=30.0, limit=10)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert report.code == 1006
     assert report.error
 
@@ -105,7 +105,7 @@ async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socke
     await asyncio.wait_for(closed.wait(), 10)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert report.error == (
         f"no WebSocket within 0.3 s, connected to 127.0.0.1:{port}, waiting for its answer"
     )
@@ -159,5 +159,5 @@ async def test_an_upgrade_to_something_else_is_refused_and_named(header: str, ca
     reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=10.0, limit=10)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert cause in (report.error or "")

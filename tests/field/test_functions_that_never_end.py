@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from inngest_connect import connect
-from inngest_connect.events import ErrorOccurred
+from inngest_connect.core.events import ErrorOccurred
 from inngest_connect.testing import EmbeddedGateway
 
 pytestmark = pytest.mark.field

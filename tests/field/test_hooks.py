@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConnectionState, ErrorOccurred
+from inngest_connect.aio.hook import Hook, HookFailed
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.transport.hook import Hook, HookFailed
 from tests.errors.faulty import faulty
 from tests.field.odd_objects import NoClass, NoName, Text
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from inngest_connect.core.observations import ErrorOccurred
+from inngest_connect.core.events import ErrorOccurred
 from inngest_connect.errors import AuthenticationError
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.state_machine import ConnectionState

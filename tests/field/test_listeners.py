@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConfigurationError, ConnectionState, connect
-from inngest_connect.core.observations import Draining, LeaseLost
-from inngest_connect.events import MOST_WAITING, EventListeners
+from inngest_connect.core.events import Draining, LeaseLost
+from inngest_connect.observability.event_listeners import MOST_WAITING, EventListeners
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
 from tests.integration.demo_apps import make_app

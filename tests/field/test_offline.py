@@ -12,8 +12,8 @@ import inngest
 import pytest
 
 from inngest_connect import ConnectionState, WebSocketWorkerConnection, connect
-from inngest_connect.clock import monotonic
-from inngest_connect.core import events as ev
+from inngest_connect.aio.clock import monotonic
+from inngest_connect.core import inputs
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.protocol import START_PATH
 from inngest_connect.testing import EmbeddedGateway
@@ -78,12 +78,12 @@ async def api_fails() -> ApiError:
     return failed.value
 
 
-async def dial_fails() -> ev.SocketClosed:
-    reports: list[ev.Event] = []
+async def dial_fails() -> inputs.SocketClosed:
+    reports: list[inputs.Input] = []
     manager = WebSocketManager(1, 1024, reports.append, lambda: None)
     await asyncio.wait_for(manager.run("ws://name.test:1/", timeout=0.5), LIMIT)
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     return report
 
 
@@ -182,8 +182,8 @@ async def test_a_machine_that_slept_during_a_wait_connects_soon(
     isolation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sleeps for a part of the delay only, so that the delay alone would not be over."""
-    monkeypatch.setattr("inngest_connect.core.attempts.LOOK_AGAIN", 0.2)
-    monkeypatch.setattr("inngest_connect.core.attempts.EVIDENCE_SPREAD", 0.2)
+    monkeypatch.setattr("inngest_connect.core.connections.attempts.LOOK_AGAIN", 0.2)
+    monkeypatch.setattr("inngest_connect.core.connections.attempts.EVIDENCE_SPREAD", 0.2)
     sleep = Sleep(monkeypatch)
     async with EmbeddedGateway() as gateway:
         gateway.http.simulate_server_error(times=1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inngest_connect import connect, process_executor
-from inngest_connect.execution.outputs import NotJson, encode
+from inngest_connect.sdk.outputs import NotJson, encode
 from inngest_connect.testing import EmbeddedGateway, RunResult
 from tests.field import odd_functions as odd
 

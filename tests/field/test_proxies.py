@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.testing import MockHTTPServer
 from inngest_connect.transport.api_client import ApiClient, ApiError
@@ -134,14 +134,14 @@ def unused_port() -> int:
 @pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
 async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_dial(kind: str) -> None:
     port = unused_port()
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     manager = WebSocketManager(1, 1024, reports.append, lambda: None)
 
     proxy = f"{kind}://user:secret@127.0.0.1:{port}"
     await asyncio.wait_for(manager.run("wss://gateway.test/", timeout=10.0, proxy=proxy), 20)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert report.error is not None
     assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: ConnectionRefusedError")
     assert "secret" not in report.error
@@ -188,7 +188,7 @@ async def test_a_proxy_that_refuses_is_named() -> None:
     reports, port = await dial(refuse, "wss://gateway.test/", timeout=10.0, limit=20, proxy=proxy)
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert report.error is not None
     assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: ")
     assert "407" in report.error
@@ -209,6 +209,6 @@ async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() ->
     )
 
     (report,) = reports
-    assert isinstance(report, ev.SocketClosed)
+    assert isinstance(report, inputs.SocketClosed)
     assert report.error is not None
     assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: the connection ended")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from inngest_connect import ConnectionState, ErrorOccurred, ScheduleRetry
+from inngest_connect.aio.hook import Hook
 from inngest_connect.core import retry as retry_module
-from inngest_connect.transport.hook import Hook
 from tests.errors.faulty import faulty
 from tests.field.odd_objects import NoClass, NoName, NumberWithMethods
 

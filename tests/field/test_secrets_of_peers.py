@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from inngest_connect.core.observations import ErrorOccurred
+from inngest_connect.core.events import ErrorOccurred
 from inngest_connect.observability.redaction import Redactor
 from inngest_connect.protocol import START_PATH
 from inngest_connect.protocol import connect_pb2 as pb

@@ -10,7 +10,7 @@ import inngest
 import pytest
 
 from inngest_connect import Timing
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.protocol import FLUSH_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
@@ -27,7 +27,7 @@ async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.write(switching_protocols(await reader.readuntil(b"\r\n\r\n")))
 
 
-async def one_attempt(serve: Serve, until: type) -> list[ev.Event]:
+async def one_attempt(serve: Serve, until: type) -> list[inputs.Input]:
     """What is reported of a connection that ``serve`` serves, up to an event of that kind."""
     served: list[asyncio.StreamWriter] = []
 
@@ -38,10 +38,10 @@ async def one_attempt(serve: Serve, until: type) -> list[ev.Event]:
 
     server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
     arrived = asyncio.Event()
 
-    def report(event: ev.Event) -> None:
+    def report(event: inputs.Input) -> None:
         reports.append(event)
         if isinstance(event, until):
             arrived.set()
@@ -61,9 +61,9 @@ async def test_frames_of_one_message_are_counted() -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x02\x00" + b"\x00\x00" * 100_000)
 
-    *_, last = await one_attempt(endless, ev.SocketClosed)
+    *_, last = await one_attempt(endless, inputs.SocketClosed)
 
-    assert isinstance(last, ev.SocketClosed)
+    assert isinstance(last, inputs.SocketClosed)
     assert (last.code, last.reason) == (1009, "a message of more than 65536 frames")
 
 
@@ -71,9 +71,9 @@ async def test_a_message_of_many_small_frames_arrives() -> None:
     async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x02\x01a" + b"\x00\x00\x00\x01b" * 1000 + b"\x80\x01c")
 
-    *_, last = await one_attempt(patient, ev.MessageReceived)
+    *_, last = await one_attempt(patient, inputs.MessageReceived)
 
-    assert isinstance(last, ev.MessageReceived)
+    assert isinstance(last, inputs.MessageReceived)
     assert last.data == b"a" + b"b" * 1000 + b"c"
 
 
@@ -86,9 +86,9 @@ async def test_the_time_of_one_message_is_limited(monkeypatch: pytest.MonkeyPatc
             await asyncio.sleep(0.05)
             writer.write(b"\x00\x01b")
 
-    *_, last = await one_attempt(trickle, ev.SocketClosed)
+    *_, last = await one_attempt(trickle, inputs.SocketClosed)
 
-    assert isinstance(last, ev.SocketClosed)
+    assert isinstance(last, inputs.SocketClosed)
     assert (last.code, last.reason) == (1008, "a message that took more than 0.1 s")
 
 
@@ -106,7 +106,7 @@ async def test_of_pings_that_come_together_the_last_is_answered() -> None:
         done.set()
 
     server_side = ping
-    reports: list[ev.Event] = []
+    reports: list[inputs.Input] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from inngest_connect.testing.chaos import ChaosReport
+from chaos import ChaosReport
 
 pytestmark = pytest.mark.integration
 WORKER = {"executed": 3, "executed_twice": 0, "invalid_transitions": 0}
 
 
 def test_the_command_ends_with_the_ledger() -> None:
-    command = [sys.executable, "-m", "inngest_connect.cli", "chaos", "--seconds", "2"]
+    command = [sys.executable, "-m", "chaos", "--seconds", "2"]
 
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=80)
 

@@ -11,12 +11,7 @@ import pytest
 from inngest_connect import WorkAbandoned, connect
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing import (
-    EmbeddedGateway,
-    FaultProxy,
-    GatewayThread,
-    MockHTTPServer,
-)
+from inngest_connect.testing import EmbeddedGateway, FaultProxy, GatewayThread, MockHTTPServer
 from inngest_connect.transport.signing_key import SigningKey
 from tests.integration.demo_apps import make_app, make_client
 

@@ -18,7 +18,7 @@ from inngest_connect.testing import (
     MockWebSocketServer,
     executor_request,
 )
-from inngest_connect.testing.gateway_actions import encode
+from inngest_connect.testing.model.actions import encode
 from tests.integration.demo_apps import make_app
 
 K = pb.GatewayMessageType

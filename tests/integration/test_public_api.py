@@ -219,7 +219,7 @@ async def test_events_are_told_in_order_on_the_callers_loop() -> None:
     names: list[str] = []
     threads: set[str] = set()
 
-    def note(event: inngest_connect.Observation) -> None:
+    def note(event: inngest_connect.Event) -> None:
         names.append(event.name)
         threads.add(threading.current_thread().name)
 

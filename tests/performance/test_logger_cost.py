@@ -5,7 +5,7 @@ import timeit
 
 import pytest
 
-from inngest_connect.core import observations as seen
+from inngest_connect.core import events as seen
 from inngest_connect.observability.logger import ConnectLogger
 
 pytestmark = pytest.mark.performance

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from inngest_connect.core.attempts import Attempts
-from inngest_connect.core.connections import Connections
-from inngest_connect.core.delivery import ReplyDelivery
-from inngest_connect.core.heartbeat import HeartbeatMonitor
-from inngest_connect.core.leases import LeaseTable
-from inngest_connect.core.lifecycle import ConnectionLifecycle
-from inngest_connect.core.observations import Reconnecting
-from inngest_connect.core.requests import Progress, RequestTable
+from inngest_connect.core.connections.attempts import Attempts
+from inngest_connect.core.connections.generations import Connections
+from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
+from inngest_connect.core.connections.lifecycle import ConnectionLifecycle
+from inngest_connect.core.events import Reconnecting
+from inngest_connect.core.requests.delivery import ReplyDelivery
+from inngest_connect.core.requests.leases import LeaseTable
+from inngest_connect.core.requests.request_table import Progress, RequestTable
 from inngest_connect.core.retry import ScheduleRetry
 from inngest_connect.core.shutdown import Shutdown
 from inngest_connect.state_machine import TRANSITIONS, ConnectionEvent, ConnectionState

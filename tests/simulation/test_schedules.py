@@ -5,7 +5,7 @@ The count is what a busy laptop does in two minutes. The time limit is for hangs
 
 import pytest
 
-from inngest_connect.testing.simulation import run_seeds
+from simulation import run_seeds
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(2400)]
 SCHEDULES = 6_000

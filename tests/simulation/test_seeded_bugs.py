@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.testing.simulation import failure_of, make_schedule
+from simulation import failure_of, make_schedule
 from tests.simulation.seeded_bugs import SEEDED_BUGS
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(2400)]

@@ -16,7 +16,7 @@ from inngest_connect.cli.app import app
 from inngest_connect.cli.doctor.checks import CHECKS
 from inngest_connect.cli.doctor.findings import FIRST_EXIT_CODE
 from inngest_connect.cli.doctor.settings import OWN_VARIABLES
-from inngest_connect.core.observations import OBSERVATIONS
+from inngest_connect.core.events import EVENTS
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_every_kind_of_error_is_explained() -> None:
 
 
 def test_every_event_is_explained_and_no_other() -> None:
-    assert first_cells("What each event means") == {each.name for each in OBSERVATIONS}
+    assert first_cells("What each event means") == {each.name for each in EVENTS}
 
 
 def test_every_error_that_can_be_caught_is_explained() -> None:

@@ -10,8 +10,8 @@ from opentelemetry.trace import NoOpTracerProvider
 
 from inngest_connect.core.retry import FixedRetry, ScheduleRetry
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.identity import check_protobuf_implementation
 from inngest_connect.options import ConnectOptions, resolve_options
+from inngest_connect.sdk.identity import check_protobuf_implementation
 from inngest_connect.timing import Timing
 
 pytestmark = pytest.mark.unit

@@ -1,15 +1,16 @@
 """The commands and their options. What a command does is in a module of its own.
 
-Those modules are imported by the commands that need them, and only then: a probe that runs every
-few seconds must not pay for the test kit of the demo.
+Those modules are imported by the commands that need them, and only then. ``ready`` has an entry of
+its own, which imports nothing of this package: a probe runs it every few seconds.
 """
 
 from typing import Annotated
 
 import typer
 
+import inngest_connect_ready
+
 from . import doctor_command, run_command
-from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
 
 app = typer.Typer(
     name="inngest-connect",
@@ -42,33 +43,13 @@ app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
 app.command(help=doctor_command.HELP)(doctor_command.doctor)
 
 
-@app.command()
-def ready(
-    http: Annotated[
-        str,
-        typer.Option(
-            metavar="[HOST:]PORT", envvar=HTTP_VARIABLE, help="The worker's status server."
-        ),
-    ] = DEFAULT_ADDRESS,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 3.0,
-    live_only: Annotated[
-        bool, typer.Option("--live-only", help="Ask whether it is alive (/healthz), no more.")
-    ] = False,
-) -> None:
-    """Ask a worker that runs with --http whether it is ready, for probes without curl.
-
-    Prints one line with the reason. The exit code is 0 when it is, 1 when it is not or does not
-    answer, 2 for wrong usage.
-    """
-    from .ready import ask
-
-    try:
-        yes, reason = ask(http, "/healthz" if live_only else "/readyz", timeout)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--http") from None
-    question = "live" if live_only else "ready"
-    typer.echo(f"{question}: {reason}" if yes else f"not {question}: {reason}")
-    raise typer.Exit(0 if yes else 1)
+@app.command(
+    help=inngest_connect_ready.HELP,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def ready(context: typer.Context) -> None:
+    raise typer.Exit(inngest_connect_ready.main(context.args))
 
 
 @app.command()
@@ -117,40 +98,3 @@ def gateway(
         port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
     )
     raise typer.Exit(run_gateway(options))
-
-
-@app.command()
-def simulate(
-    seeds: Annotated[int, typer.Option(min=1, help="How many schedules to run.")] = 20_000,
-    first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0 for one on each core.")] = 0,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Replay this one as a timeline, shrunk if it fails.")
-    ] = None,
-) -> None:
-    """Simulate days of trouble: the real decisions of a worker in a world made of models.
-
-    Each seed is one schedule of requests and faults, played in virtual time with all invariants
-    checked after every step. The exit code is 1 when one is violated.
-    """
-    from . import simulate as simulation
-
-    if seed is not None:
-        raise typer.Exit(simulation.replay(seed))
-    raise typer.Exit(simulation.simulate(first, seeds, jobs))
-
-
-@app.command()
-def chaos(
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long faults happen.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, help="Which faults happen when.")] = 1,
-) -> None:
-    """Run real worker processes under random faults, and account for every request.
-
-    Connections are reset, swallowed, slowed and refused, gateways drained and killed, the API
-    fails, and processes are stopped and continued. The last line is the ledger as JSON; the exit
-    code is 1 when an acknowledged request was lost or executed twice by one worker.
-    """
-    from .chaos import run
-
-    raise typer.Exit(run(seconds, seed))

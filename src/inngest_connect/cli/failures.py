@@ -4,7 +4,8 @@ import os
 import traceback
 from typing import Final
 
-from ..core.user_text import shown_error
+from ..aio.process_exit import write_last_words
+from ..core.wire.user_text import shown_error
 from ..errors import (
     AuthenticationError,
     ConfigurationError,
@@ -15,7 +16,6 @@ from ..errors import (
     WorkerCrashed,
 )
 from ..observability.redaction import Redactor
-from ..process_exit import write_last_words
 from .logs import flush_logging
 
 ABANDONED: Final = 1

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..connection import WebSocketWorkerConnection
-from ..debug_state import DebugState, InFlightRequest
-from ..events import Observation, RequestCompleted
+from ..core.events import Event, RequestCompleted
+from ..observability.debug_state import DebugState, InFlightRequest
 from ..state_machine import ConnectionState
 
 _REDRAWS_PER_SECOND: Final = 4
@@ -72,7 +72,7 @@ class LiveView:
         finally:
             remove()
 
-    def _observe(self, observation: Observation) -> None:
+    def _observe(self, observation: Event) -> None:
         if isinstance(observation, RequestCompleted):
             took = observation.queued_seconds + observation.seconds
             self._finished.append((time.monotonic(), took))

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from .default_address import DEFAULT_ADDRESS, HTTP_VARIABLE
+from inngest_connect_ready import DEFAULT_ADDRESS, HTTP_VARIABLE
 
 _WORKER, _OPERATION, _DEVELOPMENT = "Worker", "Operation", "Development"
 _PREFIX: Final = "INNGEST_CONNECT_"

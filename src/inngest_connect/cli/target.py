@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from inngest import Function, Inngest
 
-from ..apps import Apps, ConnectApp
 from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
+from ..sdk.apps import Apps, ConnectApp
 from .users_code import mistake_in_users_code
 
 _FORM: Final = "Write it as package.module:attribute, for example shop.worker:apps"

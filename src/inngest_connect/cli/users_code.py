@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.remote_text import clean
-from ..core.user_text import class_name, error_message, is_a
+from ..core.wire.remote_text import clean
+from ..core.wire.user_text import class_name, error_message, is_a
 from ..observability.redaction import Redactor
 
 _LONGEST = 1000

@@ -1,13 +1,13 @@
 """What the core wants done. The orchestrator carries each out in one ``match`` and decides nothing.
 
-Besides these, the core returns ``observations.Observation`` objects, to be told to subscribers.
+Besides these, the core returns ``observations.Event`` objects, to be told to subscribers.
 """
 
 from dataclasses import field
 
 from ..errors import ConnectError
 from ..protocol import connect_pb2 as pb
-from .observations import Observation
+from .events import Event
 from .record import record
 
 
@@ -126,5 +126,5 @@ Command = (
     | CloseSocket
     | AbortSocket
     | Finished
-    | Observation
+    | Event
 )

@@ -1,205 +1,202 @@
-"""What can happen to a worker. Every event of a socket carries its generation.
+"""What users can observe. Each class is one event; its ``name`` is what one subscribes to.
 
-The texts of peers and of user code enter the core here, and are cleaned here and nowhere else: what
-is shown of them later is short and has no control characters. Ids and names are kept as they are,
-because they are echoed; ``Redactor.id`` cleans them where they are shown.
+None carries a payload, a key or a token. Texts from the network are cleaned where they enter.
 """
 
-from dataclasses import field
+from typing import ClassVar
 
-from .messages import ExecutionResult
+from ..state_machine import ConnectionState
 from .record import record
-from .remote_text import clean
 
 
-def _clean(event: object, *names: str) -> None:
-    for name in names:
-        text = getattr(event, name)
-        if text is not None:
-            setattr(event, name, clean(text))
+class Event:
+    """Base of everything that can be observed."""
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+
+Observation = Event
+"""The former name of ``Event``, still public."""
 
 
 @record
-class Started:
-    """The user started the worker."""
+class StateChanged(Event):
+    """The state as seen outside has changed; a drain therefore does not show here."""
+
+    name: ClassVar[str] = "state_change"
+    previous: ConnectionState
+    state: ConnectionState
 
 
 @record
-class StartSucceeded:
-    """The API named a gateway. ``gateway_endpoint`` is checked and rewritten already."""
+class Connected(Event):
+    """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call.
 
-    generation: int
+    ``outage_seconds`` is how long there was no connection; None for the first one and in a drain.
+    """
+
+    name: ClassVar[str] = "connected"
     connection_id: str
-    gateway_endpoint: str
     gateway_group: str
-    session_token: str = field(repr=False)
-    sync_token: str = field(repr=False)
+    handshake_seconds: float
+    outage_seconds: float | None = None
 
 
 @record
-class StartFailed:
-    """``status`` is that of a refusal by the API itself, None for every other failure.
+class Disconnected(Event):
+    """A ready connection has ended. ``expected`` after a drain or at shutdown."""
 
-    A page of a proxy or a firewall is such a failure, whatever its status. ``retry_after`` is
-    seconds. ``offline``: a name had no address, or there was no route to it.
-    """
-
-    generation: int
-    status: int | None
-    message: str
-    retry_after: float | None = None
-    gateway_group: str = ""
-    offline: bool = False
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
-
-
-@record
-class RetryDelayAnswered:
-    """What the user's strategy returned, of any type; or ``problem``: why it returned nothing."""
-
-    question: int
-    delay: object
-    problem: str | None = None
-
-    def __post_init__(self) -> None:
-        _clean(self, "problem")
-
-
-@record
-class SocketOpened:
-    generation: int
-
-
-@record
-class MessageReceived:
-    """One binary WebSocket message."""
-
-    generation: int
-    data: bytes = field(repr=False)
-
-
-@record
-class TextReceived:
-    """A text message, which the protocol does not know."""
-
-    generation: int
-
-
-@record
-class SocketClosed:
-    """The socket ended or could not be opened; code 1006 without a close frame.
-
-    ``offline`` as in StartFailed.
-    """
-
-    generation: int
+    name: ClassVar[str] = "disconnected"
+    connection_id: str
+    gateway_group: str
     code: int
     reason: str
-    error: str | None = None
-    offline: bool = False
-
-    def __post_init__(self) -> None:
-        _clean(self, "reason", "error")
+    expected: bool
 
 
 @record
-class LineObserved:
-    """Whether bytes that waited, to be sent or for the rest of a message, moved since the last.
+class HeartbeatAnswered(Event):
+    """The gateway answered a heartbeat after ``round_trip`` seconds."""
 
-    ``moved`` is None when none waited. Reported before each Tick.
+    name: ClassVar[str] = "heartbeat"
+    connection_id: str
+    round_trip: float
+
+
+@record
+class Draining(Event):
+    """The gateway announced that it closes; a second connection is being made."""
+
+    name: ClassVar[str] = "draining"
+    connection_id: str
+    gateway_group: str
+
+
+@record
+class Reconnecting(Event):
+    """The next attempt starts in ``delay`` seconds, after ``failures`` failures in a row."""
+
+    name: ClassVar[str] = "reconnecting"
+    failures: int
+    delay: float
+    cause: str
+
+
+@record
+class RequestReceived(Event):
+    name: ClassVar[str] = "request_received"
+    request_id: str
+    run_id: str
+    app_name: str
+    function_slug: str
+    connection_id: str
+
+
+@record
+class RequestStarted(Event):
+    """The function is being called. ``queued_seconds`` is the wait since the request came."""
+
+    name: ClassVar[str] = "request_started"
+    request_id: str
+    run_id: str
+    function_slug: str
+    queued_seconds: float
+
+
+@record
+class RequestCompleted(Event):
+    """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
+
+    ``seconds`` is the execution alone, ``queued_seconds`` the wait before it.
     """
 
-    generation: int
-    moved: bool | None
-
-
-@record
-class AcknowledgementWritten:
-    generation: int
+    name: ClassVar[str] = "request_completed"
     request_id: str
+    run_id: str
+    function_slug: str
+    status: str
+    seconds: float
+    queued_seconds: float
 
 
 @record
-class AcknowledgementFailed:
-    generation: int
+class ReplyAcknowledged(Event):
+    """The server has stored the reply. ``via`` is "socket" or "flush"."""
+
+    name: ClassVar[str] = "reply_acknowledged"
     request_id: str
+    via: str
 
 
 @record
-class ExecutionFinished:
-    """``result`` is None when the function was cancelled."""
+class LeaseLost(Event):
+    """The server refused to extend: the request is somebody else's, or nobody's, by now."""
 
+    name: ClassVar[str] = "lease_lost"
     request_id: str
-    result: ExecutionResult | None = field(repr=False)
+    run_id: str
+    function_slug: str
 
 
 @record
-class FunctionMisbehaved:
-    """User code tried to end more than its own run; ``text`` names the function and what it did."""
-
-    request_id: str
-    text: str
-
-    def __post_init__(self) -> None:
-        _clean(self, "text")
+class WebSocketOpened(Event):
+    name: ClassVar[str] = "websocket_open"
+    connection_id: str
+    gateway_group: str
 
 
 @record
-class FlushSucceeded:
-    request_id: str
+class WebSocketClosed(Event):
+    """``code`` 1006 means that the connection ended without a close frame (RFC 6455 7.4.1)."""
 
-
-@record
-class FlushFailed:
-    """``status`` as in StartFailed."""
-
-    request_id: str
-    status: int | None
-    message: str
-    retry_after: float | None = None
-
-    def __post_init__(self) -> None:
-        _clean(self, "message")
-
-
-@record
-class CloseRequested:
-    """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
-
-    signals: bool = field(default=True, repr=False)
-
-
-@record
-class AbortRequested:
-    """A second signal, or the caller's event loop is gone."""
-
+    name: ClassVar[str] = "websocket_close"
+    connection_id: str
+    code: int
     reason: str
 
 
 @record
-class Tick:
-    """``next_deadline()`` has come."""
+class WebSocketFailed(Event):
+    """The socket could not be opened, or broke."""
+
+    name: ClassVar[str] = "websocket_error"
+    connection_id: str
+    message: str
 
 
-Event = (
-    Started
-    | StartSucceeded
-    | StartFailed
-    | RetryDelayAnswered
-    | SocketOpened
-    | MessageReceived
-    | TextReceived
-    | SocketClosed
-    | LineObserved
-    | AcknowledgementWritten
-    | AcknowledgementFailed
-    | ExecutionFinished
-    | FunctionMisbehaved
-    | FlushSucceeded
-    | FlushFailed
-    | CloseRequested
-    | AbortRequested
-    | Tick
+@record
+class ErrorOccurred(Event):
+    """Something went wrong that the worker survives, unless ``fatal``.
+
+    ``kind`` is a stable word for programs (it labels the counter too), ``message`` is for people
+    and says what to do.
+    """
+
+    name: ClassVar[str] = "error"
+    kind: str
+    message: str
+    request_id: str | None = None
+    connection_id: str | None = None
+    fatal: bool = False
+    run_id: str | None = None
+    function_slug: str | None = None
+
+
+EVENTS: tuple[type[Event], ...] = (
+    StateChanged,
+    Connected,
+    Disconnected,
+    HeartbeatAnswered,
+    Draining,
+    Reconnecting,
+    RequestReceived,
+    RequestStarted,
+    RequestCompleted,
+    ReplyAcknowledged,
+    LeaseLost,
+    WebSocketOpened,
+    WebSocketClosed,
+    WebSocketFailed,
+    ErrorOccurred,
 )

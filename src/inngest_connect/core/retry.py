@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from .user_text import class_name, is_a, shown_value
+from .wire.user_text import class_name, is_a, shown_value
 
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds: 0 (spread over the first second), then slower, then every five minutes."""

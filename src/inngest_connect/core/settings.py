@@ -3,11 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..protocol import (
-    DEFAULT_EXTEND_LEASE_INTERVAL,
-    DEFAULT_HEARTBEAT_INTERVAL,
-    GATEWAY_READ_LIMIT,
-)
+from ..protocol import DEFAULT_EXTEND_LEASE_INTERVAL, DEFAULT_HEARTBEAT_INTERVAL, GATEWAY_READ_LIMIT
 
 OnLeaseLost = Literal["cancel", "continue"]
 

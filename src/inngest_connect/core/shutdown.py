@@ -11,15 +11,15 @@ from typing import Final
 
 from ..errors import ConnectError, WorkAbandoned
 from ..protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
-from . import messages
 from .commands import Send
-from .connections import Connections
+from .connections.generations import Connections
 from .deadlines import earliest
-from .delivery import ReplyDelivery
-from .remote_text import clean, shortened_id
-from .report import Report
-from .requests import RequestTable
+from .outbox import Report
+from .requests.delivery import ReplyDelivery
+from .requests.request_table import RequestTable
 from .settings import CoreSettings
+from .wire import messages
+from .wire.remote_text import clean, shortened_id
 
 FIRST_NOTICE: Final = 1.0
 NOTICE_INTERVAL: Final = 30.0

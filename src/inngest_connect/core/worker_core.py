@@ -19,16 +19,11 @@ from ..errors import ConnectError, StartupTimeout
 from ..protocol import CLOSE_NORMAL
 from ..state_machine import ConnectionEvent as E
 from ..state_machine import ConnectionStateMachine
-from . import events as ev
-from . import messages
+from . import inputs
 from .commands import Command, Finished, Send
-from .connections import Connections, Generation
-from .deadlines import earliest
-from .delivery import ReplyDelivery
-from .leases import LeaseTable
-from .lifecycle import ConnectionLifecycle
-from .message_buffer import MessageBuffer
-from .message_handler import (
+from .connections.generations import Connections, Generation
+from .connections.lifecycle import ConnectionLifecycle
+from .connections.message_handler import (
     ConnectionReady,
     GatewayClosing,
     HeartbeatAcked,
@@ -40,15 +35,20 @@ from .message_handler import (
     SyncFailed,
     Violation,
 )
-from .observations import HeartbeatAnswered, RequestReceived
-from .phases import Phase
-from .remote_text import shortened_id
-from .report import Report
-from .requests import RequestTable
+from .connections.phases import Phase
+from .deadlines import earliest
+from .events import HeartbeatAnswered, RequestReceived
+from .outbox import Report
+from .requests.delivery import ReplyDelivery
+from .requests.leases import LeaseTable
+from .requests.message_buffer import MessageBuffer
+from .requests.request_table import RequestTable
 from .retry import RetryStrategy
 from .settings import CoreSettings, WorkerIdentity
 from .shutdown import Shutdown
 from .signing_keys import SigningKeys
+from .wire import messages
+from .wire.remote_text import shortened_id
 
 STOPPED: Final = 10.0
 """Seconds by which a Tick is late when the process was stopped, or its machine slept."""
@@ -88,25 +88,25 @@ class WorkerCore:
         )
         self._report = report
         self._startup_deadline: float | None = None
-        self._handlers: dict[type[ev.Event], Callable[..., None]] = {
-            ev.Started: self._started,
-            ev.StartSucceeded: self._lifecycle.start_succeeded,
-            ev.StartFailed: self._start_failed,
-            ev.RetryDelayAnswered: self._retry_delay_answered,
-            ev.SocketOpened: self._lifecycle.socket_opened,
-            ev.MessageReceived: self._message_received,
-            ev.TextReceived: self._text_received,
-            ev.SocketClosed: self._lifecycle.socket_closed,
-            ev.LineObserved: self._line_observed,
-            ev.AcknowledgementWritten: self._acknowledgement_written,
-            ev.AcknowledgementFailed: self._acknowledgement_failed,
-            ev.ExecutionFinished: self._execution_finished,
-            ev.FunctionMisbehaved: self._function_misbehaved,
-            ev.FlushSucceeded: self._flush_succeeded,
-            ev.FlushFailed: self._flush_failed,
-            ev.CloseRequested: self._close_requested,
-            ev.AbortRequested: self._abort_requested,
-            ev.Tick: self._tick,
+        self._handlers: dict[type[inputs.Input], Callable[..., None]] = {
+            inputs.Started: self._started,
+            inputs.StartSucceeded: self._lifecycle.start_succeeded,
+            inputs.StartFailed: self._start_failed,
+            inputs.RetryDelayAnswered: self._retry_delay_answered,
+            inputs.SocketOpened: self._lifecycle.socket_opened,
+            inputs.MessageReceived: self._message_received,
+            inputs.TextReceived: self._text_received,
+            inputs.SocketClosed: self._lifecycle.socket_closed,
+            inputs.LineObserved: self._line_observed,
+            inputs.AcknowledgementWritten: self._acknowledgement_written,
+            inputs.AcknowledgementFailed: self._acknowledgement_failed,
+            inputs.ExecutionFinished: self._execution_finished,
+            inputs.FunctionMisbehaved: self._function_misbehaved,
+            inputs.FlushSucceeded: self._flush_succeeded,
+            inputs.FlushFailed: self._flush_failed,
+            inputs.CloseRequested: self._close_requested,
+            inputs.AbortRequested: self._abort_requested,
+            inputs.Tick: self._tick,
         }
 
     @property
@@ -119,7 +119,7 @@ class WorkerCore:
         """How often what has happened."""
         return self._report.counters
 
-    def handle(self, event: ev.Event, now: float) -> list[Command]:
+    def handle(self, event: inputs.Input, now: float) -> list[Command]:
         """Take one event and return what to do about it, in order."""
         report = self._report
         if not self.finished:
@@ -150,24 +150,24 @@ class WorkerCore:
 
     # --- connecting ------------------------------------------------------------------------
 
-    def _started(self, event: ev.Started, now: float) -> None:
+    def _started(self, event: inputs.Started, now: float) -> None:
         if self.settings.startup_timeout is not None:
             self._startup_deadline = now + self.settings.startup_timeout
         self._lifecycle.begin(now)
 
-    def _start_failed(self, event: ev.StartFailed, now: float) -> None:
+    def _start_failed(self, event: inputs.StartFailed, now: float) -> None:
         error = self._lifecycle.start_failed(event, now)
         if error is not None:
             self._fail(error, now)
 
-    def _retry_delay_answered(self, event: ev.RetryDelayAnswered, now: float) -> None:
+    def _retry_delay_answered(self, event: inputs.RetryDelayAnswered, now: float) -> None:
         self.connections.attempts.strategy_answered(
             event.question, event.delay, event.problem, now, self._report.commands
         )
 
     # --- what the gateway says -------------------------------------------------------------
 
-    def _message_received(self, event: ev.MessageReceived, now: float) -> None:
+    def _message_received(self, event: inputs.MessageReceived, now: float) -> None:
         generation = self.connections.get(event.generation)
         if generation is None:
             return
@@ -175,12 +175,12 @@ class WorkerCore:
         if inbound is not None:
             self._inbound(inbound, generation, now)
 
-    def _text_received(self, event: ev.TextReceived, now: float) -> None:
+    def _text_received(self, event: inputs.TextReceived, now: float) -> None:
         generation = self.connections.get(event.generation)
         if generation is not None:
             self._inbound(Malformed("text_message"), generation, now)
 
-    def _line_observed(self, event: ev.LineObserved, now: float) -> None:
+    def _line_observed(self, event: inputs.LineObserved, now: float) -> None:
         generation = self.connections.get(event.generation)
         if generation is not None:
             generation.handler.line_observed(event.moved, now)
@@ -240,26 +240,26 @@ class WorkerCore:
 
     # --- requests and replies --------------------------------------------------------------
 
-    def _acknowledgement_written(self, event: ev.AcknowledgementWritten, now: float) -> None:
+    def _acknowledgement_written(self, event: inputs.AcknowledgementWritten, now: float) -> None:
         self._report.counters["requests_acknowledged"] += 1
         self.requests.acknowledgement_written(event.request_id, now, self._report.commands)
 
-    def _acknowledgement_failed(self, event: ev.AcknowledgementFailed, now: float) -> None:
+    def _acknowledgement_failed(self, event: inputs.AcknowledgementFailed, now: float) -> None:
         self.requests.acknowledgement_failed(event.request_id, self._report.commands)
 
-    def _execution_finished(self, event: ev.ExecutionFinished, now: float) -> None:
+    def _execution_finished(self, event: inputs.ExecutionFinished, now: float) -> None:
         self.requests.finished(event.request_id, event.result, now, self._report.commands)
 
-    def _function_misbehaved(self, event: ev.FunctionMisbehaved, now: float) -> None:
+    def _function_misbehaved(self, event: inputs.FunctionMisbehaved, now: float) -> None:
         request_id = event.request_id or None
         self._report.error("function_misbehaved", event.text, request_id=request_id)
 
-    def _flush_succeeded(self, event: ev.FlushSucceeded, now: float) -> None:
+    def _flush_succeeded(self, event: inputs.FlushSucceeded, now: float) -> None:
         self.connections.attempts.evidence_of_api(now, self._report.commands)
         if self.delivery.flush_succeeded(event.request_id, now, self._report.commands):
             self.requests.delivered(event.request_id)
 
-    def _flush_failed(self, event: ev.FlushFailed, now: float) -> None:
+    def _flush_failed(self, event: inputs.FlushFailed, now: float) -> None:
         commands = self._report.commands
         if self.delivery.flush_failed(
             event.request_id, event.status, event.message, event.retry_after, now, commands
@@ -268,15 +268,15 @@ class WorkerCore:
 
     # --- closing ---------------------------------------------------------------------------
 
-    def _close_requested(self, event: ev.CloseRequested, now: float) -> None:
+    def _close_requested(self, event: inputs.CloseRequested, now: float) -> None:
         if self.shutdown.requested:
             return
         self._startup_deadline = None
         self.shutdown.request(now, signals=event.signals)
         self._report.transition(E.SHUTDOWN_REQUESTED, now)
 
-    def _abort_requested(self, event: ev.AbortRequested, now: float) -> None:
-        self._close_requested(ev.CloseRequested(), now)
+    def _abort_requested(self, event: inputs.AbortRequested, now: float) -> None:
+        self._close_requested(inputs.CloseRequested(), now)
         if not self.shutdown.aborting:
             # Named here, since the loop that functions run on may not live to report each of them.
             ids = ", ".join(map(shortened_id, self.shutdown.abort(now)))
@@ -287,11 +287,11 @@ class WorkerCore:
         """Nothing can be done but to end; ``start()`` raises ``error``."""
         self._report.error("start_failed", str(error), fatal=True)
         self.shutdown.error = error
-        self._close_requested(ev.CloseRequested(), now)
+        self._close_requested(inputs.CloseRequested(), now)
 
     # --- time ------------------------------------------------------------------------------
 
-    def _tick(self, event: ev.Tick, now: float) -> None:
+    def _tick(self, event: inputs.Tick, now: float) -> None:
         if self._startup_deadline is not None and now >= self._startup_deadline:
             limit, origin = self.settings.startup_timeout, self.settings.api_origin
             text = (

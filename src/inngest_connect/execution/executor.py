@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ..core.events import ExecutionFinished, FunctionMisbehaved
-from ..core.messages import ExecutionResult
-from ..core.observations import Observation
-from ..core.user_text import has_method, shown_error, shown_value
+from ..core.events import Event
+from ..core.inputs import ExecutionFinished, FunctionMisbehaved
+from ..core.wire.messages import ExecutionResult
+from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError, ConnectError
 from ..protocol import connect_pb2 as pb
 
@@ -78,7 +78,7 @@ class ExecutorPorts:
     report: Report
     on_loop_gone: Callable[[], None]
     """Called when the caller's loop turns out to be closed."""
-    observe: Callable[[Observation], None]
+    observe: Callable[[Event], None]
     """Tells users what happens to the executor; for the I/O loop."""
     functions: Mapping[str, frozenset[str]]
     """App id to the slugs that requests may name."""

@@ -12,14 +12,14 @@ import traceback
 from collections import deque
 from typing import Final
 
-from ..core.events import ExecutionFinished, FunctionMisbehaved
-from ..core.messages import ExecutionResult
-from ..core.user_text import class_name, error_message, guarded, is_a
-from ..process_exit import release
+from ..aio.io_thread import HandOver
+from ..aio.process_exit import release
+from ..core.inputs import ExecutionFinished, FunctionMisbehaved
+from ..core.wire.messages import ExecutionResult
+from ..core.wire.user_text import class_name, error_message, guarded, is_a
 from ..protocol import connect_pb2 as pb
-from ..transport.io_thread import HandOver
+from ..sdk.outputs import LONGEST_ERROR_TEXT
 from .executor import LOOP_GONE, ExecutorPorts
-from .outputs import LONGEST_ERROR_TEXT
 from .user_exits import (
     EXITS,
     FunctionExited,

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..core.user_text import guarded, is_a, shown_error
+from ..core.wire.user_text import guarded, is_a, shown_error
 from ..errors import LocalMistake
 
 Result = TypeVar("Result")

@@ -13,14 +13,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
-from ..core import observations as seen
-from ..core.user_text import has_method, shown_error, shown_value
+from ..core import events as seen
+from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
-from ..events import is_async
-from .folding import Folding
+from .event_listeners import is_async
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, plain_fields, record_of
 from .redaction import Redactor
+from .repetition import Folding
 
 LoggerOption = Any
 """A ``logging.Logger``, a structlog logger, None for the default, or False for silence."""
@@ -74,7 +74,7 @@ class ConnectLogger:
 
     # --- observations ----------------------------------------------------------------------
 
-    def observe(self, observation: seen.Observation) -> None:
+    def observe(self, observation: seen.Event) -> None:
         """Write the record that belongs to an observation, if there is one. From any thread."""
         if self._target is None:
             return
@@ -108,7 +108,7 @@ class ConnectLogger:
             due = self._folding.close(self._clock())
         self._write_all(due)
 
-    def _request(self, observation: seen.Observation) -> None:
+    def _request(self, observation: seen.Event) -> None:
         """One of the records of a request, with what an earlier one knew of it. DEBUG only."""
         fields = plain_fields(observation)
         request_id = fields["request_id"]
@@ -123,7 +123,7 @@ class ConnectLogger:
         if len(self._requests) > MOST_REQUESTS:
             self._requests.popitem(last=False)
 
-    def _placed(self, record: Record, observation: seen.Observation) -> Record:
+    def _placed(self, record: Record, observation: seen.Event) -> Record:
         """Add where it happened, as far as the observation itself does not say it."""
         fields = record.fields
         if isinstance(observation, _ENDED):

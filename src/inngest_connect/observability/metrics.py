@@ -10,10 +10,10 @@ from typing import Final
 
 from opentelemetry.metrics import MeterProvider
 
-from ..core import observations as seen
-from ..debug_state import DebugState
+from ..core import events as seen
 from ..state_machine import ConnectionState
 from . import metric_table as table
+from .debug_state import DebugState
 from .instruments import Instruments, Values, instruments_of
 from .metric_table import OTHER, Labels
 from .providers import global_meter_provider
@@ -89,7 +89,7 @@ class Metrics:
         self._heartbeat = histograms[table.HEARTBEAT_DURATION].record
         self._handshake = histograms[table.HANDSHAKE_DURATION].record
         self._outage = histograms[table.OUTAGE_DURATION].record
-        self._counts: dict[type[seen.Observation], Callable[..., None]] = {
+        self._counts: dict[type[seen.Event], Callable[..., None]] = {
             seen.RequestStarted: self._request_started,
             seen.RequestCompleted: self._request_completed,
             seen.ReplyAcknowledged: self._reply_acknowledged,
@@ -97,7 +97,7 @@ class Metrics:
             seen.LeaseLost: self._lease_lost,
             seen.ErrorOccurred: self._error_occurred,
         }
-        self._records: dict[type[seen.Observation], Callable[..., None]] = {
+        self._records: dict[type[seen.Event], Callable[..., None]] = {
             seen.RequestStarted: self._record_queue,
             seen.RequestCompleted: self._record_execution,
             seen.HeartbeatAnswered: self._record_heartbeat,
@@ -109,12 +109,12 @@ class Metrics:
         """The worker has ended, or is of no interest any more: leave only its counts behind."""
         self._instruments.detach(self)
 
-    def observe(self, observation: seen.Observation) -> None:
+    def observe(self, observation: seen.Event) -> None:
         """Count and record one observation, with a provider that does not block."""
         self.count(observation)
         self.record(observation)
 
-    def count(self, observation: seen.Observation) -> None:
+    def count(self, observation: seen.Event) -> None:
         """Count one observation. On the thread that observes: it only adds to integers."""
         count = self._counts.get(type(observation))
         if count is not None:
@@ -126,7 +126,7 @@ class Metrics:
         provider = self._provider if self._provider is not None else global_meter_provider()
         return not type(provider).__module__.startswith("opentelemetry.metrics")
 
-    def record(self, observation: seen.Observation) -> None:
+    def record(self, observation: seen.Event) -> None:
         """Record the durations of an observation that was counted: calls the user's provider."""
         record = self._records.get(type(observation))
         if record is not None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from opentelemetry import metrics, trace
 
-from ..core.user_text import class_name, shown_error, shown_value
+from ..core.wire.user_text import class_name, shown_error, shown_value
 from ..errors import ConfigurationError
 
 Provider = TypeVar("Provider")

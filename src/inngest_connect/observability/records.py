@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from ..core import observations as seen
+from ..core import events as seen
 from ..state_machine import ConnectionState
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -64,7 +64,7 @@ class Record:
         return self.event, fields.get("kind"), _NUMBERS.sub("#", str(text))
 
 
-def record_of(observation: seen.Observation) -> Record:
+def record_of(observation: seen.Event) -> Record:
     """The record of any observation but those of ``REQUESTS``, which are DEBUG."""
     match observation:
         case seen.ErrorOccurred():
@@ -89,7 +89,7 @@ def record_of(observation: seen.Observation) -> Record:
             return Record("debug", observation.name, plain_fields(observation))
 
 
-def plain_fields(observation: seen.Observation) -> dict[str, Any]:
+def plain_fields(observation: seen.Event) -> dict[str, Any]:
     """The observation's own fields, without those that are not known."""
     names: tuple[str, ...] = type(observation).__slots__
     pairs = ((name, getattr(observation, name)) for name in names)

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from ..core import observations as seen
-from ..core.observations import Observation
-from ..core.remote_text import LONGEST_ID, shortened_id
+from ..core import events as seen
+from ..core.events import Event
+from ..core.wire.remote_text import LONGEST_ID, shortened_id
 from ..transport.urls import without_user_information
 
 MASK: Final = "***"
@@ -25,14 +25,14 @@ RECENT: Final = 32
 PART: Final = 8
 """Characters of a secret, one after the other, that are masked wherever they appear."""
 
-_REMOTE_TEXT: Final[dict[type[Observation], str]] = {
+_REMOTE_TEXT: Final[dict[type[Event], str]] = {
     seen.Disconnected: "reason",
     seen.ErrorOccurred: "message",
     seen.Reconnecting: "cause",
     seen.WebSocketClosed: "reason",
     seen.WebSocketFailed: "message",
 }
-_ID_FIELDS: Final[dict[type[Observation], tuple[str, ...]]] = {
+_ID_FIELDS: Final[dict[type[Event], tuple[str, ...]]] = {
     kind: tuple(
         name
         for name in (
@@ -40,7 +40,7 @@ _ID_FIELDS: Final[dict[type[Observation], tuple[str, ...]]] = {
         )
         if name in kind.__slots__
     )
-    for kind in seen.OBSERVATIONS
+    for kind in seen.EVENTS
 }  # fmt: skip
 _SHORTEST: Final = 6
 _MOST_HARMLESS: Final = 4096
@@ -144,7 +144,7 @@ class Redactor:
         """Return ``fields`` masked by key and by value, nested ones included."""
         return {key: masked(key, value, self.text) for key, value in fields.items()}
 
-    def observation(self, observation: Observation) -> Observation:
+    def observation(self, observation: Event) -> Event:
         """The observation without secrets in what came from the network or from user code."""
         changed: dict[str, str] = {}
         for name in _ID_FIELDS[type(observation)]:
@@ -163,8 +163,8 @@ class Redactor:
         return self.text("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _with(observation: Any, changes: dict[str, str]) -> Observation:
-    changed: Observation = dataclasses.replace(observation, **changes)
+def _with(observation: Any, changes: dict[str, str]) -> Event:
+    changed: Event = dataclasses.replace(observation, **changes)
     return changed
 
 

@@ -17,9 +17,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ..core.messages import ExecutionResult
-from ..core.remote_text import clean, shortened_id
-from ..core.user_text import class_name, shown_error
+from ..core.wire.messages import ExecutionResult
+from ..core.wire.remote_text import clean, shortened_id
+from ..core.wire.user_text import class_name, shown_error
 from ..protocol import connect_pb2 as pb
 from .providers import global_tracer_provider, unusable_provider
 

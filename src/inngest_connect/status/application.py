@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..connection import WebSocketWorkerConnection
-from ..health import BLOCKED_LIMIT, SILENCE_LIMIT, Health
+from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health
 from .diagram import describe, draw
 from .feed import EventFeed
 from .guard import Guard

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ..core.remote_text import clean
+from ..core.wire.remote_text import clean
 from ..observability.package_logger import package_logger
 
 MOST_CONNECTIONS: Final = 128

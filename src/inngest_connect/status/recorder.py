@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..clock import monotonic
-from ..core.observations import (
+from ..aio.clock import monotonic
+from ..core.events import (
     Connected,
     Disconnected,
     Draining,
     ErrorOccurred,
+    Event,
     LeaseLost,
-    Observation,
     Reconnecting,
     RequestCompleted,
     RequestReceived,
@@ -67,7 +67,7 @@ class Recorder:
         self._ring = [_EMPTY.copy() for _ in range(_RING)]
         self._troubles: deque[tuple[float, Trouble]] = deque(maxlen=ERRORS_KEPT)
         self._reconnecting: tuple[float, Reconnecting] | None = None
-        self._actions: dict[type[Observation], Callable[[Any], None]] = {
+        self._actions: dict[type[Event], Callable[[Any], None]] = {
             RequestReceived: self._count_received,
             RequestCompleted: self._count_completed,
             ErrorOccurred: self._keep_trouble,
@@ -82,7 +82,7 @@ class Recorder:
 
     # --- on the connection's thread ---------------------------------------------------------
 
-    def observe(self, observation: Observation) -> None:
+    def observe(self, observation: Event) -> None:
         """Count an event."""
         action = self._actions.get(type(observation))
         if action is not None:
@@ -122,7 +122,7 @@ class Recorder:
         self._reconnecting = None
         self._on_change()
 
-    def _changed(self, _: Observation) -> None:
+    def _changed(self, _: Event) -> None:
         self._on_change()
 
     # --- on any thread ----------------------------------------------------------------------

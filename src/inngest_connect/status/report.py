@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ..clock import monotonic
+from ..aio.clock import monotonic
 from ..connection import WebSocketWorkerConnection
-from ..core.observations import Disconnected, ErrorOccurred, LeaseLost
-from ..core.remote_text import clean
-from ..debug_state import DebugState, InFlightRequest
-from ..execution.sdk_adapter import SDK_LANGUAGE, SDK_VERSION
-from ..health import Health
+from ..core.events import Disconnected, ErrorOccurred, LeaseLost
+from ..core.wire.remote_text import clean
+from ..observability.debug_state import DebugState, InFlightRequest
+from ..observability.health import Health
+from ..sdk.adapter import SDK_LANGUAGE, SDK_VERSION
 from ..state_machine import StateChange
 from .recorder import COLUMN_SECONDS, Recorder, Trouble
 

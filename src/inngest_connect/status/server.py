@@ -16,7 +16,7 @@ import uvicorn
 
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, LocalMistake
-from ..health import BLOCKED_LIMIT, SILENCE_LIMIT
+from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT
 from ..observability.library_logs import off_this_thread
 from ..observability.package_logger import package_logger
 from .address import Address, parse_address

@@ -6,15 +6,15 @@ Needs ``pip install "inngest-connect[testing]"``.
 from .embedded_gateway import EmbeddedGateway
 from .executor_request import executor_request
 from .fault_proxy import FaultProxy
-from .gateway_model import GatewayModel
-from .gateway_settings import GatewaySettings
 from .gateway_store import DispatchFailed, GatewayStore
 from .gateway_thread import GatewayThread
 from .harness import QUICK_TIMING, ConnectionTestHarness, Load
 from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
-from .ledger import Ledger, RequestRecord
-from .malformed import MalformedKind
 from .mock_connection import MockConnection
+from .model.gateway_model import GatewayModel
+from .model.ledger import Ledger, RequestRecord
+from .model.malformed import MalformedKind
+from .model.settings import GatewaySettings
 from .run_driver import RunResult
 from .websocket_server import MockWebSocketServer, ReceivedMessage
 

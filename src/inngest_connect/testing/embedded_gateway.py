@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..protocol import connect_pb2 as pb
-from .gateway_settings import GatewaySettings
 from .gateway_store import GatewayStore
 from .http_server import MockHTTPServer
-from .ledger import Ledger
+from .model.ledger import Ledger
+from .model.settings import GatewaySettings
 from .run_driver import Event, FunctionInfo, RunDriver, RunResult
 from .websocket_server import MockWebSocketServer
 

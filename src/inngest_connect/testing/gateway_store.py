@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..protocol import connect_pb2 as pb
-from .gateway_actions import Action, CloseConnection, DropConnection, RequestEnded, SendTo
-from .gateway_connection import GatewayConnection, GatewayPhase
-from .gateway_model import GatewayModel
-from .gateway_settings import GatewaySettings
+from .model.actions import Action, CloseConnection, DropConnection, RequestEnded, SendTo
+from .model.connection import GatewayConnection, GatewayPhase
+from .model.gateway_model import GatewayModel
+from .model.settings import GatewaySettings
 
 
 class ServerConnection(Protocol):

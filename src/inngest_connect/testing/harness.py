@@ -18,17 +18,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..apps import Apps
 from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
 from ..errors import NotConnectedError
+from ..sdk.apps import Apps
 from ..state_machine import ConnectionState
 from ..timing import Timing
 from .embedded_gateway import EmbeddedGateway
 from .fault_proxy import FaultProxy
-from .ledger import Ledger
 from .memory import resident_bytes
+from .model.ledger import Ledger
 from .run_driver import Event, RunResult
 from .websocket_server import MockWebSocketServer
 

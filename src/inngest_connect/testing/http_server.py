@@ -29,7 +29,7 @@ from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .gateway_store import GatewayStore
 from .issued_sessions import ISSUED
-from .ulid import make_ulid
+from .model.ulid import make_ulid
 
 
 @dataclass(frozen=True, slots=True)

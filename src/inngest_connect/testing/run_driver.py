@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from ..protocol import connect_pb2 as pb
 from .executor_request import executor_request
 from .gateway_store import DispatchFailed
-from .ulid import make_ulid
+from .model.ulid import make_ulid
 
 Dispatch = Callable[[pb.GatewayExecutorRequestData], Awaitable[pb.SDKResponse]]
 Event = dict[str, Any]

@@ -15,11 +15,11 @@ import picows
 from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
 from ..protocol import connect_pb2 as pb
-from .gateway_actions import encode
 from .gateway_store import GatewayStore
 from .issued_sessions import ISSUED
-from .malformed import MALFORMED, MalformedKind
 from .mock_connection import MockConnection
+from .model.actions import encode
+from .model.malformed import MALFORMED, MalformedKind
 
 K = pb.GatewayMessageType
 _SILENT = silent_logger("testing.picows")

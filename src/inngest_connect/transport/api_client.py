@@ -21,7 +21,7 @@ from typing import Final
 import httpx
 from google.protobuf.message import DecodeError
 
-from ..core.user_text import shown_error
+from ..core.wire.user_text import shown_error
 from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH

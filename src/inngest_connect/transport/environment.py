@@ -14,7 +14,7 @@ from typing import Final
 
 import httpx
 
-from ..core.user_text import shown_value
+from ..core.wire.user_text import shown_value
 from ..errors import ConfigurationError
 from .urls import check_url, shown_url
 

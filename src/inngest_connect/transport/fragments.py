@@ -7,7 +7,7 @@ from typing import Final
 
 import picows
 
-from ..core.heartbeat import LONGEST_MESSAGE
+from ..core.connections.heartbeat import LONGEST_MESSAGE
 from ..protocol import CLOSE_MESSAGE_TOO_BIG, CLOSE_POLICY_VIOLATION, CLOSE_PROTOCOL_ERROR
 
 _MOST_FRAMES: Final = 65_536

@@ -6,8 +6,8 @@ before every dial.
 
 import urllib.parse
 
-from ..core.user_text import class_name, is_a
-from .hook import Hook, HookFailed
+from ..aio.hook import Hook, HookFailed
+from ..core.wire.user_text import class_name, is_a
 from .urls import is_plain, shown_url
 
 

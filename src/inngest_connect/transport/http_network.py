@@ -15,7 +15,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from .fork_guard import keep_from_forks
+from ..aio.fork_guard import keep_from_forks
 from .tcp import Way, connect
 
 CURRENT_WAY: ContextVar[Way] = ContextVar("inngest_connect_way")

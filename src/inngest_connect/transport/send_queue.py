@@ -14,7 +14,7 @@ from typing import Final
 
 import picows
 
-from ..core.delivery import WRITTEN_AT_ONCE
+from ..core.requests.delivery import WRITTEN_AT_ONCE
 
 LONGEST_QUEUE: Final = WRITTEN_AT_ONCE
 """Bytes that may wait, of replies and of everything else separately."""

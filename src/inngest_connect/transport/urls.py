@@ -4,7 +4,7 @@ import urllib.parse
 from collections.abc import Collection
 from typing import Final
 
-from ..core.user_text import shown_value
+from ..core.wire.user_text import shown_value
 from ..errors import ConfigurationError
 
 _MASK: Final = "***"

@@ -11,23 +11,18 @@ from typing import Final
 
 import picows
 
-from ..core.events import (
+from ..aio.fork_guard import keep_from_forks
+from ..core.inputs import (
     AcknowledgementFailed,
     AcknowledgementWritten,
-    Event,
+    Input,
     MessageReceived,
     SocketClosed,
     SocketOpened,
     TextReceived,
 )
-from ..protocol import (
-    CLOSE_ABNORMAL,
-    CLOSE_NORMAL,
-    CLOSE_PROTOCOL_ERROR,
-    SUBPROTOCOL,
-)
+from ..protocol import CLOSE_ABNORMAL, CLOSE_NORMAL, CLOSE_PROTOCOL_ERROR, SUBPROTOCOL
 from .dial import Dial, DialFailed
-from .fork_guard import keep_from_forks
 from .fragments import Fragments, FrameRefused
 from .send_queue import SendQueue
 
@@ -51,7 +46,7 @@ class WebSocketManager(picows.WSListener):
         self,
         generation: int,
         max_message_bytes: int,
-        report: Callable[[Event], None],
+        report: Callable[[Input], None],
         batch_ended: Callable[[], None],
     ) -> None:
         self._generation = generation

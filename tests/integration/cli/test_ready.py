@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from inngest_connect import connect
-from inngest_connect.cli.ready import ask
 from inngest_connect.status import StatusServer
 from inngest_connect.testing import EmbeddedGateway
+from inngest_connect_ready import ask
 from tests.integration.cli.run_process import environment
 from tests.integration.demo_apps import make_app
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from inngest_connect.core.events import ExecutionFinished
-from inngest_connect.core.messages import ExecutionResult
-from inngest_connect.core.observations import ErrorOccurred, Observation
+from inngest_connect.core.events import ErrorOccurred, Event
+from inngest_connect.core.inputs import ExecutionFinished
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.execution.executor import ExecutorFactory, ExecutorPorts
-from inngest_connect.execution.sdk_adapter import SdkApp
+from inngest_connect.sdk.adapter import SdkApp
 from inngest_connect.testing import executor_request
 from tests.integration.execution import process_apps
 
@@ -47,7 +47,7 @@ class Running:
             )
         )
 
-    def _observe(self, observation: Observation) -> None:
+    def _observe(self, observation: Event) -> None:
         assert isinstance(observation, ErrorOccurred)
         self.observed.put_nowait(observation)
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from inngest_connect.execution.executor import ExecutorFactory
 from inngest_connect.execution.loop_executor import LoopExecutor
-from inngest_connect.execution.process_executor import process_executor
+from inngest_connect.execution.processes.process_executor import process_executor
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.integration.execution.running import TARGET, Running, running, until
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.execution import child_handle, child_pool
-from inngest_connect.execution import process_wire as wire
-from inngest_connect.execution.child_handle import ChildHandle
-from inngest_connect.execution.process_executor import process_executor
+from inngest_connect.execution.processes import child_handle, child_pool
+from inngest_connect.execution.processes import process_wire as wire
+from inngest_connect.execution.processes.child_handle import ChildHandle
+from inngest_connect.execution.processes.process_executor import process_executor
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.integration.execution import process_apps
 from tests.integration.execution.running import TARGET, Running, dead, running, until

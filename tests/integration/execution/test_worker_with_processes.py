@@ -18,8 +18,8 @@ from inngest_connect import (
     connect,
     process_executor,
 )
-from inngest_connect.execution import child_handle
-from inngest_connect.execution import process_wire as wire
+from inngest_connect.execution.processes import child_handle
+from inngest_connect.execution.processes import process_wire as wire
 from inngest_connect.option_variables import Isolation
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client

@@ -14,7 +14,7 @@ from inngest_connect import ConnectionState
 from inngest_connect.protocol import FLUSH_PATH, START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
-from inngest_connect.testing.malformed import MALFORMED
+from inngest_connect.testing.model.malformed import MALFORMED
 from inngest_connect.transport.signing_key import SigningKey
 from tests.integration.demo_apps import App, make_app
 from tests.integration.observability.lives import KEY, OTHER_KEY, Told

@@ -28,7 +28,7 @@ from inngest_connect import (
     WebSocketWorkerConnection,
     connect,
 )
-from inngest_connect.debug_state import InFlightRequest
+from inngest_connect.observability.debug_state import InFlightRequest
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.status import StatusServer, status_app
 from inngest_connect.status.feed import MOST_CLIENTS

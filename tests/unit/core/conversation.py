@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ExecutionResult, envelope
-from inngest_connect.core.observations import Observation
-from inngest_connect.core.phases import Phase, writes
+from inngest_connect.core import inputs
+from inngest_connect.core.connections.phases import Phase, writes
+from inngest_connect.core.events import Event
 from inngest_connect.core.retry import RetryStrategy, ScheduleRetry
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
+from inngest_connect.core.wire.messages import ExecutionResult, envelope
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 
@@ -66,7 +66,7 @@ class Conversation:
 
     # --- driving -----------------------------------------------------------------------------
 
-    def happens(self, event: ev.Event) -> list[do.Command]:
+    def happens(self, event: inputs.Input) -> list[do.Command]:
         """Give the core an event; acknowledgements are reported at once, as a shell does."""
         answered: list[do.Command] = []
         phases = self._phases()
@@ -76,7 +76,9 @@ class Conversation:
             answered.append(command)
             self._check_written(command, phases)
             if isinstance(command, do.Acknowledge):
-                report = ev.AcknowledgementFailed if self.broken else ev.AcknowledgementWritten
+                report = (
+                    inputs.AcknowledgementFailed if self.broken else inputs.AcknowledgementWritten
+                )
                 follow_up = report(command.generation, command.request_id)
                 pending.extend(self.core.handle(follow_up, self.now))
         self.log += answered
@@ -102,7 +104,7 @@ class Conversation:
             if deadline is None or deadline > until:
                 break
             self.now = max(self.now, deadline)
-            answered += self.happens(ev.Tick())
+            answered += self.happens(inputs.Tick())
         else:
             raise AssertionError("the core asks for one deadline after another")
         self.now = until
@@ -112,12 +114,12 @@ class Conversation:
         self, generation: int, kind: pb.GatewayMessageType, payload: bytes = b""
     ) -> list[do.Command]:
         data = b"" if kind == K.GATEWAY_HELLO else envelope(kind, payload)
-        return self.happens(ev.MessageReceived(generation, data))
+        return self.happens(inputs.MessageReceived(generation, data))
 
     # --- whole passages ------------------------------------------------------------------------
 
     def starts(self) -> None:
-        self.happens(ev.Started())
+        self.happens(inputs.Started())
 
     def attempt_begins(self) -> list[do.Command]:
         """Let time go by until the attempt that is planned begins."""
@@ -126,7 +128,7 @@ class Conversation:
 
     def api_names_gateway(self, generation: int, group: str = "") -> list[do.Command]:
         return self.happens(
-            ev.StartSucceeded(
+            inputs.StartSucceeded(
                 generation,
                 f"connection-{generation}",
                 "ws://gateway",
@@ -142,7 +144,7 @@ class Conversation:
         """From the beginning of the attempt, once it is planned, to CONNECTION_READY."""
         self.attempt_begins()
         self.api_names_gateway(generation)
-        self.happens(ev.SocketOpened(generation))
+        self.happens(inputs.SocketOpened(generation))
         self.gateway_says(generation, K.GATEWAY_HELLO)
         ready = pb.GatewayConnectionReadyData(
             heartbeat_interval=heartbeat, extend_lease_interval=extend, status_interval=status
@@ -181,7 +183,7 @@ class Conversation:
 
     def function_returns(self, request_id: str, body: bytes = b'"ok"') -> list[do.Command]:
         result = ExecutionResult(pb.SDKResponseStatus.DONE, body, sdk_version="inngest-py:v0")
-        return self.happens(ev.ExecutionFinished(request_id, result))
+        return self.happens(inputs.ExecutionFinished(request_id, result))
 
     def reply_acked(self, request_id: str, generation: int = 1) -> list[do.Command]:
         payload = pb.WorkerReplyAckData(request_id=request_id).SerializeToString()
@@ -231,12 +233,12 @@ def sent(commands: list[do.Command], generation: int | None = None) -> list[str]
 
 def seen(commands: list[do.Command]) -> list[str]:
     """The names of the observations, in order."""
-    return [command.name for command in commands if isinstance(command, Observation)]
+    return [command.name for command in commands if isinstance(command, Event)]
 
 
 def errors(commands: list[do.Command]) -> list[str]:
     """The kinds of the error observations, in order."""
-    from inngest_connect.core.observations import ErrorOccurred
+    from inngest_connect.core.events import ErrorOccurred
 
     return [command.kind for command in only(commands, ErrorOccurred)]
 

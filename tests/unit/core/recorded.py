@@ -5,8 +5,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.debug_state import snapshot
+from inngest_connect.core import inputs
+from inngest_connect.observability.debug_state import snapshot
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.unit.core.conversation import Conversation, K
 
@@ -32,10 +32,10 @@ class Recorded(Conversation):
         self.lines: list[str] = []
         self._begun = self.now
 
-    def happens(self, event: ev.Event) -> list[do.Command]:
+    def happens(self, event: inputs.Input) -> list[do.Command]:
         position = len(self.lines)
         commands = super().happens(event)
-        if not isinstance(event, ev.Tick) or commands:
+        if not isinstance(event, inputs.Tick) or commands:
             block = [f"{self.now - self._begun:8.2f}  {_shown(event)}"]
             block += [f"          -> {_shown(command)}" for command in commands]
             self.lines[position:position] = block
@@ -71,7 +71,7 @@ def _shown(thing: Any) -> str:
         return f"Execute({thing.request.request_id})"
     if isinstance(thing, do.Flush):
         return f"Flush(key={thing.key}) {_message(pb.SDKResponse, thing.payload)}"
-    if isinstance(thing, ev.ExecutionFinished):
+    if isinstance(thing, inputs.ExecutionFinished):
         return f"{thing!r} {thing.result!r}"
     data = getattr(thing, "data", None)
     return repr(thing) if data is None else f"{thing!r} {_decoded(data)}"

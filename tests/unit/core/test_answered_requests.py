@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.answered_requests import AnsweredRequests
+from inngest_connect.core.requests.answered_requests import AnsweredRequests
 
 pytestmark = pytest.mark.unit
 

@@ -3,8 +3,8 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.observations import ErrorOccurred, Reconnecting
+from inngest_connect.core import inputs
+from inngest_connect.core.events import ErrorOccurred, Reconnecting
 from tests.unit.core.conversation import Conversation, K, errors, one, only
 
 pytestmark = pytest.mark.unit
@@ -14,11 +14,11 @@ ENDS = ["aborted", "closed", "closing", "drained", "silent"]
 
 def ends(talk: Conversation, generation: int, how: str) -> list[do.Command]:
     if how == "aborted":
-        return talk.happens(ev.SocketClosed(generation, 1006, ""))
+        return talk.happens(inputs.SocketClosed(generation, 1006, ""))
     if how == "closed":
-        return talk.happens(ev.SocketClosed(generation, 1000, "bye"))
+        return talk.happens(inputs.SocketClosed(generation, 1000, "bye"))
     if how == "closing":
-        return talk.happens(ev.SocketClosed(generation, 1001, "connect_gateway_closing"))
+        return talk.happens(inputs.SocketClosed(generation, 1001, "connect_gateway_closing"))
     if how == "drained":
         return talk.gateway_says(generation, K.GATEWAY_CLOSING)
     return talk.gateway_says(generation, K.WORKER_READY)  # a violation
@@ -101,7 +101,7 @@ def test_ready_ends_the_count_of_failed_attempts() -> None:
     talk = Conversation()
     talk.starts()
     for attempt in range(1, 12):
-        talk.happens(ev.StartFailed(attempt, None, "refused"))
+        talk.happens(inputs.StartFailed(attempt, None, "refused"))
         talk.attempt_begins()
     talk.becomes_ready(12)
 
@@ -130,7 +130,7 @@ def test_the_end_of_a_drained_connection_keeps_what_the_drain_has_planned() -> N
     lives_and_ends(talk, 4, 0.0, "drained")
     planned = talk.core.connections.attempts.retry_at
 
-    ended = talk.happens(ev.SocketClosed(4, 1001, "connect_gateway_closing"))
+    ended = talk.happens(inputs.SocketClosed(4, 1001, "connect_gateway_closing"))
 
     assert not only(ended, Reconnecting)
     assert talk.core.connections.attempts.retry_at == planned
@@ -150,7 +150,7 @@ def test_a_closing_gateway_that_refuses_again_and_again_follows_the_schedule() -
 
     for generation in range(1, 7):
         talk.api_names_gateway(generation)
-        talk.happens(ev.SocketOpened(generation))
+        talk.happens(inputs.SocketOpened(generation))
         refused = ends(talk, generation, "closing")
         delays.append(one(refused, Reconnecting).delay)
         talk.attempt_begins()
@@ -167,7 +167,7 @@ def away(talk: Conversation, minutes: float, status: int | None = None) -> float
     while talk.now < until:
         attempt = talk.core.connections.attempt
         if attempt is not None:
-            talk.happens(ev.StartFailed(attempt.number, status, "away"))
+            talk.happens(inputs.StartFailed(attempt.number, status, "away"))
         talk.passes(1.0)
     retry_at = talk.core.connections.attempts.retry_at
     assert retry_at is not None
@@ -178,7 +178,7 @@ def lost_with_a_reply() -> Conversation:
     talk = Conversation().connected()
     talk.request("r1")
     talk.heartbeats_answered_for(30.0)
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.function_returns("r1")
     return talk
 
@@ -188,7 +188,7 @@ def test_a_delivered_flush_brings_the_next_attempt_forward(status: int | None) -
     talk = lost_with_a_reply()
     wait = away(talk, 6.0, status)
 
-    delivered = talk.happens(ev.FlushSucceeded("r1"))
+    delivered = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert wait > 60
     assert one(delivered, Reconnecting) == Reconnecting(9, 1.0, "the API answers again")
@@ -198,13 +198,13 @@ def test_a_delivered_flush_brings_the_next_attempt_forward(status: int | None) -
 def test_evidence_is_not_faster_than_ten_seconds_after_the_last_attempt() -> None:
     talk = lost_with_a_reply()
     away(talk, 6.0)
-    talk.happens(ev.FlushSucceeded("r1"))
+    talk.happens(inputs.FlushSucceeded("r1"))
     attempt = talk.passes(1.0)
     assert only(attempt, do.RequestStart)
     generation = only(attempt, do.RequestStart)[0].generation
-    talk.happens(ev.StartFailed(generation, None, "away"))
+    talk.happens(inputs.StartFailed(generation, None, "away"))
 
-    delivered = talk.happens(ev.FlushSucceeded("another"))
+    delivered = talk.happens(inputs.FlushSucceeded("another"))
 
     assert one(delivered, Reconnecting).delay == pytest.approx(11.0)
 
@@ -217,18 +217,18 @@ def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str
     while talk.now < until:
         attempt = talk.core.connections.attempt
         if attempt is not None and why == "entitlement":
-            talk.happens(ev.StartFailed(attempt.number, 429, "limit"))
+            talk.happens(inputs.StartFailed(attempt.number, 429, "limit"))
         elif attempt is not None:
             talk.api_names_gateway(attempt.number)
-            talk.happens(ev.SocketOpened(attempt.number))
+            talk.happens(inputs.SocketOpened(attempt.number))
             code, reason = (1006, "") if why == "gateway" else (1008, "plan_limit")
-            talk.happens(ev.SocketClosed(attempt.number, code, reason))
+            talk.happens(inputs.SocketClosed(attempt.number, code, reason))
         talk.passes(1.0)
     planned = talk.core.connections.attempts.retry_at
     assert planned is not None
     assert planned - talk.now > 60
 
-    delivered = talk.happens(ev.FlushSucceeded("r1"))
+    delivered = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert not only(delivered, Reconnecting)
     assert talk.core.connections.attempts.retry_at == planned
@@ -237,12 +237,12 @@ def test_a_delivered_flush_proves_nothing_when_the_api_is_not_the_cause(why: str
 def test_evidence_does_not_put_off_an_attempt_that_begins_sooner() -> None:
     talk = lost_with_a_reply()
     talk.attempt_begins()
-    talk.happens(ev.StartFailed(2, None, "away"))
+    talk.happens(inputs.StartFailed(2, None, "away"))
     planned = talk.core.connections.attempts.retry_at
     assert planned is not None
     assert planned - talk.now < 5
 
-    delivered = talk.happens(ev.FlushSucceeded("r1"))
+    delivered = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert not only(delivered, Reconnecting)
     assert talk.core.connections.attempts.retry_at == planned
@@ -254,12 +254,12 @@ def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_del
 ) -> None:
     talk = lost_with_a_reply()
     away(talk, 6.0)
-    talk.happens(ev.FlushFailed("r1", None, "away"))
+    talk.happens(inputs.FlushFailed("r1", None, "away"))
     deadline = talk.core.next_deadline()
     assert deadline is not None
     talk.now = deadline + stopped
 
-    talk.happens(ev.Tick())
+    talk.happens(inputs.Tick())
 
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
 
@@ -270,11 +270,11 @@ def test_a_process_that_was_stopped_in_the_middle_of_a_long_wait_notices_it(
 ) -> None:
     """Nothing else is due meanwhile: no reply, no connection."""
     talk = Conversation().connected()
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     wait = away(talk, 6.0)
     talk.now += stopped
 
-    talk.happens(ev.Tick())
+    talk.happens(inputs.Tick())
 
     assert wait > 60
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
@@ -288,7 +288,7 @@ def test_an_attempt_that_was_under_way_while_the_machine_slept_is_repeated_soon(
     assert attempt is not None
     talk.now += 3600.0
 
-    woken = talk.happens(ev.Tick())
+    woken = talk.happens(inputs.Tick())
 
     assert errors(woken)[-1] == "connection_failed"
     assert one(talk.passes(2.0), do.RequestStart).generation == attempt.number + 1
@@ -298,7 +298,7 @@ def test_without_a_connection_the_clock_is_looked_at_every_five_seconds() -> Non
     """A timer goes on with the rest of its time after the machine slept."""
     talk = lost_with_a_reply()
     wait = away(talk, 6.0)
-    talk.happens(ev.FlushFailed("r1", None, "away"))
+    talk.happens(inputs.FlushFailed("r1", None, "away"))
     asked = talk.now
 
     looks = []
@@ -307,7 +307,7 @@ def test_without_a_connection_the_clock_is_looked_at_every_five_seconds() -> Non
         assert deadline is not None
         looks.append(deadline - talk.now)
         talk.now = deadline
-        talk.happens(ev.Tick())
+        talk.happens(inputs.Tick())
 
     assert wait > 60
     assert talk.now - asked == pytest.approx(wait)
@@ -322,10 +322,12 @@ def fails(talk: Conversation, where: str, offline: bool) -> float:
     attempt = talk.core.connections.attempt
     assert attempt is not None
     if where == "api":
-        failed = talk.happens(ev.StartFailed(attempt.number, None, "no address", offline=offline))
+        failed = talk.happens(
+            inputs.StartFailed(attempt.number, None, "no address", offline=offline)
+        )
     else:
         talk.api_names_gateway(attempt.number)
-        closed = ev.SocketClosed(attempt.number, 1006, "", "no address", offline=offline)
+        closed = inputs.SocketClosed(attempt.number, 1006, "", "no address", offline=offline)
         failed = talk.happens(closed)
     delay = one(failed, Reconnecting).delay
     talk.attempt_begins()
@@ -377,7 +379,7 @@ class Users:
 
 def asked(talk: Conversation) -> do.AskRetryDelay:
     talk.starts()
-    return one(talk.happens(ev.StartFailed(1, None, "refused")), do.AskRetryDelay)
+    return one(talk.happens(inputs.StartFailed(1, None, "refused")), do.AskRetryDelay)
 
 
 def test_the_answer_of_a_users_strategy_counts_from_the_question() -> None:
@@ -385,7 +387,7 @@ def test_the_answer_of_a_users_strategy_counts_from_the_question() -> None:
     question = asked(talk)
     talk.passes(2.0)
 
-    answered = talk.happens(ev.RetryDelayAnswered(question.question, 30.0))
+    answered = talk.happens(inputs.RetryDelayAnswered(question.question, 30.0))
 
     assert question.failures == 1
     assert one(answered, Reconnecting) == Reconnecting(1, 28.0, "refused")
@@ -409,7 +411,7 @@ def test_an_answer_that_comes_too_late_changes_nothing() -> None:
     question = asked(talk)
     talk.passes(6.0)
 
-    assert talk.happens(ev.RetryDelayAnswered(question.question, 0.0)) == []
+    assert talk.happens(inputs.RetryDelayAnswered(question.question, 0.0)) == []
     assert talk.core.connections.attempts.retry_at is None
 
 
@@ -417,20 +419,20 @@ def test_a_late_answer_is_not_taken_for_that_to_the_next_question() -> None:
     talk = Conversation(Users())
     first = asked(talk)
     talk.passes(6.0)
-    second = one(talk.happens(ev.StartFailed(2, None, "refused again")), do.AskRetryDelay)
+    second = one(talk.happens(inputs.StartFailed(2, None, "refused again")), do.AskRetryDelay)
 
-    assert talk.happens(ev.RetryDelayAnswered(first.question, 0.0)) == []
-    answered = talk.happens(ev.RetryDelayAnswered(second.question, 7.0))
+    assert talk.happens(inputs.RetryDelayAnswered(first.question, 0.0)) == []
+    answered = talk.happens(inputs.RetryDelayAnswered(second.question, 7.0))
     assert one(answered, Reconnecting).delay == 7.0
 
 
 def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:
     talk = Conversation(Users())
     talk.starts()
-    failed = talk.happens(ev.StartFailed(1, 503, "busy", retry_after=100.0))
+    failed = talk.happens(inputs.StartFailed(1, 503, "busy", retry_after=100.0))
 
     number = one(failed, do.AskRetryDelay).question
-    answered = talk.happens(ev.RetryDelayAnswered(number, 1.0))
+    answered = talk.happens(inputs.RetryDelayAnswered(number, 1.0))
 
     assert one(answered, Reconnecting).delay == pytest.approx(110.0)
 
@@ -440,7 +442,7 @@ def test_a_delay_outside_the_limits_is_not_used(seconds: float, shown: str) -> N
     talk = Conversation(Users())
     question = asked(talk)
 
-    answered = talk.happens(ev.RetryDelayAnswered(question.question, seconds))
+    answered = talk.happens(inputs.RetryDelayAnswered(question.question, seconds))
 
     assert shown in one(answered, ErrorOccurred).message
     assert one(answered, Reconnecting).delay == 1.0
@@ -450,7 +452,7 @@ def test_a_shutdown_does_not_wait_for_a_strategy() -> None:
     talk = Conversation(Users())
     question = asked(talk)
 
-    closed = talk.happens(ev.CloseRequested())
+    closed = talk.happens(inputs.CloseRequested())
 
     assert only(closed, do.Finished)
-    assert talk.happens(ev.RetryDelayAnswered(question.question, 1.0)) == []
+    assert talk.happens(inputs.RetryDelayAnswered(question.question, 1.0)) == []

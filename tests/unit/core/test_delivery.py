@@ -2,11 +2,11 @@
 
 import pytest
 
-from inngest_connect.core.answered_requests import AnsweredRequests
 from inngest_connect.core.commands import Command, Flush, Send, Withdraw
-from inngest_connect.core.delivery import ReplyDelivery
-from inngest_connect.core.message_buffer import MessageBuffer
-from inngest_connect.core.observations import ErrorOccurred
+from inngest_connect.core.events import ErrorOccurred
+from inngest_connect.core.requests.answered_requests import AnsweredRequests
+from inngest_connect.core.requests.delivery import ReplyDelivery
+from inngest_connect.core.requests.message_buffer import MessageBuffer
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.signing_keys import SigningKeys
 from tests.unit.core.conversation import only

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_connect.core.durations import parse_duration
+from inngest_connect.core.wire.durations import parse_duration
 
 pytestmark = pytest.mark.unit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.heartbeat import HeartbeatMonitor
+from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
 
 pytestmark = pytest.mark.unit
 

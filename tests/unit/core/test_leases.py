@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.leases import LeaseTable
+from inngest_connect.core.requests.leases import LeaseTable
 
 pytestmark = pytest.mark.unit
 FIRST, SECOND, THIRD = (f"01ARZ3NDEKTSV4RRFFQ69G5F{tail}" for tail in ("AA", "BB", "CC"))

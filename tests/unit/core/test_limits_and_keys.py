@@ -3,9 +3,9 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 from inngest_connect.core.deadlines import Deadlines
-from inngest_connect.core.observations import Reconnecting
+from inngest_connect.core.events import Reconnecting
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
@@ -52,7 +52,7 @@ def test_the_shutdown_limit_holds_when_only_replies_are_left() -> None:
     talk.passes(0.0)
     talk.request("r1")
     talk.function_returns("r1")
-    talk.happens(ev.CloseRequested())
+    talk.happens(inputs.CloseRequested())
 
     before = talk.passes(2.9)
     after = talk.passes(3.0)
@@ -68,7 +68,7 @@ def test_an_open_socket_is_not_a_connection_for_the_startup_timeout(step: str) -
     talk = Conversation(settings=settings)
     talk.starts()
     talk.api_names_gateway(1)
-    talk.happens(ev.SocketOpened(1))
+    talk.happens(inputs.SocketOpened(1))
     if step == "hello":
         talk.gateway_says(1, K.GATEWAY_HELLO)
 
@@ -116,7 +116,7 @@ def with_two_keys(replies: int) -> tuple[Conversation, list[do.Flush]]:
     for number in range(replies):
         talk.request(f"r{number}")
     talk.heartbeats_answered_for(30.0)
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     flushes = []
     for number in range(replies):
         flushes += only(talk.function_returns(f"r{number}"), do.Flush)
@@ -128,9 +128,9 @@ def test_replies_that_are_refused_together_do_not_toggle_the_key_back() -> None:
     assert [flush.key for flush in flushes] == [0, 0, 0]
 
     refused = [
-        *talk.happens(ev.FlushFailed("r0", 401, "rotated")),
-        *talk.happens(ev.FlushFailed("r1", 401, "rotated")),
-        *talk.happens(ev.FlushFailed("r2", 403, "rotated")),
+        *talk.happens(inputs.FlushFailed("r0", 401, "rotated")),
+        *talk.happens(inputs.FlushFailed("r1", 401, "rotated")),
+        *talk.happens(inputs.FlushFailed("r2", 403, "rotated")),
     ]
     again = only(refused + talk.passes(0.0), do.Flush)
 
@@ -140,10 +140,10 @@ def test_replies_that_are_refused_together_do_not_toggle_the_key_back() -> None:
 def test_a_reply_is_flushed_with_the_key_that_worked_for_the_connection() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
-    talk.happens(ev.StartFailed(1, 401, "no"))
+    talk.happens(inputs.StartFailed(1, 401, "no"))
     talk.becomes_ready(2)
     talk.request("r1", 2)
-    talk.happens(ev.SocketClosed(2, 1006, ""))
+    talk.happens(inputs.SocketClosed(2, 1006, ""))
 
     assert one(talk.function_returns("r1"), do.Flush).key == 1
 
@@ -152,11 +152,11 @@ def test_a_late_success_with_a_key_that_was_left_says_nothing_of_the_current_one
     """Both keys are refused by then, so the next attempt waits for the schedule."""
     talk, _ = with_two_keys(1)
     talk.attempt_begins()
-    talk.happens(ev.StartFailed(2, 401, "the first one"))
+    talk.happens(inputs.StartFailed(2, 401, "the first one"))
     talk.attempt_begins()
 
-    talk.happens(ev.FlushSucceeded("r0"))
-    planned = talk.happens(ev.StartFailed(3, 401, "the second one"))
+    talk.happens(inputs.FlushSucceeded("r0"))
+    planned = talk.happens(inputs.StartFailed(3, 401, "the second one"))
 
     assert one(planned, Reconnecting).delay > 0.0
 
@@ -167,9 +167,9 @@ def test_a_handshake_is_refused_for_the_key_it_used_and_not_for_the_current_one(
     for number in (2, 3):
         talk.attempt_begins()
         talk.api_names_gateway(number)
-        talk.happens(ev.SocketOpened(number))
+        talk.happens(inputs.SocketOpened(number))
         if number == 3:
-            talk.happens(ev.FlushFailed("r0", 401, "rotated"))
-        talk.happens(ev.SocketClosed(number, 1008, refusal))
+            talk.happens(inputs.FlushFailed("r0", 401, "rotated"))
+        talk.happens(inputs.SocketClosed(number, 1008, refusal))
 
     assert one(talk.attempt_begins(), do.RequestStart).key == 1

@@ -3,9 +3,9 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core.observations import ErrorOccurred, LeaseLost
+from inngest_connect.core.events import ErrorOccurred, LeaseLost
 from inngest_connect.core.settings import CoreSettings
-from inngest_connect.debug_state import snapshot
+from inngest_connect.observability.debug_state import snapshot
 from tests.unit.core.conversation import Conversation, errors, one, only, sent
 
 pytestmark = pytest.mark.unit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.message_buffer import MessageBuffer
+from inngest_connect.core.requests.message_buffer import MessageBuffer
 
 pytestmark = pytest.mark.unit
 

@@ -5,12 +5,12 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_connect.core import message_handler as mh
 from inngest_connect.core.commands import Command, Send
-from inngest_connect.core.message_handler import Credentials, MessageHandler
-from inngest_connect.core.messages import envelope
-from inngest_connect.core.phases import Phase
+from inngest_connect.core.connections import message_handler as mh
+from inngest_connect.core.connections.message_handler import Credentials, MessageHandler
+from inngest_connect.core.connections.phases import Phase
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.protocol import connect_pb2 as pb
 
 K = pb.GatewayMessageType

@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inngest_connect.core.commands import Flush
+from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
+from inngest_connect.core.connections.phases import Phase, writes
 from inngest_connect.core.deadlines import Deadlines
-from inngest_connect.core.heartbeat import HeartbeatMonitor
-from inngest_connect.core.phases import Phase, writes
-from inngest_connect.core.remote_text import clean
 from inngest_connect.core.retry import FixedRetry, ScheduleRetry
 from inngest_connect.core.signing_keys import SigningKeys
-from inngest_connect.core.ulid import is_ulid
+from inngest_connect.core.wire.remote_text import clean
+from inngest_connect.core.wire.ulid import is_ulid
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing.ulid import make_ulid, ulid_seconds
+from inngest_connect.testing.model.ulid import make_ulid, ulid_seconds
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.debug_state import snapshot
+from inngest_connect.observability.debug_state import snapshot
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.unit.core.conversation import LATER_LEASE, Conversation, K
 

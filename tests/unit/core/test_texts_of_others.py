@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inngest_connect.core import events as ev
+from inngest_connect.core import inputs
 
 pytestmark = pytest.mark.unit
 
@@ -15,12 +15,12 @@ CLEAN = "a\\x1b[31m\\r\\n\\u202e\\x9b" + "x" * 190 + "..."
 @pytest.mark.parametrize(
     ("event", "name"),
     [
-        (ev.StartFailed(1, 503, DIRTY), "message"),
-        (ev.FlushFailed("r1", 503, DIRTY), "message"),
-        (ev.RetryDelayAnswered(1, None, DIRTY), "problem"),
-        (ev.SocketClosed(1, 1000, DIRTY), "reason"),
-        (ev.SocketClosed(1, 1006, "", DIRTY), "error"),
-        (ev.FunctionMisbehaved("r1", DIRTY), "text"),
+        (inputs.StartFailed(1, 503, DIRTY), "message"),
+        (inputs.FlushFailed("r1", 503, DIRTY), "message"),
+        (inputs.RetryDelayAnswered(1, None, DIRTY), "problem"),
+        (inputs.SocketClosed(1, 1000, DIRTY), "reason"),
+        (inputs.SocketClosed(1, 1006, "", DIRTY), "error"),
+        (inputs.FunctionMisbehaved("r1", DIRTY), "text"),
     ],
 )
 def test_a_text_is_short_and_printable_once_it_is_an_input(event: Any, name: str) -> None:
@@ -28,5 +28,5 @@ def test_a_text_is_short_and_printable_once_it_is_an_input(event: Any, name: str
 
 
 def test_what_was_not_said_stays_absent() -> None:
-    assert ev.SocketClosed(1, 1000, "").error is None
-    assert ev.RetryDelayAnswered(1, 1.0).problem is None
+    assert inputs.SocketClosed(1, 1000, "").error is None
+    assert inputs.RetryDelayAnswered(1, 1.0).problem is None

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ExecutionResult, envelope
+from inngest_connect.core import inputs
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.wire.messages import ExecutionResult, envelope
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionEvent
 from tests.unit.core.conversation import LATER_LEASE, LEASE, K
@@ -31,7 +31,7 @@ def result(status: int = pb.SDKResponseStatus.DONE, **fields: object) -> Executi
 
 
 def close(it: Recorded, generation: int, code: int, reason: str = "") -> None:
-    it.happens(ev.SocketClosed(generation, code, reason))
+    it.happens(inputs.SocketClosed(generation, code, reason))
 
 
 def a_good_day() -> Recorded:
@@ -48,7 +48,7 @@ def a_good_day() -> Recorded:
     it.gateway_says(1, K.GATEWAY_HEARTBEAT)
     it.passes(1)
     it.happens(
-        ev.ExecutionFinished(
+        inputs.ExecutionFinished(
             "r2",
             result(
                 pb.SDKResponseStatus.NOT_COMPLETED,
@@ -75,7 +75,7 @@ def a_good_day() -> Recorded:
     it.becomes_ready(2)
     close(it, 1, 1000)
     it.lease_answer("r1", LATER_LEASE, 2)
-    it.happens(ev.ExecutionFinished("r1", result(request_version=-1)))
+    it.happens(inputs.ExecutionFinished("r1", result(request_version=-1)))
     it.ending()
     return it
 
@@ -88,17 +88,17 @@ def a_lost_connection() -> Recorded:
     it.heartbeats_answered_for(30)
     it.chapter("lost with a reply and an extension unanswered")
     it.function_returns("r1")
-    it.happens(ev.SocketClosed(1, 1006, "", "connection reset\x1b by peer"))
+    it.happens(inputs.SocketClosed(1, 1006, "", "connection reset\x1b by peer"))
     it.chapter("the function of the other returns meanwhile: flushed at once")
     it.function_returns("r2")
-    it.happens(ev.FlushFailed("r2", 500, "down"))
-    it.happens(ev.FlushFailed("r1", None, "no route"))
+    it.happens(inputs.FlushFailed("r2", 500, "down"))
+    it.happens(inputs.FlushFailed("r1", None, "no route"))
     it.passes(1)
     it.chapter("the first attempt fails, the second serves")
-    it.happens(ev.StartFailed(2, 503, "no gateway"))
+    it.happens(inputs.StartFailed(2, 503, "no gateway"))
     it.passes(1.5)
     it.becomes_ready(3)
-    it.happens(ev.FlushSucceeded("r2"))
+    it.happens(inputs.FlushSucceeded("r2"))
     it.reply_acked("r2", 3)
     it.reply_acked("r1", 3)
     it.request("r2", 3)
@@ -115,8 +115,8 @@ def refusals_of_the_api() -> Recorded:
     it = Recorded(FixedRetry(1.0), settings(signing_keys=2))
     it.starts()
     failures = [
-        ev.StartFailed(1, 401, "wrong\nkey"),
-        ev.StartFailed(2, 403, "wrong key"),
+        inputs.StartFailed(1, 401, "wrong\nkey"),
+        inputs.StartFailed(2, 403, "wrong key"),
     ]
     for failure in failures:
         it.happens(failure)
@@ -129,16 +129,16 @@ def failures_of_the_api() -> Recorded:
     it = Recorded(FixedRetry(1.0), settings(signing_keys=2))
     it.starts()
     for number, (status, after) in enumerate([(429, 3.0), (429, None), (500, None), (None, None)]):
-        it.happens(ev.StartFailed(number + 1, status, "its\x07text", after))
+        it.happens(inputs.StartFailed(number + 1, status, "its\x07text", after))
         it.passes(4.0)
-    it.happens(ev.StartFailed(5, None, "ws://evil is refused", gateway_group="group"))
+    it.happens(inputs.StartFailed(5, None, "ws://evil is refused", gateway_group="group"))
     it.passes(1.0)
     it.becomes_ready(6)
     it.chapter("a first key refused after it had worked")
     close(it, 6, 1011, "connect_internal_error")
     it.passes(1.0)
     for number in (7, 8, 9):
-        it.happens(ev.StartFailed(number, 401, "revoked"))
+        it.happens(inputs.StartFailed(number, 401, "revoked"))
         it.passes(1.0)
     it.ending()
     return it
@@ -164,7 +164,7 @@ def refusals_of_the_gateway() -> Recorded:
     ]
     for number, (code, reason) in enumerate(reasons, 1):
         it.api_names_gateway(number, "group" if number % 2 else "other")
-        it.happens(ev.SocketOpened(number))
+        it.happens(inputs.SocketOpened(number))
         it.gateway_says(number, K.GATEWAY_HELLO)
         close(it, number, code, reason)
         it.passes(2.0)
@@ -182,11 +182,11 @@ def silences() -> Recorded:
     it.passes(11.5)
     it.chapter("the greeting")
     it.api_names_gateway(3)
-    it.happens(ev.SocketOpened(3))
+    it.happens(inputs.SocketOpened(3))
     it.passes(11.5)
     it.chapter("the end of the handshake")
     it.api_names_gateway(4)
-    it.happens(ev.SocketOpened(4))
+    it.happens(inputs.SocketOpened(4))
     it.gateway_says(4, K.GATEWAY_HELLO)
     it.passes(61.5)
     it.chapter("the heartbeats")
@@ -194,7 +194,7 @@ def silences() -> Recorded:
     it.passes(31)
     it.chapter("the goodbye")
     it.becomes_ready(6)
-    it.happens(ev.CloseRequested())
+    it.happens(inputs.CloseRequested())
     it.passes(2)
     it.ending()
     return it
@@ -208,43 +208,43 @@ def wrong_words() -> Recorded:
     it.gateway_says(1, K.GATEWAY_HELLO)
     it.passes(1)
     it.api_names_gateway(2)
-    it.happens(ev.SocketOpened(2))
+    it.happens(inputs.SocketOpened(2))
     it.gateway_says(2, K.GATEWAY_CONNECTION_READY)
     it.passes(1)
     it.chapter("out of place")
     it.api_names_gateway(3)
-    it.happens(ev.SocketOpened(3))
+    it.happens(inputs.SocketOpened(3))
     it.gateway_says(3, K.WORKER_REPLY_ACK)
     it.passes(1)
     it.chapter("unusable intervals")
     it.becomes_ready(4, heartbeat="soon\x1b", extend="-1s", status="often")
     it.chapter("unreadable")
-    it.happens(ev.MessageReceived(4, b"\xff"))
-    it.happens(ev.MessageReceived(4, b"\xff"))
-    it.happens(ev.MessageReceived(4, envelope(99)))  # type: ignore[arg-type]
+    it.happens(inputs.MessageReceived(4, b"\xff"))
+    it.happens(inputs.MessageReceived(4, b"\xff"))
+    it.happens(inputs.MessageReceived(4, envelope(99)))  # type: ignore[arg-type]
     it.gateway_says(4, K.GATEWAY_EXECUTOR_REQUEST, b"\xff")
     it.gateway_says(4, K.GATEWAY_EXECUTOR_REQUEST)
-    it.happens(ev.TextReceived(4))
+    it.happens(inputs.TextReceived(4))
     it.chapter("from a gateway")
     it.gateway_says(4, K.WORKER_READY)
     it.chapter("apps that cannot be synchronised")
     it.passes(1)
     it.api_names_gateway(5)
-    it.happens(ev.SocketOpened(5))
+    it.happens(inputs.SocketOpened(5))
     it.gateway_says(5, K.GATEWAY_HELLO)
-    it.happens(ev.TextReceived(5))
+    it.happens(inputs.TextReceived(5))
     failed = pb.SystemError(code="bad_cron", message="the cron\n is wrong")
     it.gateway_says(5, K.SYNC_FAILED, failed.SerializeToString())
     close(it, 5, 1008, "bad_cron")
     it.chapter("a gateway that goes away in the middle of it")
     it.passes(1)
     it.api_names_gateway(6)
-    it.happens(ev.SocketOpened(6))
+    it.happens(inputs.SocketOpened(6))
     it.gateway_says(6, K.GATEWAY_HELLO)
     it.gateway_says(6, K.GATEWAY_CLOSING)
     it.core._report.transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
     it.core._report.transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
-    it.happens(ev.Tick())
+    it.happens(inputs.Tick())
     it.ending()
     return it
 
@@ -272,7 +272,7 @@ def requests_that_cannot_be_served() -> Recorded:
     it.request("r6")
     it.function_returns("r6")
     it.lease_answer("r7", None)
-    it.happens(ev.ExecutionFinished("r7", None))
+    it.happens(inputs.ExecutionFinished("r7", None))
     it.function_returns("r8")
     it.lease_answer("r8", None)
     it.ending()
@@ -289,8 +289,8 @@ def more_than_it_may_run() -> Recorded:
     it.function_returns("r1")
     it.reply_acked("r1")
     it.chapter("shutdown_timeout=0 would leave two")
-    it.happens(ev.AbortRequested("second signal, SIGTERM"))
-    it.happens(ev.ExecutionFinished("r2", None))
+    it.happens(inputs.AbortRequested("second signal, SIGTERM"))
+    it.happens(inputs.ExecutionFinished("r2", None))
     close(it, 1, 1000)
     it.ending()
     return it
@@ -304,15 +304,15 @@ def replies_that_nobody_takes() -> Recorded:
     it.function_returns("r1", b"a" * 60)
     it.chapter("no acknowledgement: flushed, refused for a key, refused for now, refused for good")
     it.passes(5)
-    it.happens(ev.FlushFailed("r1", 401, "no\x1bkey"))
-    it.happens(ev.FlushFailed("r1", 403, "no key either"))
+    it.happens(inputs.FlushFailed("r1", 401, "no\x1bkey"))
+    it.happens(inputs.FlushFailed("r1", 403, "no key either"))
     it.passes(1.5)
-    it.happens(ev.FlushFailed("r1", 429, "slowly", 7.0))
+    it.happens(inputs.FlushFailed("r1", 429, "slowly", 7.0))
     it.passes(7)
     it.gateway_says(1, K.GATEWAY_HEARTBEAT)
-    it.happens(ev.FlushFailed("r1", None, "refused"))
+    it.happens(inputs.FlushFailed("r1", None, "refused"))
     it.passes(4)
-    it.happens(ev.FlushFailed("r1", 400, "not\x1breadable"))
+    it.happens(inputs.FlushFailed("r1", 400, "not\x1breadable"))
     it.chapter("a full buffer")
     it.function_returns("r2", b"b" * 100)
     it.function_returns("r3", b"c" * 200)
@@ -320,8 +320,8 @@ def replies_that_nobody_takes() -> Recorded:
     it.passes(5)
     it.request("r4")
     it.request("r5")
-    it.happens(ev.FlushSucceeded("r3"))
-    it.happens(ev.FlushSucceeded("r3"))
+    it.happens(inputs.FlushSucceeded("r3"))
+    it.happens(inputs.FlushSucceeded("r3"))
     it.function_returns("r4", b"d" * 150)
     it.function_returns("r5", b"e" * 150)
     it.ending()
@@ -333,8 +333,8 @@ def a_graceful_shutdown() -> Recorded:
     it.connected()
     for name in ("r1", "r2", "r3"):
         it.request(name)
-    it.happens(ev.CloseRequested())
-    it.happens(ev.CloseRequested())
+    it.happens(inputs.CloseRequested())
+    it.happens(inputs.CloseRequested())
     it.passes(1)
     it.request("late")
     it.request("later")
@@ -352,8 +352,8 @@ def a_graceful_shutdown() -> Recorded:
     it.gateway_says(3, K.GATEWAY_HEARTBEAT)
     it.chapter("the time is up")
     it.passes(17)
-    it.happens(ev.ExecutionFinished("r2", None))
-    it.happens(ev.ExecutionFinished("r3", None))
+    it.happens(inputs.ExecutionFinished("r2", None))
+    it.happens(inputs.ExecutionFinished("r3", None))
     close(it, 3, 1000)
     it.ending()
     return it
@@ -366,13 +366,13 @@ def a_forced_stop_without_an_api() -> Recorded:
         it.request(name)
     close(it, 1, 1006)
     it.function_returns("r1")
-    it.happens(ev.CloseRequested())
+    it.happens(inputs.CloseRequested())
     it.chapter("work in flight wants a connection")
     it.passes(0.5)
-    it.happens(ev.StartFailed(2, 500, "down"))
-    it.happens(ev.AbortRequested("second signal, SIGINT"))
-    it.happens(ev.ExecutionFinished("r2", None))
-    it.happens(ev.FlushFailed("r1", None, "down"))
+    it.happens(inputs.StartFailed(2, 500, "down"))
+    it.happens(inputs.AbortRequested("second signal, SIGINT"))
+    it.happens(inputs.ExecutionFinished("r2", None))
+    it.happens(inputs.FlushFailed("r1", None, "down"))
     it.passes(5)
     it.ending()
     return it
@@ -381,7 +381,7 @@ def a_forced_stop_without_an_api() -> Recorded:
 def a_start_that_is_given_up() -> Recorded:
     it = Recorded(FixedRetry(2.0), settings(startup_timeout=3.0))
     it.starts()
-    it.happens(ev.StartFailed(1, 500, "down"))
+    it.happens(inputs.StartFailed(1, 500, "down"))
     it.passes(3)
     it.ending()
     return it
@@ -390,8 +390,8 @@ def a_start_that_is_given_up() -> Recorded:
 def a_close_before_the_start() -> Recorded:
     it = Recorded()
     it.core.close_at_once(it.now)
-    it.happens(ev.Tick())
-    it.happens(ev.Started())
+    it.happens(inputs.Tick())
+    it.happens(inputs.Started())
     it.ending()
     return it
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.user_text import class_name, error_message, guarded, shown_error
+from inngest_connect.core.wire.user_text import class_name, error_message, guarded, shown_error
 
 pytestmark = pytest.mark.unit
 

@@ -3,8 +3,8 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.observations import Connected, Reconnecting, StateChanged
+from inngest_connect.core import inputs
+from inngest_connect.core.events import Connected, Reconnecting, StateChanged
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import AuthenticationError, StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
@@ -19,9 +19,9 @@ def test_connects_with_the_documented_order_of_steps() -> None:
     """Scenario 1."""
     talk = Conversation()
 
-    begun = talk.happens(ev.Started())
+    begun = talk.happens(inputs.Started())
     named = talk.api_names_gateway(1)
-    opened = talk.happens(ev.SocketOpened(1))
+    opened = talk.happens(inputs.SocketOpened(1))
     hello = talk.gateway_says(1, K.GATEWAY_HELLO)
     ready = talk.gateway_says(1, K.GATEWAY_CONNECTION_READY)
 
@@ -61,7 +61,7 @@ def test_initial_failures_stay_connecting_and_follow_the_schedule() -> None:
     delays = []
 
     for attempt in range(1, 13):
-        failed = talk.happens(ev.StartFailed(attempt, None, "connection refused"))
+        failed = talk.happens(inputs.StartFailed(attempt, None, "connection refused"))
         delays.append(one(failed, Reconnecting).delay)
         assert errors(failed) == ["start_failed"]
         assert talk.core.machine.state is S.CONNECTING
@@ -74,11 +74,11 @@ def test_a_successful_handshake_resets_the_schedule() -> None:
     talk = Conversation()
     talk.starts()
     for attempt in (1, 2, 3):
-        talk.happens(ev.StartFailed(attempt, 500, "down"))
+        talk.happens(inputs.StartFailed(attempt, 500, "down"))
         talk.passes(10)
     talk.becomes_ready(4)
 
-    lost = talk.happens(ev.SocketClosed(4, 1006, ""))
+    lost = talk.happens(inputs.SocketClosed(4, 1006, ""))
     again = talk.attempt_begins()
 
     assert one(lost, Reconnecting).delay == 0.5
@@ -91,7 +91,7 @@ def test_a_refused_key_is_replaced_by_the_fallback_at_once(status: int) -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
 
-    talk.happens(ev.StartFailed(1, status, "no"))
+    talk.happens(inputs.StartFailed(1, status, "no"))
     retried = talk.passes(0.0)
 
     assert one(retried, do.RequestStart).key == 1
@@ -100,11 +100,11 @@ def test_a_refused_key_is_replaced_by_the_fallback_at_once(status: int) -> None:
 def test_the_key_that_worked_is_remembered() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
-    talk.happens(ev.StartFailed(1, 401, "no"))
+    talk.happens(inputs.StartFailed(1, 401, "no"))
     talk.passes(0.0)
     talk.becomes_ready(2)
 
-    talk.happens(ev.SocketClosed(2, 1006, ""))
+    talk.happens(inputs.SocketClosed(2, 1006, ""))
 
     assert one(talk.attempt_begins(), do.RequestStart).key == 1
 
@@ -113,10 +113,10 @@ def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
     """Scenario 4."""
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
-    talk.happens(ev.StartFailed(1, 401, "no"))
+    talk.happens(inputs.StartFailed(1, 401, "no"))
     talk.passes(0.0)
 
-    ended = talk.happens(ev.StartFailed(2, 401, "key ***abcd, environment prod"))
+    ended = talk.happens(inputs.StartFailed(2, 401, "key ***abcd, environment prod"))
 
     error = one(ended, do.Finished).error
     assert isinstance(error, AuthenticationError)
@@ -126,11 +126,11 @@ def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
 
 def test_refused_keys_after_a_first_connection_are_retried_for_ever() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=1)).connected()
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.attempt_begins()
 
     for attempt in range(2, 8):
-        refused = talk.happens(ev.StartFailed(attempt, 401, "rotated"))
+        refused = talk.happens(inputs.StartFailed(attempt, 401, "rotated"))
         assert not only(refused, do.Finished)
         again = talk.passes(one(refused, Reconnecting).delay)
         assert one(again, do.RequestStart).generation == attempt + 1
@@ -141,7 +141,7 @@ def test_rate_limiting_waits_at_least_as_long_as_the_api_says() -> None:
     talk = Conversation()
     talk.starts()
 
-    limited = talk.happens(ev.StartFailed(1, 429, "too many", retry_after=17.0))
+    limited = talk.happens(inputs.StartFailed(1, 429, "too many", retry_after=17.0))
 
     assert errors(limited) == ["rate_limited"]
     assert one(limited, Reconnecting).delay == pytest.approx(18.7)
@@ -155,7 +155,7 @@ def test_a_wish_to_retry_immediately_does_not_shorten_the_schedule(
     talk = Conversation()
     talk.starts()
 
-    failed = talk.happens(ev.StartFailed(1, status, "busy", retry_after=asked))
+    failed = talk.happens(inputs.StartFailed(1, status, "busy", retry_after=asked))
 
     reconnecting = one(failed, Reconnecting)
     assert reconnecting.failures == 1
@@ -169,7 +169,7 @@ def test_a_wish_for_an_hour_is_cut_to_the_longest_delay_of_the_schedule(
     talk = Conversation()
     talk.starts()
 
-    failed = talk.happens(ev.StartFailed(1, status, "busy", retry_after=3600.0))
+    failed = talk.happens(inputs.StartFailed(1, status, "busy", retry_after=3600.0))
 
     assert 300.0 <= one(failed, Reconnecting).delay <= 360.0
 
@@ -177,11 +177,11 @@ def test_a_wish_for_an_hour_is_cut_to_the_longest_delay_of_the_schedule(
 def test_startup_timeout_ends_the_worker_and_names_the_address() -> None:
     talk = Conversation(settings=CoreSettings(startup_timeout=30.0, api_origin="http://api:1"))
     talk.starts()
-    talk.happens(ev.StartFailed(1, None, "refused"))
+    talk.happens(inputs.StartFailed(1, None, "refused"))
 
     for attempt in range(2, 6):
         talk.passes(5.0)
-        talk.happens(ev.StartFailed(attempt, None, "refused"))
+        talk.happens(inputs.StartFailed(attempt, None, "refused"))
     ended = talk.passes(30.0)
 
     error = one(ended, do.Finished).error
@@ -199,7 +199,7 @@ def test_no_step_of_a_handshake_can_stall_for_ever(step: str, seconds: float) ->
     if step != "api":
         talk.api_names_gateway(1)
     if step in ("hello", "ready"):
-        talk.happens(ev.SocketOpened(1))
+        talk.happens(inputs.SocketOpened(1))
     if step == "ready":
         talk.gateway_says(1, K.GATEWAY_HELLO)
 
@@ -215,12 +215,12 @@ def test_a_gateway_that_fails_in_the_handshake_is_excluded_until_one_succeeds() 
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1, group="bad")
-    talk.happens(ev.SocketClosed(1, 1006, "", "refused"))
+    talk.happens(inputs.SocketClosed(1, 1006, "", "refused"))
 
     second = one(talk.passes(2.0), do.RequestStart)
     talk.becomes_ready(2)
     talk.heartbeats_answered_for(20.0, generation=2)
-    talk.happens(ev.SocketClosed(2, 1006, ""))
+    talk.happens(inputs.SocketClosed(2, 1006, ""))
     third = one(talk.attempt_begins(), do.RequestStart)
 
     assert second.exclude_gateways == ("bad",)
@@ -231,10 +231,10 @@ def test_an_api_without_another_gateway_ends_the_exclusion() -> None:
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1, group="only")
-    talk.happens(ev.SocketClosed(1, 1006, "", "refused"))
+    talk.happens(inputs.SocketClosed(1, 1006, "", "refused"))
     talk.passes(1.0)
 
-    talk.happens(ev.StartFailed(2, 500, "no gateway found"))
+    talk.happens(inputs.StartFailed(2, 500, "no gateway found"))
 
     assert one(talk.passes(2.0), do.RequestStart).exclude_gateways == ()
 
@@ -244,7 +244,7 @@ def test_a_message_out_of_order_in_the_handshake_costs_that_connection_only() ->
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
-    talk.happens(ev.SocketOpened(1))
+    talk.happens(inputs.SocketOpened(1))
 
     wrong = talk.gateway_says(1, K.GATEWAY_CONNECTION_READY)
 
@@ -258,12 +258,12 @@ def test_sync_failure_is_told_with_the_servers_reason_and_retried_slowly() -> No
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
-    talk.happens(ev.SocketOpened(1))
+    talk.happens(inputs.SocketOpened(1))
     talk.gateway_says(1, K.GATEWAY_HELLO)
     failure = pb.SystemError(code="bad_config", message="cron is wrong")
 
     told = talk.gateway_says(1, K.SYNC_FAILED, failure.SerializeToString())
-    closed = talk.happens(ev.SocketClosed(1, 1008, "bad_config"))
+    closed = talk.happens(inputs.SocketClosed(1, 1008, "bad_config"))
 
     assert "sync_failed" in errors(told)
     assert "handshake_refused" in errors(closed)
@@ -276,8 +276,8 @@ def test_repeated_internal_errors_in_the_handshake_are_called_what_they_are() ->
     told: list[str] = []
     for attempt in (1, 2, 3):
         talk.api_names_gateway(attempt)
-        talk.happens(ev.SocketOpened(attempt))
-        closed = talk.happens(ev.SocketClosed(attempt, 1011, "connect_internal_error"))
+        talk.happens(inputs.SocketOpened(attempt))
+        closed = talk.happens(inputs.SocketClosed(attempt, 1011, "connect_internal_error"))
         told += [kind for kind in errors(closed) if kind == "handshake_refused"]
         talk.passes(one(closed, Reconnecting).delay)
 
@@ -288,9 +288,9 @@ def test_a_gateway_that_is_going_away_is_left_without_penalty() -> None:
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
-    talk.happens(ev.SocketOpened(1))
+    talk.happens(inputs.SocketOpened(1))
 
-    refused = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+    refused = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
 
     assert one(refused, Reconnecting) == Reconnecting(0, 0.25, "1001 connect_gateway_closing")
 
@@ -300,7 +300,7 @@ def test_every_end_of_a_serving_connection_leads_to_another_one(code: int) -> No
     """Scenarios 12, 13 and X."""
     talk = Conversation().connected()
 
-    lost = talk.happens(ev.SocketClosed(1, code, "whatever"))
+    lost = talk.happens(inputs.SocketClosed(1, code, "whatever"))
     again = talk.attempt_begins()
 
     assert "disconnected" in seen(lost)
@@ -333,12 +333,12 @@ def test_a_gateway_that_answers_only_heartbeats_is_alive() -> None:
 def test_what_a_dead_socket_still_says_is_ignored() -> None:
     """Scenario 45."""
     talk = Conversation().connected()
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(0.0)
     talk.becomes_ready(2)
 
     assert talk.request("late", generation=1) == []
-    assert talk.happens(ev.SocketClosed(1, 1006, "")) == []
+    assert talk.happens(inputs.SocketClosed(1, 1006, "")) == []
     assert talk.core.machine.state is S.ACTIVE
 
 
@@ -420,7 +420,7 @@ def test_the_old_connection_dying_first_turns_a_drain_into_a_reconnect() -> None
     talk.gateway_says(1, K.GATEWAY_CLOSING)
     talk.attempt_begins()
 
-    died = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+    died = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
     talk.becomes_ready(2)
 
     assert not only(died, do.RequestStart)
@@ -433,7 +433,7 @@ def test_a_replacement_that_cannot_be_had_is_retried_while_the_old_one_serves() 
     talk.gateway_says(1, K.GATEWAY_CLOSING)
     talk.attempt_begins()
 
-    talk.happens(ev.StartFailed(2, 500, "no"))
+    talk.happens(inputs.StartFailed(2, 500, "no"))
 
     assert talk.core.machine.state is S.DRAINING_RECONNECTING
     assert one(talk.passes(2.0), do.RequestStart).generation == 3
@@ -444,7 +444,7 @@ def test_a_new_gateway_that_drains_in_its_handshake_is_left_for_another() -> Non
     talk.gateway_says(1, K.GATEWAY_CLOSING)
     talk.attempt_begins()
     talk.api_names_gateway(2)
-    talk.happens(ev.SocketOpened(2))
+    talk.happens(inputs.SocketOpened(2))
 
     refused = talk.gateway_says(2, K.GATEWAY_CLOSING)
 
@@ -458,7 +458,7 @@ def test_malformed_messages_are_counted_and_cost_nothing(frame: bytes) -> None:
     talk = Conversation().connected()
     talk.request("r1")
 
-    told = talk.happens(ev.MessageReceived(1, frame))
+    told = talk.happens(inputs.MessageReceived(1, frame))
 
     assert errors(told) == ["malformed_message"]
     assert talk.core.requests.running == 1
@@ -468,7 +468,7 @@ def test_malformed_messages_are_counted_and_cost_nothing(frame: bytes) -> None:
 def test_a_text_message_is_counted_and_ignored() -> None:
     talk = Conversation().connected()
 
-    told = talk.happens(ev.TextReceived(1))
+    told = talk.happens(inputs.TextReceived(1))
 
     assert errors(told) == ["malformed_message"]
     assert talk.core.counters["malformed:text_message"] == 1

@@ -3,12 +3,12 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ENVELOPE_BYTES, envelope, extend_lease
-from inngest_connect.core.observations import ErrorOccurred, Reconnecting
-from inngest_connect.core.requests import InFlight
+from inngest_connect.core import inputs
+from inngest_connect.core.events import ErrorOccurred, Reconnecting
+from inngest_connect.core.requests.request_table import InFlight
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.wire.messages import ENVELOPE_BYTES, envelope, extend_lease
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState as S
 from tests.unit.core.conversation import LEASE, Conversation, errors, one, only, payload, seen, sent
@@ -21,25 +21,25 @@ def without_a_socket(**settings: object) -> Conversation:
     """A worker with one request in flight that has just lost its connection."""
     talk = Conversation(settings=CoreSettings(**settings)).connected()  # type: ignore[arg-type]
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     return talk
 
 
 @pytest.mark.parametrize(
     "stale",
     [
-        ev.StartSucceeded(9, "c", "ws://x", "g", "s", "t"),
-        ev.StartFailed(9, 500, "late"),
-        ev.SocketOpened(9),
-        ev.SocketClosed(9, 1006, "", "late"),
-        ev.MessageReceived(9, b""),
-        ev.TextReceived(9),
-        ev.AcknowledgementWritten(9, "nobody"),
-        ev.AcknowledgementFailed(9, "nobody"),
-        ev.ExecutionFinished("nobody", None),
+        inputs.StartSucceeded(9, "c", "ws://x", "g", "s", "t"),
+        inputs.StartFailed(9, 500, "late"),
+        inputs.SocketOpened(9),
+        inputs.SocketClosed(9, 1006, "", "late"),
+        inputs.MessageReceived(9, b""),
+        inputs.TextReceived(9),
+        inputs.AcknowledgementWritten(9, "nobody"),
+        inputs.AcknowledgementFailed(9, "nobody"),
+        inputs.ExecutionFinished("nobody", None),
     ],
 )
-def test_what_comes_too_late_changes_nothing(stale: ev.Event) -> None:
+def test_what_comes_too_late_changes_nothing(stale: inputs.Input) -> None:
     talk = Conversation().connected()
 
     assert talk.happens(stale) == []
@@ -48,7 +48,7 @@ def test_what_comes_too_late_changes_nothing(stale: ev.Event) -> None:
 
 def test_an_acknowledgement_during_a_flush_makes_its_result_irrelevant() -> None:
     """Scenario I."""
-    for result in (ev.FlushSucceeded("r1"), ev.FlushFailed("r1", 500, "late")):
+    for result in (inputs.FlushSucceeded("r1"), inputs.FlushFailed("r1", 500, "late")):
         talk = Conversation().connected()
         talk.request("r1")
         talk.function_returns("r1")
@@ -58,7 +58,7 @@ def test_an_acknowledgement_during_a_flush_makes_its_result_irrelevant() -> None
         assert one(flushed, do.Flush).request_id == "r1"
         assert seen(acked) == ["reply_acknowledged"]
         assert talk.happens(result) == []
-        assert talk.happens(ev.FlushSucceeded("nobody")) == []
+        assert talk.happens(inputs.FlushSucceeded("nobody")) == []
 
 
 def test_a_second_acknowledgement_of_a_reply_is_ignored() -> None:
@@ -75,10 +75,10 @@ def test_only_so_many_replies_are_flushed_at_once() -> None:
     talk = Conversation(settings=CoreSettings(flushes_at_once=2)).connected()
     for name in ("r1", "r2", "r3"):
         talk.request(name)
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     flushed = [f for n in ("r1", "r2", "r3") for f in only(talk.function_returns(n), do.Flush)]
 
-    freed = talk.happens(ev.FlushSucceeded("r1"))
+    freed = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert [f.request_id for f in flushed] == ["r1", "r2"]
     assert one(freed, do.Flush).request_id == "r3"
@@ -89,7 +89,7 @@ def test_an_unanswered_extension_is_repeated_at_once_on_the_next_connection() ->
     talk = Conversation().connected()
     talk.request("r1")
     asked = talk.heartbeats_answered_for(30.0)
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(0.0)
 
     ready = talk.becomes_ready(2)
@@ -228,8 +228,8 @@ def test_a_session_token_refused_twice_makes_it_try_the_other_key() -> None:
     keys = []
     for attempt in (1, 2, 3):
         talk.api_names_gateway(attempt)
-        talk.happens(ev.SocketOpened(attempt))
-        refused = talk.happens(ev.SocketClosed(attempt, 1008, "connect_authentication_failed"))
+        talk.happens(inputs.SocketOpened(attempt))
+        refused = talk.happens(inputs.SocketClosed(attempt, 1008, "connect_authentication_failed"))
         again = talk.passes(one(refused, Reconnecting).delay)
         keys.append(one(again, do.RequestStart).key)
 
@@ -240,9 +240,9 @@ def test_a_hello_that_was_too_slow_is_no_configuration_error() -> None:
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
-    talk.happens(ev.SocketOpened(1))
+    talk.happens(inputs.SocketOpened(1))
 
-    slow = talk.happens(ev.SocketClosed(1, 1008, "connect_worker_hello_timeout"))
+    slow = talk.happens(inputs.SocketClosed(1, 1008, "connect_worker_hello_timeout"))
 
     assert one(slow, Reconnecting).delay == 1.0
 
@@ -252,7 +252,7 @@ def test_no_more_than_sixteen_gateways_are_ever_excluded() -> None:
     talk.starts()
     for attempt in range(1, 21):
         talk.api_names_gateway(attempt)
-        refused = talk.happens(ev.SocketClosed(attempt, 1006, "", "refused"))
+        refused = talk.happens(inputs.SocketClosed(attempt, 1006, "", "refused"))
         start = one(talk.passes(one(refused, Reconnecting).delay), do.RequestStart)
 
     assert start.exclude_gateways == tuple(f"group-{n}" for n in range(5, 21))
@@ -262,7 +262,7 @@ def test_a_gateway_whose_address_is_refused_is_excluded_too() -> None:
     talk = Conversation()
     talk.starts()
 
-    told = talk.happens(ev.StartFailed(1, None, "unencrypted", gateway_group="g"))
+    told = talk.happens(inputs.StartFailed(1, None, "unencrypted", gateway_group="g"))
 
     assert errors(told) == ["gateway_endpoint_refused"]
     assert one(talk.passes(2.0), do.RequestStart).exclude_gateways == ("g",)
@@ -272,7 +272,7 @@ def test_a_gateway_that_goes_away_without_announcement_is_left_quickly() -> None
     """1001 connect_gateway_closing: within half a second."""
     talk = Conversation().connected()
 
-    lost = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+    lost = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
 
     assert one(lost, Reconnecting) == Reconnecting(0, 0.25, "connect_gateway_closing")
 
@@ -287,7 +287,7 @@ def test_a_second_announcement_of_a_drain_changes_nothing() -> None:
 def test_a_drain_of_an_idle_worker_that_closes_needs_no_new_connection() -> None:
     talk = Conversation().connected()
     talk.request("r1")
-    talk.happens(ev.CloseRequested())
+    talk.happens(inputs.CloseRequested())
     talk.function_returns("r1")
 
     drained = talk.gateway_says(1, K.GATEWAY_CLOSING)
@@ -302,7 +302,7 @@ def test_a_drained_socket_that_ends_hands_its_replies_to_its_successor() -> None
     talk.gateway_says(1, K.GATEWAY_CLOSING)
     talk.becomes_ready(2)
 
-    ended = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+    ended = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
 
     assert sent(ended, 2) == ["WORKER_REPLY"]
     assert talk.core.machine.state is S.ACTIVE
@@ -317,7 +317,7 @@ def test_a_drained_socket_that_ends_leaves_the_replies_of_its_successor_alone() 
     talk.request("r2", 2)
     talk.function_returns("r2")
 
-    ended = talk.happens(ev.SocketClosed(1, 1001, "connect_gateway_closing"))
+    ended = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
 
     (moved,) = [send for send in only(ended, do.Send) if send.generation == 2]
     assert pb.SDKResponse.FromString(payload(moved)).request_id == "r1"
@@ -335,8 +335,8 @@ def test_a_status_is_not_sent_while_the_only_socket_drains() -> None:
 def test_an_abort_before_any_close_request_is_both() -> None:
     talk = without_a_socket()
 
-    aborted = talk.happens(ev.AbortRequested("no loop"))
-    again = talk.happens(ev.AbortRequested("no loop"))
+    aborted = talk.happens(inputs.AbortRequested("no loop"))
+    again = talk.happens(inputs.AbortRequested("no loop"))
 
     assert one(aborted, do.CancelExecution).request_id == "r1"
     assert again == []
@@ -348,7 +348,7 @@ def test_an_abort_drops_what_was_never_started() -> None:
     talk.request("running")
     talk.request("queued")
 
-    aborted = talk.happens(ev.AbortRequested("now"))
+    aborted = talk.happens(inputs.AbortRequested("now"))
 
     assert [c.request_id for c in only(aborted, do.CancelExecution)] == ["running"]
     assert talk.core.shutdown.abandoned == ("running", "queued")
@@ -356,7 +356,7 @@ def test_an_abort_drops_what_was_never_started() -> None:
 
 def test_a_result_that_comes_after_the_abort_is_still_delivered() -> None:
     talk = without_a_socket()
-    talk.happens(ev.AbortRequested("now"))
+    talk.happens(inputs.AbortRequested("now"))
 
     # The worker has ended already; nothing can be done with it.
     assert talk.function_returns("r1") == []
@@ -366,11 +366,11 @@ def test_a_failed_last_flush_ends_when_the_moment_is_over() -> None:
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
-    talk.happens(ev.AbortRequested("now"))
-    talk.happens(ev.FlushFailed("r1", 503, "down", retry_after=60.0))
+    talk.happens(inputs.AbortRequested("now"))
+    talk.happens(inputs.FlushFailed("r1", 503, "down", retry_after=60.0))
 
     waited = talk.passes(5.0)
-    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+    ended = talk.happens(inputs.SocketClosed(1, 1000, ""))
 
     assert one(waited, do.CloseSocket).generation == 1
     assert "reply_undelivered" in errors(ended)
@@ -380,7 +380,7 @@ def test_a_worker_that_closes_while_it_starts_to_fail_does_not_fail_twice() -> N
     talk = Conversation(settings=CoreSettings(startup_timeout=1.0))
     talk.starts()
 
-    closing = talk.happens(ev.CloseRequested())
+    closing = talk.happens(inputs.CloseRequested())
 
     assert one(closing, do.Finished).error is None
     assert talk.passes(10.0) == []
@@ -395,7 +395,7 @@ def test_an_outage_of_an_hour_is_waited_out() -> None:
     while talk.now < begun + 3600:
         attempt = talk.core.connections.attempt
         assert attempt is not None
-        failed = talk.happens(ev.StartFailed(attempt.number, None, "refused"))
+        failed = talk.happens(inputs.StartFailed(attempt.number, None, "refused"))
         talk.passes(one(failed, Reconnecting).delay)
         attempts += 1
     attempt = talk.core.connections.attempt
@@ -433,9 +433,9 @@ def test_a_session_token_that_is_refused_three_times_is_a_configuration_problem(
     failures = []
     for number in (1, 2, 3):
         talk.api_names_gateway(number)
-        talk.happens(ev.SocketOpened(number))
+        talk.happens(inputs.SocketOpened(number))
         talk.gateway_says(number, K.GATEWAY_HELLO)
-        refused = talk.happens(ev.SocketClosed(number, 1008, "connect_authentication_failed"))
+        refused = talk.happens(inputs.SocketClosed(number, 1008, "connect_authentication_failed"))
         failures.append(one(refused, Reconnecting).failures)
         talk.passes(1.0)
 
@@ -449,7 +449,7 @@ def test_a_worker_closed_just_after_an_acknowledgement_pauses_before_it_goes() -
     talk.function_returns("r1")
     talk.reply_acked("r1")
 
-    at_once = talk.happens(ev.CloseRequested())
+    at_once = talk.happens(inputs.CloseRequested())
     later = talk.passes(0.3)
 
     assert only(at_once, do.CloseSocket) == []
@@ -464,7 +464,7 @@ def test_the_lease_of_abandoned_work_is_not_extended() -> None:
     talk.request("r2")
     talk.function_returns("r1")
 
-    talk.happens(ev.AbortRequested("second signal"))
+    talk.happens(inputs.AbortRequested("second signal"))
     later = talk.heartbeats_answered_for(40.0)
 
     extended = [s for s in only(later, do.Send) if b"r2" in s.data]
@@ -502,10 +502,10 @@ def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_writt
     call = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
     data = envelope(K.GATEWAY_EXECUTOR_REQUEST, call.SerializeToString())
     for _ in range(2):
-        assert only(talk.core.handle(ev.MessageReceived(1, data), talk.now), do.Acknowledge)
+        assert only(talk.core.handle(inputs.MessageReceived(1, data), talk.now), do.Acknowledge)
 
-    failed = talk.core.handle(ev.AcknowledgementFailed(1, "r1"), talk.now)
-    written = talk.core.handle(ev.AcknowledgementWritten(1, "r1"), talk.now)
+    failed = talk.core.handle(inputs.AcknowledgementFailed(1, "r1"), talk.now)
+    written = talk.core.handle(inputs.AcknowledgementWritten(1, "r1"), talk.now)
 
     assert only(failed, do.Execute) == []
     assert [execute.request.request_id for execute in only(written, do.Execute)] == ["r1"]

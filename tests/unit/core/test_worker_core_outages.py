@@ -5,8 +5,8 @@ import random
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.observations import Disconnected, Reconnecting
+from inngest_connect.core import inputs
+from inngest_connect.core.events import Disconnected, Reconnecting
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import connect_pb2 as pb
@@ -55,9 +55,9 @@ def test_a_reply_is_flushed_immediately_and_does_not_wait_for_the_next_attempt()
     for name in ("waiting", "late"):
         talk.request(name)
     talk.function_returns("waiting")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(5.0)
-    talk.happens(ev.FlushSucceeded("waiting"))
+    talk.happens(inputs.FlushSucceeded("waiting"))
 
     late = talk.function_returns("late")
 
@@ -70,11 +70,11 @@ def test_a_reply_has_one_flush_at_a_time() -> None:
     """Scenario 49."""
     talk = Conversation(FixedRetry(600.0)).connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.function_returns("r1")
 
     waiting = talk.passes(120.0)
-    talk.happens(ev.FlushFailed("r1", None, "no answer"))
+    talk.happens(inputs.FlushFailed("r1", None, "no answer"))
     again = talk.passes(60.0)
 
     assert flushed(waiting) == []
@@ -88,7 +88,7 @@ def test_a_machine_that_slept_for_an_hour_makes_another_connection() -> None:
     talk.heartbeats_answered_for(30.0)
 
     talk.now += 3600.0
-    woken = talk.happens(ev.Tick()) + talk.passes(2.0)
+    woken = talk.happens(inputs.Tick()) + talk.passes(2.0)
 
     assert [abort.generation for abort in only(woken, do.AbortSocket)] == [1]
     assert [start.generation for start in only(woken, do.RequestStart)] == [2]
@@ -102,7 +102,7 @@ def test_a_thousand_workers_that_lose_a_gateway_do_not_return_in_the_same_instan
     for seed in range(1000):
         talk = Conversation(chance=random.Random(seed).random).connected()
         talk.heartbeats_answered_for(60.0)
-        delays.append(one(talk.happens(ev.SocketClosed(1, 1006, "")), Reconnecting).delay)
+        delays.append(one(talk.happens(inputs.SocketClosed(1, 1006, "")), Reconnecting).delay)
 
     tenths = [int(delay * 10) for delay in delays]
     assert max(delays) <= 1.0
@@ -123,6 +123,6 @@ def test_a_silence_of_its_own_making_is_not_blamed_on_the_gateway(
     talk.heartbeats_answered_for(30.0)
     talk.now += asleep
 
-    lost = talk.passes(30.0) if not asleep else talk.happens(ev.Tick())
+    lost = talk.passes(30.0) if not asleep else talk.happens(inputs.Tick())
 
     assert one(lost, Disconnected).reason.startswith(cause)

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.messages import ExecutionResult
-from inngest_connect.core.observations import LeaseLost, RequestCompleted
+from inngest_connect.core import inputs
+from inngest_connect.core.events import LeaseLost, RequestCompleted
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.protocol import GATEWAY_READ_LIMIT
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.unit.core.conversation import (
@@ -188,7 +188,7 @@ def test_extension_goes_on_after_the_function_returned_until_the_reply_is_stored
     talk.function_returns("r1")
 
     unstored = sent(talk.heartbeats_answered_for(4.0))
-    talk.happens(ev.FlushSucceeded("r1"))
+    talk.happens(inputs.FlushSucceeded("r1"))
     talk.reply_acked("r1")
     stored = sent(talk.heartbeats_answered_for(20.0))
 
@@ -230,7 +230,7 @@ def test_an_error_that_is_too_large_keeps_whether_it_may_be_retried(no_retry: bo
     talk.request("r1")
     error = ExecutionResult(pb.SDKResponseStatus.ERROR, b"x" * 2000, no_retry)
 
-    talk.happens(ev.ExecutionFinished("r1", error))
+    talk.happens(inputs.ExecutionFinished("r1", error))
 
     reply = talk.core.buffer.get("r1")
     assert reply is not None
@@ -244,7 +244,7 @@ def test_a_lost_lease_counts_against_the_limit_until_the_function_has_ended() ->
     talk.request("r2")
 
     lost = talk.lease_answer("r1", None)
-    ended = talk.happens(ev.ExecutionFinished("r1", None))
+    ended = talk.happens(inputs.ExecutionFinished("r1", None))
 
     assert not only(lost, do.Execute)
     assert one(ended, do.Execute).request.request_id == "r2"
@@ -303,7 +303,7 @@ def test_a_reply_without_acknowledgement_is_flushed_after_five_seconds() -> None
 
     assert not only(early, do.Flush)
     assert one(late, do.Flush).request_id == "r1"
-    assert seen(talk.happens(ev.FlushSucceeded("r1"))) == ["reply_acknowledged"]
+    assert seen(talk.happens(inputs.FlushSucceeded("r1"))) == ["reply_acknowledged"]
     assert len(talk.core.buffer) == 0
 
 
@@ -321,7 +321,7 @@ def test_a_reply_that_is_ready_without_a_connection_is_flushed_at_once() -> None
     """Scenario 38."""
     talk = Conversation().connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
 
     returned = talk.function_returns("r1")
 
@@ -332,15 +332,15 @@ def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
     """Scenario A; a failed flush never deletes a reply."""
     talk = Conversation().connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.function_returns("r1")
 
     for _ in range(8):
-        failed = talk.happens(ev.FlushFailed("r1", 500, "down"))
+        failed = talk.happens(inputs.FlushFailed("r1", 500, "down"))
         assert errors(failed) == ["flush_failed"]
         assert len(talk.core.buffer) == 1
         assert one(talk.passes(40.0), do.Flush).request_id == "r1"
-    talk.happens(ev.FlushSucceeded("r1"))
+    talk.happens(inputs.FlushSucceeded("r1"))
 
     assert len(talk.core.buffer) == 0
 
@@ -348,10 +348,10 @@ def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
 def test_a_flush_that_can_never_succeed_is_reported_and_counted() -> None:
     talk = Conversation().connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.function_returns("r1")
 
-    refused = talk.happens(ev.FlushFailed("r1", 400, "bad trace context"))
+    refused = talk.happens(inputs.FlushFailed("r1", 400, "bad trace context"))
 
     assert errors(refused) == ["reply_refused"]
     assert talk.core.delivery.lost == 1
@@ -361,10 +361,10 @@ def test_a_flush_that_can_never_succeed_is_reported_and_counted() -> None:
 def test_a_refused_key_makes_the_flush_use_the_other_one_at_once() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=2)).connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     first = one(talk.function_returns("r1"), do.Flush)
 
-    refused = talk.happens(ev.FlushFailed("r1", 401, "no"))
+    refused = talk.happens(inputs.FlushFailed("r1", 401, "no"))
 
     assert (first.key, one(refused, do.Flush).key) == (0, 1)
 
@@ -373,7 +373,7 @@ def test_replies_that_wait_go_out_over_the_new_connection() -> None:
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(0.0)
 
     ready = talk.becomes_ready(2)
@@ -389,7 +389,7 @@ def test_leases_go_on_over_the_next_connection() -> None:
     talk.starts()
     talk.becomes_ready(1, extend="3s")
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
 
     between = talk.passes(10.0)
     attempt = talk.core.connections.attempt
@@ -474,7 +474,7 @@ def test_ten_thousand_leases_are_extended_in_turns() -> None:
     talk.heartbeats_answered_for(29.0)
 
     talk.now += 1.0
-    turn = talk.happens(ev.Tick())
+    turn = talk.happens(inputs.Tick())
 
     assert sent(turn).count("WORKER_REQUEST_EXTEND_LEASE") == 200
     assert talk.core.next_deadline() is not None

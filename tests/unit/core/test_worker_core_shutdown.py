@@ -3,8 +3,8 @@
 import pytest
 
 from inngest_connect.core import commands as do
-from inngest_connect.core import events as ev
-from inngest_connect.core.observations import ErrorOccurred
+from inngest_connect.core import inputs
+from inngest_connect.core.events import ErrorOccurred
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import WorkAbandoned
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.unit
 
 
 def closes(talk: Conversation) -> list[do.Command]:
-    return talk.happens(ev.CloseRequested())
+    return talk.happens(inputs.CloseRequested())
 
 
 def test_an_idle_worker_pauses_closes_and_is_closed() -> None:
     talk = Conversation().connected()
 
     closing = closes(talk)
-    closed = talk.happens(ev.SocketClosed(1, 1000, ""))
+    closed = talk.happens(inputs.SocketClosed(1, 1000, ""))
 
     assert sent(closing) == ["WORKER_PAUSE"]
     assert one(closing, do.CloseSocket) == do.CloseSocket(1, 1000, "WORKER_SHUTDOWN")
@@ -94,7 +94,7 @@ def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused_first() -> None:
     closes(talk)
     talk.passes(1.0)
 
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(0.0)
     ready = talk.becomes_ready(2)
     talk.function_returns("r1")
@@ -138,7 +138,7 @@ def test_a_shutdown_in_a_drain_pauses_both_connections() -> None:
     talk.function_returns("r1")
     talk.reply_acked("r1", generation=2)
     for generation in (1, 2):
-        talk.happens(ev.SocketClosed(generation, 1000, ""))
+        talk.happens(inputs.SocketClosed(generation, 1000, ""))
 
     assert sent(closing, 1) == ["WORKER_PAUSE"]
     assert sent(ready, 2) == ["WORKER_PAUSE"]
@@ -160,7 +160,7 @@ def test_a_shutdown_while_waiting_to_retry_ends_at_once() -> None:
     """Scenario T, during back-off."""
     talk = Conversation()
     talk.starts()
-    talk.happens(ev.StartFailed(1, None, "refused"))
+    talk.happens(inputs.StartFailed(1, None, "refused"))
 
     assert only(closes(talk), do.Finished)
 
@@ -169,10 +169,10 @@ def test_replies_without_a_connection_are_flushed_and_no_connection_is_made_for_
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
 
     closing = closes(talk)
-    flushed = talk.happens(ev.FlushSucceeded("r1"))
+    flushed = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert one(closing, do.Flush).request_id == "r1"
     assert not only(closing, do.RequestStart)
@@ -193,8 +193,8 @@ def test_the_shutdown_timeout_ends_it_and_names_what_was_not_finished() -> None:
     closes(talk)
 
     over = talk.heartbeats_answered_for(5.0)
-    talk.happens(ev.ExecutionFinished("r1", None))
-    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+    talk.happens(inputs.ExecutionFinished("r1", None))
+    ended = talk.happens(inputs.SocketClosed(1, 1000, ""))
 
     assert "shutdown_timeout" in errors(over)
     assert one(over, do.CancelExecution).request_id == "r1"
@@ -212,11 +212,11 @@ def test_a_second_request_stops_now_and_names_what_was_abandoned() -> None:
     talk.function_returns("ready")
     closes(talk)
 
-    aborted = talk.happens(ev.AbortRequested("second SIGTERM"))
+    aborted = talk.happens(inputs.AbortRequested("second SIGTERM"))
     assert one(aborted, do.CancelExecution).request_id == "running"
     assert one(aborted, do.Flush).request_id == "ready"
-    talk.happens(ev.FlushSucceeded("ready"))
-    ended = talk.happens(ev.SocketClosed(1, 1000, ""))
+    talk.happens(inputs.FlushSucceeded("ready"))
+    ended = talk.happens(inputs.SocketClosed(1, 1000, ""))
 
     error = one(ended, do.Finished).error
     assert isinstance(error, WorkAbandoned)
@@ -227,10 +227,10 @@ def test_a_forced_stop_waits_for_the_last_flush_only_so_long() -> None:
     talk = Conversation().connected()
     talk.request("ready")
     talk.function_returns("ready")
-    talk.happens(ev.AbortRequested("test"))
+    talk.happens(inputs.AbortRequested("test"))
 
     waited = talk.heartbeats_answered_for(6.0)
-    ended = talk.happens(ev.SocketClosed(1, 1000, "")) + waited
+    ended = talk.happens(inputs.SocketClosed(1, 1000, "")) + waited
 
     error = one(ended, do.Finished).error
     assert isinstance(error, WorkAbandoned)
@@ -281,7 +281,7 @@ def test_a_worker_waits_for_its_last_reply_to_be_acknowledged_and_flushes_it_els
     talk.function_returns("r1")
 
     waited = talk.heartbeats_answered_for(5.5)
-    flushed = talk.happens(ev.FlushSucceeded("r1"))
+    flushed = talk.happens(inputs.FlushSucceeded("r1"))
 
     assert one(waited, do.Flush).request_id == "r1"
     assert one(flushed, do.CloseSocket).generation == 1
@@ -290,9 +290,9 @@ def test_a_worker_waits_for_its_last_reply_to_be_acknowledged_and_flushes_it_els
 def test_nothing_happens_after_the_end() -> None:
     talk = Conversation().connected()
     closes(talk)
-    talk.happens(ev.SocketClosed(1, 1000, ""))
+    talk.happens(inputs.SocketClosed(1, 1000, ""))
 
-    assert talk.happens(ev.ExecutionFinished("r1", None)) == []
+    assert talk.happens(inputs.ExecutionFinished("r1", None)) == []
     assert talk.core.next_deadline() is None
 
 
@@ -300,7 +300,7 @@ def test_the_end_is_told_as_expected() -> None:
     talk = Conversation().connected()
     closes(talk)
 
-    closed = talk.happens(ev.SocketClosed(1, 1000, ""))
+    closed = talk.happens(inputs.SocketClosed(1, 1000, ""))
 
     assert seen(closed) == ["websocket_close", "disconnected", "state_change"]
 
@@ -317,7 +317,7 @@ def test_a_shutdown_that_waits_says_for_what_and_for_how_long(
     talk.request("older")
     talk.request("younger")
     talk.passes(3.0)
-    talk.happens(ev.CloseRequested())
+    talk.happens(inputs.CloseRequested())
 
     early = talk.passes(0.9)
     said = only(talk.passes(0.2), ErrorOccurred)
@@ -333,7 +333,7 @@ def test_a_shutdown_that_waits_says_for_what_and_for_how_long(
 def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
     talk = Conversation().connected()
     talk.request("r1")
-    talk.happens(ev.CloseRequested(signals=False))
+    talk.happens(inputs.CloseRequested(signals=False))
 
     (notice,) = only(talk.passes(1.1), ErrorOccurred)
 
@@ -343,9 +343,9 @@ def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
 def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     talk = Conversation(FixedRetry(600.0)).connected()
     talk.request("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.function_returns("r1")
-    talk.happens(ev.CloseRequested())
+    talk.happens(inputs.CloseRequested())
 
     (notice,) = [e for e in only(talk.passes(2.0), ErrorOccurred) if e.kind != "flush_failed"]
 
@@ -367,11 +367,11 @@ def test_a_further_request_to_stop_now_changes_nothing() -> None:
     talk = Conversation(settings=settings).connected()
     talk.request("r1")
     talk.function_returns("r1")
-    talk.happens(ev.SocketClosed(1, 1006, ""))
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
 
-    first = talk.happens(ev.AbortRequested("second signal"))
+    first = talk.happens(inputs.AbortRequested("second signal"))
     talk.passes(4.0)
-    again = talk.happens(ev.AbortRequested("third signal"))
+    again = talk.happens(inputs.AbortRequested("third signal"))
     ended = talk.passes(1.0)
 
     assert errors(first).count("shutdown_forced") == 1
@@ -381,6 +381,6 @@ def test_a_further_request_to_stop_now_changes_nothing() -> None:
 
 def test_an_idle_worker_ends_without_a_notice() -> None:
     talk = Conversation().connected()
-    talk.happens(ev.CloseRequested())
+    talk.happens(inputs.CloseRequested())
 
     assert only(talk.passes(5.0), ErrorOccurred) == []

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from inngest_connect.core.events import ExecutionFinished
-from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.core.inputs import ExecutionFinished
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.execution.executor import LOOP_GONE, ExecutorPorts
 from inngest_connect.execution.loop_executor import STARTS_PER_TURN, LoopExecutor
 from inngest_connect.protocol import connect_pb2 as pb

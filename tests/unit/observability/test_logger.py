@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from inngest_connect.core import observations as seen
+from inngest_connect.core import events as seen
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability.logger import MOST_REQUESTS, ConnectLogger
 from inngest_connect.observability.redaction import Redactor
@@ -33,7 +33,7 @@ def log(target_and_log: tuple[logging.Logger, Capture]) -> Capture:
     return target_and_log[1]
 
 
-def observe(logger: ConnectLogger, *observations: seen.Observation) -> None:
+def observe(logger: ConnectLogger, *observations: seen.Event) -> None:
     for observation in observations:
         logger.observe(observation)
 
@@ -317,7 +317,7 @@ def test_time_passes_with_heartbeats_so_that_nothing_is_held_back(
     now = [0.0]
     target.setLevel(logging.INFO)
     logger = ConnectLogger(target, clock=lambda: now[0])
-    observe(logger, *[cast("seen.Observation", seen.ErrorOccurred("flush_failed", "x"))] * 2)
+    observe(logger, *[cast("seen.Event", seen.ErrorOccurred("flush_failed", "x"))] * 2)
 
     now[0] = 61.0
     logger.observe(seen.HeartbeatAnswered("c", 0.001))
@@ -347,7 +347,7 @@ def test_every_part_of_a_record_is_masked(target: logging.Logger, log: Capture) 
     "end", [seen.LeaseLost("r", "run", "fn"), seen.ReplyAcknowledged("r", "socket")]
 )
 def test_what_is_known_of_a_request_is_forgotten_at_its_end(
-    end: seen.Observation, target: logging.Logger
+    end: seen.Event, target: logging.Logger
 ) -> None:
     logger = ConnectLogger(target)
     observe(logger, seen.RequestReceived("r", "run", "app", "fn", "c"), end)

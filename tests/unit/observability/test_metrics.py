@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from opentelemetry.metrics import Meter, NoOpMeterProvider
 
-from inngest_connect.core import observations as seen
+from inngest_connect.core import events as seen
 from inngest_connect.core.retry import ScheduleRetry
 from inngest_connect.core.settings import CoreSettings, WorkerIdentity
 from inngest_connect.core.worker_core import WorkerCore
-from inngest_connect.debug_state import DebugState, snapshot
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability import metric_table
+from inngest_connect.observability.debug_state import DebugState, snapshot
 from inngest_connect.observability.metrics import Metrics, readings
 from inngest_connect.state_machine import ConnectionState as S
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import inngest_connect
-from inngest_connect.core import observations as seen
-from inngest_connect.core.remote_text import clean
+from inngest_connect.core import events as seen
+from inngest_connect.core.wire.remote_text import clean
 from inngest_connect.observability.package_logger import package_logger, silent_logger
 from inngest_connect.observability.redaction import RECENT, Redactor
 from tests.unit.observability.log_capture import Capture
@@ -126,9 +126,7 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
         (seen.LeaseLost(CANARY, "run", "fn"), "request_id"),
     ],
 )
-def test_every_text_and_id_of_an_observation_is_masked(
-    observation: seen.Observation, field: str
-) -> None:
+def test_every_text_and_id_of_an_observation_is_masked(observation: seen.Event, field: str) -> None:
     assert getattr(Redactor([CANARY]).observation(observation), field) == "***"
 
 

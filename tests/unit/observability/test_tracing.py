@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from inngest_connect.core.messages import ExecutionResult
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability.tracing import Tracing, remote_parent
 from inngest_connect.protocol import connect_pb2 as pb

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from inngest_connect.core import events as ev
-from inngest_connect.core.observations import Observation
+from inngest_connect.core import inputs
+from inngest_connect.core.events import Event
 from inngest_connect.core.retry import FixedRetry, RetryStrategy, ScheduleRetry
 from inngest_connect.observability.logger import ConnectLogger
 from inngest_connect.protocol import connect_pb2 as pb
@@ -25,10 +25,10 @@ class Logged(Conversation):
         target, self.capture = captured(logging.INFO)
         self.logger = ConnectLogger(target, clock=lambda: self.now)
 
-    def happens(self, event: ev.Event) -> list[object]:  # type: ignore[override]
+    def happens(self, event: inputs.Input) -> list[object]:  # type: ignore[override]
         commands = super().happens(event)
         for command in commands:
-            if isinstance(command, Observation):
+            if isinstance(command, Event):
                 self.logger.observe(command)
         return list(commands)
 
@@ -52,7 +52,7 @@ class Logged(Conversation):
                 continue
             cause = causes[attempts % len(causes)]
             attempts += 1
-            self.happens(ev.StartFailed(attempt.number, None, cause))
+            self.happens(inputs.StartFailed(attempt.number, None, cause))
         return attempts
 
 
@@ -69,7 +69,7 @@ def test_an_hour_of_health_is_under_ten_lines() -> None:
     worker.serves(HOUR / 2, 1)
     worker.gateway_says(1, K.GATEWAY_CLOSING)
     worker.becomes_ready(2)
-    worker.happens(ev.SocketClosed(1, 1000, ""))
+    worker.happens(inputs.SocketClosed(1, 1000, ""))
     worker.serves(HOUR / 2, 2)
 
     assert worker.core.counters["requests_received"] == HOUR
@@ -87,7 +87,7 @@ def test_an_hour_of_health_is_under_ten_lines() -> None:
 def test_an_hour_of_outage_stays_readable(retry: RetryStrategy, lines: int) -> None:
     worker = Logged(retry)
     worker.connected()
-    worker.happens(ev.SocketClosed(1, 1006, ""))
+    worker.happens(inputs.SocketClosed(1, 1006, ""))
 
     attempts = worker.fails_to_connect(HOUR, ("http://api could not be reached: refused",))
     attempt = worker.core.connections.attempt
@@ -105,7 +105,7 @@ def test_an_hour_of_outage_stays_readable(retry: RetryStrategy, lines: int) -> N
 def test_an_outage_with_changing_causes_stays_readable() -> None:
     worker = Logged(FixedRetry(1.0))
     worker.connected()
-    worker.happens(ev.SocketClosed(1, 1006, ""))
+    worker.happens(inputs.SocketClosed(1, 1006, ""))
 
     attempts = worker.fails_to_connect(HOUR, ("refused", "no route", "HTTP 502", "timed out"))
     worker.logger.close()
@@ -126,7 +126,7 @@ def test_a_connection_that_flaps_for_an_hour_stays_readable() -> None:
         if attempt is not None:
             flaps += 1
             worker.becomes_ready(attempt.number)
-            worker.happens(ev.SocketClosed(attempt.number, 1006, ""))
+            worker.happens(inputs.SocketClosed(attempt.number, 1006, ""))
         worker.passes(1.0)
     worker.logger.close()
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from inngest_connect.core.messages import ExecutionResult, envelope, request_ack
+from inngest_connect.core.wire.messages import ExecutionResult, envelope, request_ack
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing.gateway_actions import (
+from inngest_connect.testing.model.actions import (
     Action,
     CloseConnection,
     DropConnection,
     RequestEnded,
     SendTo,
 )
-from inngest_connect.testing.gateway_model import GatewayModel
-from inngest_connect.testing.gateway_settings import GatewaySettings
-from inngest_connect.testing.ulid import make_ulid
+from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.settings import GatewaySettings
+from inngest_connect.testing.model.ulid import make_ulid
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from inngest_connect.aio.io_thread import HandOver
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.transport.environment import proxy_for, tls_context
 from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
-from inngest_connect.transport.io_thread import HandOver
 from inngest_connect.transport.signing_key import SigningKey
 
 pytestmark = pytest.mark.unit

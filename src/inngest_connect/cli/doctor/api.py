@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ...core.remote_text import clean
+from ...core.wire.remote_text import clean
 from ...transport.api_client import ApiClient, ApiError
 from .examination import Examination
 from .findings import Finding, Problem, failed

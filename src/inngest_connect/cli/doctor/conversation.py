@@ -9,12 +9,10 @@ import statistics
 import time
 from typing import Final
 
-from ...core import messages
 from ...core.commands import Command, Send
-from ...core.connections import REMEDIES
-from ...core.events import Event, MessageReceived, SocketClosed, TextReceived
-from ...core.heartbeat import HeartbeatMonitor
-from ...core.message_handler import (
+from ...core.connections.generations import REMEDIES
+from ...core.connections.heartbeat import HeartbeatMonitor
+from ...core.connections.message_handler import (
     ConnectionReady,
     Credentials,
     GatewayClosing,
@@ -26,8 +24,10 @@ from ...core.message_handler import (
     SyncFailed,
     Violation,
 )
-from ...core.remote_text import clean
+from ...core.inputs import Input, MessageReceived, SocketClosed, TextReceived
 from ...core.settings import CoreSettings
+from ...core.wire import messages
+from ...core.wire.remote_text import clean
 from ...protocol import CLOSE_ABNORMAL, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
 from .examination import Examination
 from .findings import Finding, Problem, failed, skipped
@@ -105,7 +105,7 @@ def _write(session: Session, out: list[Command]) -> None:
 
 
 def _handled(
-    event: Event | None, handler: MessageHandler, out: list[Command]
+    event: Input | None, handler: MessageHandler, out: list[Command]
 ) -> Inbound | Ended | None:
     now = time.monotonic()
     if isinstance(event, MessageReceived):

@@ -5,7 +5,7 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...core.message_handler import MessageHandler
+from ...core.connections.message_handler import MessageHandler
 from ...observability.redaction import Redactor
 from ...transport.api_client import ApiClient, StartAnswer
 from ...transport.signing_key import SigningKey

@@ -4,12 +4,12 @@ import asyncio
 import re
 from typing import Final
 
-from ...core.remote_text import clean
+from ...aio.hook import Hook
+from ...core.wire.remote_text import clean
 from ...errors import ConfigurationError
 from ...protocol import SUBPROTOCOL
 from ...transport.environment import proxy_for, tls_context
 from ...transport.gateway_endpoint import endpoint_to_dial
-from ...transport.hook import Hook
 from .examination import Endpoint, Examination
 from .findings import Finding, Mark, failed
 from .network import reach, resolve

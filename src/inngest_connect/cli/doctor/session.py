@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from ...core.events import Event, SocketClosed
+from ...core.inputs import Input, SocketClosed
 from ...transport.websocket_manager import WebSocketManager
 
 
@@ -11,7 +11,7 @@ class Session:
     """Lives on the event loop that it was made on. Times are seconds."""
 
     def __init__(self, max_message_bytes: int) -> None:
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Input] = asyncio.Queue()
         self._manager = WebSocketManager(
             1, max_message_bytes, self._events.put_nowait, batch_ended=self._flush
         )
@@ -28,7 +28,7 @@ class Session:
         await self.next(None)
         return self.closed
 
-    async def next(self, timeout: float | None) -> Event | None:
+    async def next(self, timeout: float | None) -> Input | None:
         """The next thing that happens; None when nothing does in time."""
         try:
             async with asyncio.timeout(timeout):

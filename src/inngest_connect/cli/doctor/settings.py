@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...execution.sdk_adapter import ClientSettings
-from ...identity import ALLOW_PURE_PYTHON_VARIABLE
 from ...option_variables import (
     GATEWAY_URL_VARIABLE,
     INSTANCE_ID_VARIABLE,
@@ -15,6 +13,8 @@ from ...option_variables import (
     MAX_CONCURRENCY_VARIABLE,
     SHUTDOWN_TIMEOUT_VARIABLE,
 )
+from ...sdk.adapter import ClientSettings
+from ...sdk.identity import ALLOW_PURE_PYTHON_VARIABLE
 from .examination import Endpoint, Examination
 from .findings import Finding, Problem
 from .proxies import PROXY_VARIABLES, shown

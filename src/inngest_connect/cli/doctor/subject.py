@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import inngest
 
-from ...apps import load_apps
 from ...core.settings import WorkerIdentity
 from ...errors import ConfigurationError
-from ...execution.sdk_adapter import ClientSettings, SdkApp, client_settings
-from ...identity import worker_identity
 from ...options import ConnectOptions, resolve_options
+from ...sdk.adapter import ClientSettings, SdkApp, client_settings
+from ...sdk.apps import load_apps
+from ...sdk.identity import worker_identity
 from ...transport.environment import check_network
 from ..target import load_target
 
@@ -41,7 +41,18 @@ def from_environment() -> Subject:
         # Without a key the SDK makes no app, and the check of the key says so.
         settings, apps = load_apps([(client, functions)])
     options = _options_of_environment()
-    return Subject(settings, _aside(worker_identity(apps, options, settings.env)), options)
+    return Subject(
+        settings,
+        _aside(
+            worker_identity(
+                apps,
+                instance_id=options.instance_id,
+                max_worker_concurrency=options.max_worker_concurrency,
+                environment=settings.env,
+            )
+        ),
+        options,
+    )
 
 
 def from_target(text: str) -> Subject:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from ...core.remote_text import clean
+from ...core.wire.remote_text import clean
 from ...errors import ConfigurationError
 from ...transport.environment import tls_context
 from .examination import Endpoint, Examination

@@ -9,8 +9,8 @@ from inngest_connect.cli.doctor.findings import Mark
 from inngest_connect.cli.doctor.settings import check_settings, contradictions, resolved_settings
 from inngest_connect.cli.doctor.subject import Subject
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
-from inngest_connect.execution.sdk_adapter import ClientSettings
 from inngest_connect.options import ConnectOptions
+from inngest_connect.sdk.adapter import ClientSettings
 
 pytestmark = pytest.mark.unit
 KEY = "signkey-prod-" + "ab" * 32

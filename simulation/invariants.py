@@ -1,0 +1,144 @@
+"""Invariants: what must be true of a worker at every step, and of every request in the end."""
+
+from collections import Counter
+from typing import Final
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import events as seen
+from inngest_connect.core.worker_core import WorkerCore
+from inngest_connect.state_machine import ConnectionState
+from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.ledger import RequestRecord
+
+from .violation import InvariantViolated as InvariantViolated
+
+SECRET: Final = "hush"
+"""Part of every token and payload of a simulation."""
+
+EXCUSES: Final = frozenset(
+    {
+        "execution_cancelled",
+        "reply_evicted",
+        "reply_refused",
+    }
+)
+"""Kinds of errors that report, for one request, why it has no reply from this worker."""
+
+_OUTSIDE_LOSS: Final = (ConnectionState.CLOSING, ConnectionState.CLOSED)
+
+
+class Invariants:
+    """Watches one incarnation of a worker after another."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.executed: set[str] = set()
+        self.acknowledged: set[str] = set()
+        self.excused: set[str] = set()
+        """Requests whose loss this worker has reported, or that its crash explains."""
+        self.told: Counter[str] = Counter()
+        self._lost_connection = False
+        self._undelivered: set[str | None] = set()
+        self._answered: list[str] = []
+
+    def crashed(self) -> None:
+        """All that this incarnation had is gone, and everybody knows why."""
+        self.excused |= self.acknowledged
+        self.running.clear()
+        self.executed.clear()
+        self.acknowledged.clear()
+
+    # --- single commands -----------------------------------------------------------------------
+
+    def execute(self, command: do.Execute) -> None:
+        request_id = command.request.request_id
+        if request_id not in self.acknowledged:
+            raise InvariantViolated(f"{request_id} is executed before it is acknowledged")
+        if request_id in self.running:
+            raise InvariantViolated(f"{request_id} is executed twice at once")
+        if request_id in self.executed and request_id not in self.excused:
+            raise InvariantViolated(f"{request_id} is executed a second time")
+        self.executed.add(request_id)
+        self.running.add(request_id)
+
+    def answers(self, request_id: str) -> None:
+        """A reply is sent or flushed."""
+        if request_id not in self.acknowledged:
+            raise InvariantViolated(f"{request_id} is answered and was not acknowledged")
+
+    def observed(self, observation: seen.Event) -> None:
+        self.told[observation.name] += 1
+        if isinstance(observation, seen.StateChanged):
+            self._state_changed(observation)
+        elif isinstance(observation, seen.Disconnected):
+            self._lost_connection = not observation.expected
+        elif isinstance(observation, seen.ReplyAcknowledged):
+            self._answered.append(observation.request_id)
+        elif isinstance(observation, seen.LeaseLost):
+            self.excused.add(observation.request_id)
+        elif isinstance(observation, seen.ErrorOccurred):
+            if observation.kind in EXCUSES and observation.request_id is not None:
+                self.excused.add(observation.request_id)
+            if observation.kind == "reply_undelivered":
+                self._undelivered.add(observation.request_id)
+            if SECRET in observation.message:
+                raise InvariantViolated(f"a secret is told: {observation}")
+        elif SECRET in repr(observation):
+            raise InvariantViolated(f"a secret is told: {observation}")
+
+    def _state_changed(self, change: seen.StateChanged) -> None:
+        """The state outside leaves ACTIVE only for a lost connection or a shutdown."""
+        if change.previous is ConnectionState.ACTIVE:
+            if change.state not in _OUTSIDE_LOSS and not self._lost_connection:
+                raise InvariantViolated(f"{change} without a lost connection")
+            self._lost_connection = False
+
+    # --- after every step ----------------------------------------------------------------------
+
+    def step(self, core: WorkerCore, open_sockets: int) -> None:
+        if open_sockets > 2:
+            raise InvariantViolated(f"{open_sockets} sockets are open")
+        if core.counters["invalid_transitions"]:
+            raise InvariantViolated("a transition that the table does not have")
+        while self._answered:
+            request_id = self._answered.pop()
+            if request_id not in core.delivery.answered:
+                raise InvariantViolated(f"{request_id} is answered and not remembered")
+        buffer = core.buffer
+        if buffer.size_bytes > buffer.max_bytes and len(buffer) > 1:
+            raise InvariantViolated(f"the buffer holds {buffer.size_bytes} bytes")
+        if len(core.leases) > len(core.requests):
+            raise InvariantViolated("a lease is kept for a request that is forgotten")
+        limit = core.settings.max_worker_concurrency
+        if limit is not None and len(self.running) > limit:
+            raise InvariantViolated(f"{len(self.running)} functions run, the limit is {limit}")
+
+    # --- in the end ----------------------------------------------------------------------------
+
+    def expired(self, record: RequestRecord, lease_until: float, needed_from: float | None) -> None:
+        """A lease ran out. ``needed_from`` is since when the worker could have extended it."""
+        if record.request_id in self.excused or needed_from is None:
+            return
+        raise InvariantViolated(
+            f"the lease of {record.request_id} expired at {lease_until:.3f}, although there was a "
+            f"connection since {needed_from:.3f}"
+        )
+
+    def finally_holds(self, core: WorkerCore, model: GatewayModel) -> None:
+        if not core.finished:
+            raise InvariantViolated(f"close() does not end: {core.machine.state.value}")
+        if core.machine.state is not ConnectionState.CLOSED:
+            raise InvariantViolated(f"the worker has ended in {core.machine.state.value}")
+        serious = [e for e in model.protocol_errors if "unknown request" not in e]
+        if serious:
+            raise InvariantViolated(f"the gateway was offended: {serious}")
+
+    def unanswered(self, record: RequestRecord, core: WorkerCore) -> None:
+        """An acknowledged request that has ended without a reply has to be explained."""
+        request_id = record.request_id
+        if request_id in self.excused or request_id in core.shutdown.abandoned:
+            return
+        # A worker that was not made to stop has all the time in the world to deliver.
+        if core.shutdown.aborting and request_id in self._undelivered:
+            return
+        raise InvariantViolated(f"{request_id} was acknowledged and has no reply: {record}")

@@ -1,0 +1,167 @@
+"""Schedule: everything that will happen to one worker in one simulation, decided beforehand.
+
+A seed makes the settings and the list of entries; the world draws its small delays from a second
+source. So a failing schedule can be shrunk by leaving entries out, and read like a story.
+"""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from inngest_connect.core.settings import CoreSettings
+from inngest_connect.testing.model.settings import GatewaySettings
+
+MINUTES: Final = 10
+_SECONDS: Final = MINUTES * 60.0
+_QUIET_FROM: Final = 0.6
+"""The last part of a schedule brings no faults, so that everything can and must recover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """``kind`` happens ``at`` so many seconds; what the numbers mean is the kind's affair."""
+
+    at: float
+    kind: str
+    amount: float = 0.0
+    detail: Any = None
+
+    def __str__(self) -> str:
+        shown = [self.kind]
+        if self.amount:
+            shown.append(f"{self.amount:g}")
+        if self.detail is not None:
+            shown.append(repr(self.detail))
+        return " ".join(shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """``delay`` is the longest way of one message through the network, in seconds."""
+
+    seed: int
+    entries: tuple[Entry, ...]
+    core: CoreSettings
+    gateway: GatewaySettings
+    delay: float
+    quiet_from: float
+    gateways: int
+
+    def without(self, dropped: frozenset[int]) -> "Schedule":
+        """The same with some entries, given by position, left out."""
+        kept = tuple(e for index, e in enumerate(self.entries) if index not in dropped)
+        return replace(self, entries=kept)
+
+
+_FAULTS: Final[tuple[tuple[str, int], ...]] = (
+    ("drain", 5),
+    ("reset", 4),
+    ("black_hole", 2),
+    ("half_open", 2),
+    ("api", 4),
+    ("freeze_worker", 1),
+    ("freeze_gateway", 1),
+    ("kill_gateway", 2),
+    ("lose_acknowledgements", 2),
+    ("deliver_again", 2),
+    ("revoke_lease", 1),
+    ("garbage", 1),
+    ("close_code", 2),
+    ("crash", 1),
+)
+_KINDS: Final = [kind for kind, _ in _FAULTS]
+_WEIGHTS: Final = [weight for _, weight in _FAULTS]
+_API_ANSWERS: Final = (None, "hang", "answer_lost", 401, 403, 429, 500, 503)
+_CLOSES: Final = (
+    (1000, ""), (1001, "connect_gateway_closing"), (1008, "connect_authentication_failed"),
+    (1011, "connect_internal_error"), (1012, "restart"),
+)  # fmt: skip
+
+
+def make_schedule(seed: int) -> Schedule:
+    """The schedule of this seed, always the same one."""
+    draw = random.Random(seed)
+    quiet_from = _SECONDS * _QUIET_FROM
+    busy = draw.choice((60.0, 240.0, quiet_from))
+    entries = [_request(draw, busy) for _ in range(draw.choice((1, 3, 8, 20)))]
+    for _ in range(draw.choice((0, 1, 2, 4, 8))):
+        entries += _fault(draw, busy)
+    if draw.random() < 0.3:
+        entries.append(Entry(_time(draw, busy), "close"))
+        if draw.random() < 0.3:
+            entries.append(Entry(_time(draw, busy), "abort"))
+    entries.sort(key=lambda entry: entry.at)
+    return Schedule(
+        seed,
+        tuple(entries),
+        _core_settings(draw),
+        _gateway_settings(draw),
+        delay=draw.choice((0.001, 0.05, 1.0)),
+        quiet_from=quiet_from,
+        gateways=draw.choice((1, 1, 3)),
+    )
+
+
+def _time(draw: random.Random, until: float) -> float:
+    return round(draw.random() * until, 3)
+
+
+def _request(draw: random.Random, busy: float) -> Entry:
+    duration = draw.choice((0.000_1, 0.01, 1.0, 10.0, 60.0, 300.0, 7200.0)) * (0.5 + draw.random())
+    detail = draw.choice(("async", "async", "sync"))
+    return Entry(_time(draw, busy), "request", round(duration, 4), detail)
+
+
+def _fault(draw: random.Random, busy: float) -> list[Entry]:
+    at = _time(draw, busy)
+    kind = draw.choices(_KINDS, _WEIGHTS)[0]
+    seconds = draw.choice((0.05, 1.0, 7.0, 30.0, 100.0))
+    if kind == "api":
+        away = Entry(at, kind, seconds, draw.choice(_API_ANSWERS))
+        # Together with the connection it is an outage, which takes many attempts.
+        return [away, Entry(at, "reset")] if draw.random() < 0.5 else [away]
+    if kind == "close_code":
+        return [Entry(at, kind, 0.0, draw.choice(_CLOSES))]
+    if kind == "drain":
+        return _drains(draw, at)
+    if kind in ("black_hole", "freeze_worker", "freeze_gateway", "lose_acknowledgements"):
+        return [Entry(at, kind, seconds)]
+    return [Entry(at, kind)]
+
+
+def _drains(draw: random.Random, at: float) -> list[Entry]:
+    """One gateway, whose successor is there at once or only later, or one after another."""
+    if draw.random() < 0.7:
+        return [Entry(at, "drain", draw.choice((0.0, 0.0, 0.0, 5.0, 40.0)))]
+    gap = draw.choice((0.01, 0.5, 2.0))
+    drains = [Entry(round(at + count * gap, 3), "drain") for count in range(4)]
+    if draw.random() < 0.5:
+        return drains
+    # A reply whose acknowledgement is lost keeps the drained socket open for a while.
+    return [Entry(at, "lose_acknowledgements", 7.0), Entry(at, "request", 0.01, "async"), *drains]
+
+
+def _core_settings(draw: random.Random) -> CoreSettings:
+    return CoreSettings(
+        max_worker_concurrency=draw.choice((None, None, 1, 3)),
+        max_buffer_bytes=draw.choice((500_000_000, 500_000_000, 2_000)),
+        shutdown_timeout=draw.choice((None, None, 0.0, 10.0)),
+        on_lease_lost=draw.choice(("cancel", "continue")),
+        signing_keys=draw.choice((0, 1, 2)),
+        flushes_at_once=draw.choice((1, 8)),
+    )
+
+
+def _gateway_settings(draw: random.Random) -> GatewaySettings:
+    lease = draw.choice((40.0, 120.0))
+    return GatewaySettings(
+        lease=lease,
+        extend_lease_interval=f"{lease / 4:g}s",
+        heartbeat_interval=draw.choice(("10s", "10s", "5s")),
+        status_interval=draw.choice(("0s", "0s", "30s")),
+        drain_window=draw.choice((5.0, 25.0)),
+        sync_delay=draw.choice((0.0, 0.0, 3.0)),
+        handling_delay=draw.choice((0.0, 0.0, 0.05, 0.5)),
+        hold_during_drain=draw.random() < 0.7,
+        replay_predecessor=draw.random() < 0.8,
+    )

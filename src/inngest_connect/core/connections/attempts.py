@@ -1,0 +1,273 @@
+"""Attempts: when the next attempt to connect begins.
+
+The schedule is that of the retry strategy, and never ends. What counts as a failure:
+
+- an attempt that does not reach READY;
+- a serving connection that ends, or is drained, before it has lived for two heartbeat intervals. A
+  gateway that drops every connection after READY would otherwise be called without a pause.
+
+READY ends the count of failed attempts; only a connection that has lived ends the count of young
+ones. The first loss in a row waits for the strategy's first delay, or for up to half a second when
+the gateway itself said that it closes: a worker comes back quickly, and a fleet that lost the same
+gateway does not come in the same instant.
+
+An attempt that reached nothing outside this machine, because a name has no address or there is no
+route, says nothing about the other side and costs it nothing. So it never counts for more than
+``OFFLINE_FAILURES``: a machine that was offline for hours comes back soon after its network does.
+
+Evidence shortens a wait, and never prolongs one: an answer of the API to another call while
+attempts fail for want of such an answer, and a process that continues after it was stopped, or
+after its machine slept. To notice that, the clock is looked at every ``LOOK_AGAIN`` seconds.
+
+A retry strategy of the user is not called here: it is asked by a command, and its answer is an
+input. Without a usable answer in time the default schedule is used, so that no strategy can keep a
+worker from coming back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ..commands import AskRetryDelay, Command
+from ..events import ErrorOccurred, Reconnecting
+from ..retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, seconds_of
+from ..wire.user_text import class_name
+
+SLOW_FAILURES: Final = 9
+"""Failure count that stands for the slow end of any schedule."""
+
+GOING_AWAY_SPREAD: Final = 0.5
+"""Seconds over which the workers of a gateway that closes come back. Short: until the old socket is
+closed, its gateway holds new requests back, and servers wait for 5 to 25 s in all."""
+
+EVIDENCE_SPREAD: Final = 2.0
+"""Seconds over which workers come back that learn together that the API answers again."""
+
+EVIDENCE_SPACING: Final = 10.0
+"""Seconds from one attempt to one that evidence brought forward. Evidence can be wrong, when a
+proxy lets one endpoint pass and not the other; then this is the pace."""
+
+OFFLINE_FAILURES: Final = 4
+"""The delay of the default schedule after as many failures is 10 s."""
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks at the clock without a connection; with one, heartbeats are enough. A
+timer stands still while the machine sleeps, and goes on with the rest of its time afterwards."""
+
+ANSWER_LIMIT: Final = 6.0
+"""Seconds for the user's retry strategy. More than its caller allows (4 s), whose report names what
+went wrong; this is the net below it."""
+
+LONGEST_EXCLUSION: Final = 16
+
+
+@dataclass(slots=True)
+class Question:
+    """The user's retry strategy is being asked for the delay before the next attempt."""
+
+    number: int
+    asked_at: float
+    failures: int
+    shown_failures: int
+    cause: str
+    at_least: float
+
+
+class Attempts:
+    """Times are monotonic seconds. ``random`` returns numbers in [0, 1)."""
+
+    def __init__(self, retry: RetryStrategy, random: Callable[[], float]) -> None:
+        self.failures = 0
+        """Failures in a row, young connections included."""
+        self.retry_at: float | None = None
+        """When the next attempt begins, None when none is planned."""
+        self.excluded: dict[str, None] = {}
+        self._retry = retry
+        self._default = ScheduleRetry()
+        self._question: Question | None = None
+        self._questions = 0
+        self._random = random
+        self._young = 0
+        self._going_away = 0
+        self._begun_at = 0.0
+        self._looked_at: float | None = None
+        self._api_away = False
+
+    # --- what happened ---------------------------------------------------------------------
+
+    def begun(self, now: float) -> None:
+        self.abandon()
+        self._begun_at = self._looked_at = now
+
+    def api_answered(self) -> None:
+        """The attempt has got as far as a gateway: whatever ends it now is not the API's fault."""
+        self._api_away = False
+
+    def api_failed(self, status: int | None) -> None:
+        """``status`` as in StartFailed. After 429 an answer to another call proves nothing."""
+        self._api_away = status != 429
+
+    def failed(
+        self,
+        cause: str,
+        now: float,
+        out: list[Command],
+        retry_after: float | None = None,
+        *,
+        offline: bool = False,
+    ) -> None:
+        """An attempt failed: plan the next one.
+
+        ``retry_after`` is only a lower bound, in seconds, and never above the default schedule's
+        longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
+        ``offline``: nothing outside this machine was reached.
+        """
+        if not offline or self.failures < OFFLINE_FAILURES:
+            self.failures += 1
+        at_least = 0.0
+        if retry_after is not None:
+            wished = min(retry_after, DEFAULT_SCHEDULE[-1])
+            at_least = wished * (1 + 0.2 * self._random())
+        failures = min(self.failures, OFFLINE_FAILURES) if offline else self.failures
+        self._plan_by_schedule(failures, cause, now, out, at_least)
+
+    def refused_by_closing_gateway(self, cause: str, now: float, out: list[Command]) -> None:
+        """A gateway that closes refused the handshake. The first one in a row is not a failure."""
+        self._going_away += 1
+        if self._going_away > 1:
+            self.failed(cause, now, out)
+        else:
+            self.plan(self._soon(), cause, now, out)
+
+    def slow_down(self) -> None:
+        """What failed will not change by itself soon."""
+        self.failures = max(self.failures, SLOW_FAILURES)
+
+    def ready(self) -> None:
+        self.failures = self._young
+        self._going_away = 0
+        self.abandon()
+        self.excluded.clear()
+
+    def lived(self) -> None:
+        """The serving connection has proved itself."""
+        self.failures = self._young = 0
+
+    def lost(
+        self,
+        cause: str,
+        now: float,
+        out: list[Command],
+        *,
+        young: bool,
+        going_away: bool,
+        still_serves: bool,
+    ) -> None:
+        """A serving connection ended or is drained: plan the attempt that replaces it."""
+        self._looked_at = now
+        if not young:
+            self.lived()
+        if self._young or not going_away:
+            self._plan_by_schedule(self._young, cause, now, out)
+        elif still_serves:
+            self.retry_at = now + self._soon()  # a drain, which nobody outside notices
+        else:
+            self.plan(self._soon(), cause, now, out)
+        self._young += young
+        self.failures = self._young
+
+    # --- when to begin ---------------------------------------------------------------------
+
+    def plan(
+        self,
+        delay: float,
+        cause: str,
+        now: float,
+        out: list[Command],
+        failures: int | None = None,
+    ) -> None:
+        """Begin an attempt ``delay`` seconds from now, reported as after ``failures``."""
+        self._question = None
+        self.retry_at = now + delay
+        out.append(Reconnecting(self.failures if failures is None else failures, delay, cause))
+
+    def abandon(self) -> None:
+        """Plan no more."""
+        self._question = None
+        self.retry_at = None
+
+    def _plan_by_schedule(
+        self, failures: int, cause: str, now: float, out: list[Command], at_least: float = 0.0
+    ) -> None:
+        if is_own(self._retry):
+            delay = self._retry.delay(failures, self._random)
+            self.plan(max(delay, at_least), cause, now, out)
+            return
+        self._questions += 1
+        self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
+        self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
+        out.append(AskRetryDelay(self._questions, failures))
+
+    def strategy_answered(
+        self, question: int, answer: object, problem: str | None, now: float, out: list[Command]
+    ) -> None:
+        """The user's strategy returned ``answer``, or nothing because of ``problem``."""
+        asked = self._question
+        if asked is None or asked.number != question:
+            return  # too late: the default is used, or there is nothing to plan any more
+        delay = 0.0
+        if problem is None:
+            try:
+                delay = seconds_of(answer)
+            except ValueError as error:
+                problem = str(error)
+        if problem is not None:
+            delay = self._default.delay(asked.failures, self._random)
+            text = (
+                f"the retry strategy {class_name(self._retry)} failed: {problem}. "
+                "The default schedule is used for this attempt"
+            )
+            out.append(ErrorOccurred("retry_strategy_failed", text))
+        waited = now - asked.asked_at
+        delay = max(max(delay, asked.at_least) - waited, 0.0)
+        self.plan(delay, asked.cause, now, out, asked.shown_failures)
+
+    def due(self, now: float, out: list[Command]) -> bool:
+        """Whether to begin an attempt now."""
+        self._looked_at = now
+        if self._question is not None and self.retry_at is not None and now >= self.retry_at:
+            problem = f"it did not return within {ANSWER_LIMIT:g} s"
+            self.strategy_answered(self._question.number, None, problem, now, out)
+        return self.retry_at is not None and now >= self.retry_at
+
+    def look_at(self) -> float | None:
+        """When to look at the clock again while there is no connection."""
+        return None if self._looked_at is None else self._looked_at + LOOK_AGAIN
+
+    def evidence_of_api(self, now: float, out: list[Command]) -> None:
+        """The API has answered another call."""
+        if self._api_away:
+            self._api_away = False
+            not_before = self._begun_at + EVIDENCE_SPACING
+            self._bring_forward(max(now, not_before), "the API answers again", now, out)
+
+    def continued(self, now: float, out: list[Command]) -> None:
+        """Time has passed without a turn, so what failed before says nothing about now."""
+        self._bring_forward(now, "the process or its machine was stopped for a while", now, out)
+
+    def _bring_forward(self, at: float, cause: str, now: float, out: list[Command]) -> None:
+        at += EVIDENCE_SPREAD * self._random()
+        if self.retry_at is not None and at < self.retry_at:
+            self.plan(at - now, cause, now, out)
+
+    def _soon(self) -> float:
+        return GOING_AWAY_SPREAD * self._random()
+
+    # --- where to ----------------------------------------------------------------------------
+
+    def exclude(self, gateway_group: str) -> None:
+        """Ask the API for another gateway than this; advice that it may ignore."""
+        self.excluded.pop(gateway_group, None)
+        self.excluded[gateway_group] = None
+        if len(self.excluded) > LONGEST_EXCLUSION:
+            self.excluded.pop(next(iter(self.excluded)))

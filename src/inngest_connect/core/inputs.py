@@ -1,0 +1,205 @@
+"""What can happen to a worker. Every event of a socket carries its generation.
+
+The texts of peers and of user code enter the core here, and are cleaned here and nowhere else: what
+is shown of them later is short and has no control characters. Ids and names are kept as they are,
+because they are echoed; ``Redactor.id`` cleans them where they are shown.
+"""
+
+from dataclasses import field
+
+from .record import record
+from .wire.messages import ExecutionResult
+from .wire.remote_text import clean
+
+
+def _clean(event: object, *names: str) -> None:
+    for name in names:
+        text = getattr(event, name)
+        if text is not None:
+            setattr(event, name, clean(text))
+
+
+@record
+class Started:
+    """The user started the worker."""
+
+
+@record
+class StartSucceeded:
+    """The API named a gateway. ``gateway_endpoint`` is checked and rewritten already."""
+
+    generation: int
+    connection_id: str
+    gateway_endpoint: str
+    gateway_group: str
+    session_token: str = field(repr=False)
+    sync_token: str = field(repr=False)
+
+
+@record
+class StartFailed:
+    """``status`` is that of a refusal by the API itself, None for every other failure.
+
+    A page of a proxy or a firewall is such a failure, whatever its status. ``retry_after`` is
+    seconds. ``offline``: a name had no address, or there was no route to it.
+    """
+
+    generation: int
+    status: int | None
+    message: str
+    retry_after: float | None = None
+    gateway_group: str = ""
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
+
+@record
+class RetryDelayAnswered:
+    """What the user's strategy returned, of any type; or ``problem``: why it returned nothing."""
+
+    question: int
+    delay: object
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "problem")
+
+
+@record
+class SocketOpened:
+    generation: int
+
+
+@record
+class MessageReceived:
+    """One binary WebSocket message."""
+
+    generation: int
+    data: bytes = field(repr=False)
+
+
+@record
+class TextReceived:
+    """A text message, which the protocol does not know."""
+
+    generation: int
+
+
+@record
+class SocketClosed:
+    """The socket ended or could not be opened; code 1006 without a close frame.
+
+    ``offline`` as in StartFailed.
+    """
+
+    generation: int
+    code: int
+    reason: str
+    error: str | None = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        _clean(self, "reason", "error")
+
+
+@record
+class LineObserved:
+    """Whether bytes that waited, to be sent or for the rest of a message, moved since the last.
+
+    ``moved`` is None when none waited. Reported before each Tick.
+    """
+
+    generation: int
+    moved: bool | None
+
+
+@record
+class AcknowledgementWritten:
+    generation: int
+    request_id: str
+
+
+@record
+class AcknowledgementFailed:
+    generation: int
+    request_id: str
+
+
+@record
+class ExecutionFinished:
+    """``result`` is None when the function was cancelled."""
+
+    request_id: str
+    result: ExecutionResult | None = field(repr=False)
+
+
+@record
+class FunctionMisbehaved:
+    """User code tried to end more than its own run; ``text`` names the function and what it did."""
+
+    request_id: str
+    text: str
+
+    def __post_init__(self) -> None:
+        _clean(self, "text")
+
+
+@record
+class FlushSucceeded:
+    request_id: str
+
+
+@record
+class FlushFailed:
+    """``status`` as in StartFailed."""
+
+    request_id: str
+    status: int | None
+    message: str
+    retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        _clean(self, "message")
+
+
+@record
+class CloseRequested:
+    """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
+
+    signals: bool = field(default=True, repr=False)
+
+
+@record
+class AbortRequested:
+    """A second signal, or the caller's event loop is gone."""
+
+    reason: str
+
+
+@record
+class Tick:
+    """``next_deadline()`` has come."""
+
+
+Input = (
+    Started
+    | StartSucceeded
+    | StartFailed
+    | RetryDelayAnswered
+    | SocketOpened
+    | MessageReceived
+    | TextReceived
+    | SocketClosed
+    | LineObserved
+    | AcknowledgementWritten
+    | AcknowledgementFailed
+    | ExecutionFinished
+    | FunctionMisbehaved
+    | FlushSucceeded
+    | FlushFailed
+    | CloseRequested
+    | AbortRequested
+    | Tick
+)

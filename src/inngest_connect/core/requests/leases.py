@@ -1,0 +1,107 @@
+"""LeaseTable: the requests the server has leased to us, and when each lease is extended next.
+
+One table per worker, not per socket, because an extension may go over any connection. Per request
+there is at most one outstanding extension; without an answer it is repeated with the *same* lease
+id, which the server replays (PROTOCOL.md section 5). An answer carries no old id, so of two ids the
+greater ULID wins: it has the later expiry, and a late answer from a dying socket cannot regress it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ..deadlines import Deadlines
+
+UNANSWERED_RETRY: Final = 5.0
+"""Seconds after which an extension without an answer is sent again."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """The server's promise that nobody else runs this request before it expires."""
+
+    request_id: str
+    lease_id: str
+    extended_at: float
+    outstanding: bool = False
+    extensions: int = 0
+
+
+class LeaseTable:
+    """Times are monotonic seconds; ``interval`` is seconds between extensions."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self._leases: dict[str, Lease] = {}
+        self.deadlines = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._leases
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._leases.values())
+
+    def get(self, request_id: str) -> Lease | None:
+        return self._leases.get(request_id)
+
+    def next_extension(self, request_id: str) -> float | None:
+        """When this lease is extended next."""
+        return self.deadlines.get(request_id)
+
+    def grant(self, request_id: str, lease_id: str, now: float) -> None:
+        """Start to keep a lease; for a known request, adopt the id if it is newer."""
+        lease = self._leases.get(request_id)
+        if lease is not None:
+            lease.lease_id = max(lease.lease_id, lease_id)
+            return
+        self._leases[request_id] = Lease(request_id, lease_id, now)
+        self.deadlines.set(request_id, now + self.interval)
+
+    def release(self, request_id: str) -> bool:
+        """Forget a lease. Returns whether it was there."""
+        self.deadlines.discard(request_id)
+        return self._leases.pop(request_id, None) is not None
+
+    def extended(self, request_id: str, lease_id: str, now: float) -> bool:
+        """The server granted ``lease_id``. Returns False for a request that is not ours."""
+        lease = self._leases.get(request_id)
+        if lease is None:
+            return False
+        lease.lease_id = max(lease.lease_id, lease_id)
+        lease.outstanding = False
+        lease.extended_at = now
+        lease.extensions += 1
+        self.deadlines.set(request_id, now + self.interval)
+        return True
+
+    def set_interval(self, interval: float, now: float) -> None:
+        """A new connection asked for another interval: no lease may wait longer than that."""
+        self.interval = interval
+        for request_id in self._leases:
+            at = self.deadlines.get(request_id)
+            if at is None or at > now + interval:
+                self.deadlines.set(request_id, now + interval)
+
+    def connection_changed(self, now: float) -> None:
+        """Answers that were outstanding are lost with their socket: extend those again now."""
+        for lease in self._leases.values():
+            if lease.outstanding:
+                lease.outstanding = False
+                self.deadlines.set(lease.request_id, now)
+
+    def next_deadline(self) -> float | None:
+        """When the next extension is due, or None without leases."""
+        return self.deadlines.earliest()
+
+    def take_due(self, now: float, limit: int) -> list[Lease]:
+        """Up to ``limit`` leases to extend now; each counts as sent."""
+        due: list[Lease] = []
+        while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
+            lease = self._leases[request_id]
+            lease.outstanding = True
+            self.deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
+            due.append(lease)
+        return due

@@ -1,0 +1,148 @@
+"""What is written to the gateway, as bytes. One function per kind that has a payload."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from ...protocol import connect_pb2 as pb
+from ..record import record
+from ..settings import WorkerIdentity
+
+_K = pb.GatewayMessageType
+
+ENVELOPE_BYTES: Final = 16
+"""Upper bound of what ConnectMessage adds around a payload of a few megabytes."""
+
+
+@record
+class ExecutionResult:
+    """What became of one request, before it is a reply. ``status`` is an SDKResponseStatus."""
+
+    status: pb.SDKResponseStatus
+    body: bytes
+    no_retry: bool = False
+    retry_after: str | None = None
+    request_version: int = 0
+    sdk_version: str = ""
+
+
+def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
+    """Return one binary WebSocket message."""
+    return pb.ConnectMessage(kind=kind, payload=payload).SerializeToString()
+
+
+def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
+    return envelope(kind, payload.SerializeToString())
+
+
+# Looked up once: reading a member of a protobuf enum costs as much as making a small message.
+_WORKER_REQUEST_ACK: Final = _K.WORKER_REQUEST_ACK
+_WORKER_REPLY: Final = _K.WORKER_REPLY
+
+HEARTBEAT: Final = envelope(_K.WORKER_HEARTBEAT)
+READY: Final = envelope(_K.WORKER_READY)
+PAUSE: Final = envelope(_K.WORKER_PAUSE)
+
+
+def worker_connect(
+    identity: WorkerIdentity, connection_id: str, session_token: str, sync_token: str
+) -> bytes:
+    """WORKER_CONNECT, with manual readiness so that no work comes before handlers stand."""
+    data = pb.WorkerConnectRequestData(
+        connection_id=connection_id,
+        instance_id=identity.instance_id,
+        auth_data=pb.AuthData(session_token=session_token, sync_token=sync_token),
+        capabilities=identity.capabilities,
+        apps=[
+            pb.AppConfiguration(app_name=a.name, app_version=a.version, functions=a.functions)
+            for a in identity.apps
+        ],
+        worker_manual_readiness_ack=True,
+        system_attributes=pb.SystemAttributes(
+            cpu_cores=identity.cpu_cores,
+            mem_bytes=identity.memory_bytes,
+            os=identity.operating_system,
+        ),
+        environment=identity.environment,
+        framework=identity.framework,
+        platform=identity.platform,
+        sdk_version=identity.sdk_version,
+        sdk_language=identity.sdk_language,
+        max_worker_concurrency=identity.max_worker_concurrency,
+    )
+    data.started_at.FromNanoseconds(int(identity.started_at * 1e9))
+    return _encode(_K.WORKER_CONNECT, data)
+
+
+def without_payload(request: pb.GatewayExecutorRequestData) -> pb.GatewayExecutorRequestData:
+    """A copy that holds the names of a request alone.
+
+    A copy, because a field that is cleared keeps its memory until the whole message is freed.
+    """
+    return pb.GatewayExecutorRequestData(
+        **_names(request), app_name=request.app_name, lease_id=request.lease_id
+    )
+
+
+def request_ack(request: pb.GatewayExecutorRequestData) -> bytes:
+    return _encode(_WORKER_REQUEST_ACK, pb.WorkerRequestAckData(**_names(request)))
+
+
+def extend_lease(request: pb.GatewayExecutorRequestData, lease_id: str) -> bytes:
+    return _encode(
+        _K.WORKER_REQUEST_EXTEND_LEASE,
+        pb.WorkerRequestExtendLeaseData(**_names(request), lease_id=lease_id),
+    )
+
+
+def _names(request: pb.GatewayExecutorRequestData) -> dict[str, Any]:
+    """What every message about a request repeats of it."""
+    return {
+        "request_id": request.request_id,
+        "account_id": request.account_id,
+        "env_id": request.env_id,
+        "app_id": request.app_id,
+        "function_slug": request.function_slug,
+        "step_id": request.step_id if request.HasField("step_id") else None,
+        "system_trace_ctx": request.system_trace_ctx,
+        "user_trace_ctx": request.user_trace_ctx,
+        "run_id": request.run_id,
+    }
+
+
+def reply_payload(request: pb.GatewayExecutorRequestData, result: ExecutionResult) -> bytes:
+    """The SDKResponse alone, as the flush endpoint takes it.
+
+    ``system_trace_ctx`` is echoed in every reply, errors too: the flush endpoint refuses a reply
+    without it (PROTOCOL.md, SDKResponse).
+    """
+    return pb.SDKResponse(
+        request_id=request.request_id,
+        account_id=request.account_id,
+        env_id=request.env_id,
+        app_id=request.app_id,
+        status=result.status,
+        body=result.body,
+        no_retry=result.no_retry,
+        retry_after=result.retry_after,
+        sdk_version=result.sdk_version,
+        request_version=max(result.request_version, 0),
+        system_trace_ctx=request.system_trace_ctx,
+        user_trace_ctx=request.user_trace_ctx,
+        run_id=request.run_id,
+    ).SerializeToString()
+
+
+def reply(payload: bytes) -> bytes:
+    """WORKER_REPLY around an SDKResponse."""
+    return envelope(_WORKER_REPLY, payload)
+
+
+def worker_status(in_flight_request_ids: Iterable[str], shutdown_requested: bool) -> bytes:
+    return _encode(
+        _K.WORKER_STATUS,
+        pb.WorkerStatusData(
+            in_flight_request_ids=in_flight_request_ids, shutdown_requested=shutdown_requested
+        ),
+    )

@@ -1,0 +1,131 @@
+"""DebugState: a snapshot of a worker, for people, tests and the status page.
+
+Holds ids, ages and counts; no payload, no key, no token. Ages are seconds before the snapshot.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..core.requests.request_table import InFlight
+from ..core.wire.remote_text import shortened_id
+from ..core.worker_core import WorkerCore
+from ..state_machine import ConnectionState
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightRequest:
+    """One request that is not yet delivered. ``progress`` is QUEUED, RUNNING, ANSWERED or LOST."""
+
+    request_id: str
+    run_id: str
+    function_slug: str
+    progress: str
+    attempt_age: float
+    """Since the request arrived."""
+    lease_age: float | None
+    """Since the lease was granted or last extended; None without a lease."""
+    next_extension: float | None
+    """Until the next extension."""
+
+
+@dataclass(frozen=True, slots=True)
+class DebugState:
+    """See the module. ``state`` is the inner state, which can be DRAINING_RECONNECTING."""
+
+    instance_id: str
+    app_versions: dict[str, str | None]
+    """App id to version."""
+    max_worker_concurrency: int | None
+    state: ConnectionState
+    external_state: ConnectionState
+    active_connection_id: str | None
+    draining_connection_ids: tuple[str, ...]
+    gateway_group: str | None
+    last_heartbeat_sent_age: float | None
+    last_heartbeat_received_age: float | None
+    heartbeat_round_trip: float | None
+    last_message_age: float | None
+    shutdown_requested: bool
+    in_flight: tuple[InFlightRequest, ...]
+    running: int
+    queued: int
+    oldest_running_age: float | None
+    """Since the start of the function that has run for the longest time; None when none runs."""
+    saturated_age: float | None
+    """Since when all slots are taken and no function has ended; None while one is free."""
+    unacknowledged_replies: int
+    buffer_bytes: int
+    consecutive_failures: int
+    excluded_gateways: tuple[str, ...]
+    counters: dict[str, int]
+    io_loop_lag: float
+    """Seconds that the connection's event loop is late; likewise the caller's."""
+    caller_loop_lag: float
+
+
+def snapshot(
+    core: WorkerCore,
+    now: float,
+    io_loop_lag: float = 0.0,
+    caller_loop_lag: float = 0.0,
+    shown: Callable[[str], str] = shortened_id,
+) -> DebugState:
+    """May be called from any thread; ``now`` is the clock of the core's events.
+
+    ``shown`` is applied to each id and name that came from a peer.
+    """
+    identity = core.identity
+    connections = core.connections
+    current = connections.current
+    heartbeat = current.handler.heartbeat if current is not None else None
+    draining = list(connections.closing.values())
+    if current is not None and current.phase.name == "DRAINING":
+        draining.append(current)
+    return DebugState(
+        instance_id=identity.instance_id,
+        app_versions={app.name: app.version for app in identity.apps},
+        max_worker_concurrency=identity.max_worker_concurrency,
+        state=core.machine.state,
+        external_state=core.machine.external_state,
+        active_connection_id=shown(current.connection_id) if current is not None else None,
+        draining_connection_ids=tuple(shown(g.connection_id) for g in draining),
+        gateway_group=shown(current.gateway_group) if current is not None else None,
+        last_heartbeat_sent_age=_age(heartbeat.last_sent_at if heartbeat else None, now),
+        last_heartbeat_received_age=_age(heartbeat.last_answered_at if heartbeat else None, now),
+        heartbeat_round_trip=heartbeat.round_trip if heartbeat else None,
+        last_message_age=_age(current.handler.last_message_at if current else None, now),
+        shutdown_requested=core.shutdown.requested,
+        in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
+        running=core.requests.running,
+        queued=core.requests.queued,
+        oldest_running_age=core.requests.long_running.oldest_age(now),
+        saturated_age=_age(core.requests.long_running.full_since, now),
+        unacknowledged_replies=len(core.buffer),
+        buffer_bytes=core.buffer.size_bytes,
+        consecutive_failures=connections.attempts.failures,
+        excluded_gateways=tuple(map(shown, connections.attempts.excluded)),
+        counters=dict(core.counters),
+        io_loop_lag=io_loop_lag,
+        caller_loop_lag=caller_loop_lag,
+    )
+
+
+def _in_flight(
+    core: WorkerCore, entry: InFlight, now: float, shown: Callable[[str], str]
+) -> InFlightRequest:
+    request = entry.request
+    lease = core.leases.get(request.request_id)
+    next_at = core.leases.next_extension(request.request_id)
+    return InFlightRequest(
+        request_id=shown(request.request_id),
+        run_id=shown(request.run_id),
+        function_slug=shown(request.function_slug),
+        progress=entry.progress.value,
+        attempt_age=now - entry.received_at,
+        lease_age=_age(lease.extended_at if lease is not None else None, now),
+        next_extension=next_at - now if next_at is not None else None,
+    )
+
+
+def _age(at: float | None, now: float) -> float | None:
+    return None if at is None else now - at

@@ -1,0 +1,43 @@
+"""GatewayConnection: one worker's socket as the gateway sees it."""
+
+import enum
+from dataclasses import dataclass, field
+
+from ...protocol import connect_pb2 as pb
+
+
+class GatewayPhase(enum.Enum):
+    HANDSHAKING = "HANDSHAKING"
+    READY = "READY"
+    DRAINING = "DRAINING"
+
+
+@dataclass(slots=True)
+class GatewayConnection:
+    number: int
+    gateway: str
+    phase: GatewayPhase = GatewayPhase.HANDSHAKING
+    connect: pb.WorkerConnectRequestData | None = None
+    connected: bool = False
+    last_heartbeat_at: float = 0.0
+    heartbeats: int = 0
+    paused: bool = False
+    window_ends_at: float | None = None
+    """When a drain closes it."""
+    control_at: float = 0.0
+    """When the last control message is handled; the next is not handled before."""
+    unacknowledged: set[str] = field(default_factory=set)
+    holds_work: bool = False
+    """In a drain, and still routed to: what it is given waits until it is closed."""
+    held: list[str] = field(default_factory=list)
+    functions: frozenset[str] = frozenset()
+    """The slugs that can be routed to it."""
+
+    @property
+    def instance(self) -> str:
+        return self.connect.instance_id if self.connect is not None else ""
+
+    @property
+    def limit(self) -> int:
+        """Requests at once, 0 for no limit."""
+        return max(self.connect.max_worker_concurrency, 0) if self.connect is not None else 0

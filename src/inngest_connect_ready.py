@@ -1,0 +1,110 @@
+"""The entry of the ``inngest-connect`` command, which answers ``inngest-connect ready`` itself.
+
+A probe runs ``ready`` every few seconds. Importing ``inngest_connect`` takes half a second of a
+processor, so this module is outside that package and uses only the standard library.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+HTTP_VARIABLE: Final = "INNGEST_CONNECT_HTTP"
+DEFAULT_ADDRESS: Final = "127.0.0.1:8080"
+HELP: Final = """Ask a worker that runs with --http whether it is ready, for probes without curl.
+
+Prints one line with the reason. The exit code is 0 when it is, 1 when it is not or does not
+answer, 2 for wrong usage."""
+
+_MOST_BYTES: Final = 8192
+_WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Addresses that a server may listen on, and where it then can be asked."""
+
+
+def entry() -> None:
+    """What the installed command runs: ``ready`` here, everything else in the package."""
+    if sys.argv[1:2] == ["ready"]:
+        sys.exit(main(sys.argv[2:]))
+    from inngest_connect.cli import main as command_line
+
+    command_line()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``ready`` with what follows it on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "inngest-connect ready", description=HELP, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--http",
+        metavar="[HOST:]PORT",
+        default=os.environ.get(HTTP_VARIABLE) or DEFAULT_ADDRESS,
+        help=f"the worker's status server ({HTTP_VARIABLE}, or {DEFAULT_ADDRESS})",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=3.0, help="seconds to wait for an answer (3)"
+    )
+    parser.add_argument(
+        "--live-only", action="store_true", help="ask only whether it is alive (/healthz)"
+    )
+    given = parser.parse_args(arguments)
+    if not given.timeout >= 0.1:
+        parser.error(f"--timeout has to be at least 0.1 seconds, not {given.timeout:g}")
+    try:
+        yes, reason = ask(given.http, "/healthz" if given.live_only else "/readyz", given.timeout)
+    except ValueError as error:
+        parser.error(f"--http: {error}")
+    question = "live" if given.live_only else "ready"
+    sys.stdout.write(f"{question}: {reason}\n" if yes else f"not {question}: {reason}\n")
+    return 0 if yes else 1
+
+
+def ask(address: str, path: str, timeout: float) -> tuple[bool, str]:
+    """Whether the answer to GET ``path`` is 200, and the reason in one line.
+
+    ``address`` is [HOST:]PORT, as ``run --http`` takes it. ``timeout`` is in seconds. Raises
+    ValueError for a wrong address.
+    """
+    host, port = _parse(address)
+    try:
+        status, text = _get(host, port, path, timeout)
+    except TimeoutError:
+        return False, f"no answer from {host}:{port} within {timeout:g} s"
+    except OSError as error:
+        return False, f"cannot reach {host}:{port}: {error.strerror or error}"
+    except ValueError:
+        return False, f"{host}:{port} does not speak HTTP"
+    reason = text.partition("\n")[0].strip() or f"HTTP {status}"
+    if status in (200, 503):
+        return status == 200, reason
+    return False, f"HTTP {status} from {host}:{port}{path}: is that a worker's status server?"
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is not [HOST:]PORT, for example 127.0.0.1:8080")
+    return _WILDCARDS.get(host, host), int(port)
+
+
+def _get(host: str, port: int, path: str, timeout: float) -> tuple[int, str]:
+    """HTTP/1.0, so that the end of the answer is the end of the stream."""
+    name = f"[{host}]" if ":" in host else host
+    request = f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
+    received = b""
+    with socket.create_connection((host, port), timeout=timeout) as connection:
+        connection.sendall(request.encode("ascii"))
+        while len(received) < _MOST_BYTES:
+            data = connection.recv(_MOST_BYTES)
+            if not data:
+                break
+            received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    version, status = head.split(b" ", 2)[:2]
+    if not version.startswith(b"HTTP/"):
+        raise ValueError(version)
+    text = body.decode("utf-8", "replace")
+    return int(status), "".join(c if c.isprintable() or c == "\n" else " " for c in text)

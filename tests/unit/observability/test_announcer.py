@@ -1,0 +1,128 @@
+"""Announcer: masks what it passes on, and no receiver keeps another from receiving it."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inngest_connect.core import events as seen
+from inngest_connect.observability.announcer import Announcer
+from inngest_connect.observability.logger import ConnectLogger
+from inngest_connect.observability.outlet import MOST_ITEMS
+from inngest_connect.observability.redaction import Redactor
+from inngest_connect.state_machine import ConnectionState as S
+from tests.unit.observability.log_capture import Capture, captured
+
+pytestmark = pytest.mark.unit
+LIMIT = 20.0
+CHANGE = seen.StateChanged(S.CONNECTING, S.ACTIVE)
+
+
+def announcer() -> tuple[Announcer, Capture]:
+    logger, log = captured(logging.INFO)
+    return Announcer(ConnectLogger(logger), Redactor(["canary-5e1f"]), {}), log
+
+
+def drain(announcer: Announcer) -> None:
+    announcer.close()
+    assert announcer._drained is not None
+    announcer._drained.result(LIMIT)
+
+
+def raises(error: BaseException) -> Callable[[Any], object]:
+    def receive(_: Any) -> object:
+        raise error
+
+    return receive
+
+
+@pytest.mark.parametrize("where", ["counter", "observer"])
+def test_a_secret_reaches_neither_counters_nor_observers(where: str) -> None:
+    told, _ = announcer()
+    received: list[Any] = []
+    (told.add_counter if where == "counter" else told.add_observer)(received.append)
+
+    told.tell(seen.ErrorOccurred("kind", "token canary-5e1f"))
+    drain(told)
+
+    assert [event.message for event in received] == ["token ***"]
+
+
+@pytest.mark.parametrize("where", ["counter", "observer"])
+@pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("no")], ids=repr)
+def test_who_raises_keeps_no_other_from_receiving(where: str, error: Exception) -> None:
+    told, log = announcer()
+    received: list[Any] = []
+    add = told.add_counter if where == "counter" else told.add_observer
+    add(raises(error))
+    add(received.append)
+
+    told.tell(CHANGE)
+    told.tell(CHANGE)
+    drain(told)
+
+    assert received == [CHANGE, CHANGE]
+    assert "raises.<locals>.receive" in log.printed.getvalue()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_observer_that_exits_ends_nothing(error: BaseException) -> None:
+    told, log = announcer()
+    received: list[Any] = []
+    told.add_observer(raises(error))
+    told.add_observer(received.append)
+
+    told.tell(CHANGE)
+    told.tell(CHANGE)
+    drain(told)
+
+    assert received == [CHANGE, CHANGE]
+    assert type(error).__name__ in log.printed.getvalue()
+
+
+def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> None:
+    told, log = announcer()
+    places = threading.Semaphore(0)
+    begun = [threading.Event(), threading.Event()]
+
+    def receive(_: Any) -> None:
+        for event in begun:
+            if not event.is_set():
+                event.set()
+                break
+        assert places.acquire(timeout=LIMIT)
+
+    told.add_observer(receive)
+    told.tell(CHANGE)
+    assert begun[0].wait(LIMIT)
+    for _ in range(MOST_ITEMS + 100):
+        told.tell(CHANGE)
+    places.release()
+    assert begun[1].wait(LIMIT)  # the first one is delivered, and nearly all others wait
+    while_full = log.printed.getvalue()
+    places.release(2 * MOST_ITEMS)
+    drain(told)
+
+    assert "records_dropped" not in while_full
+    assert log.printed.getvalue().count("records_dropped") == 1
+    assert "100 records were dropped" in log.printed.getvalue()
+
+
+async def test_a_listener_knows_of_a_state_before_those_who_wait_for_it() -> None:
+    """A race between two threads: with the other order some of these rounds fail."""
+    announced, _ = announcer()
+    loop, received = asyncio.get_running_loop(), list[Any]()
+    announced.listen_on(loop)
+    announced.listeners.add("state_change", received.append)
+
+    for count in range(1, 301):
+        waiting = loop.create_task(announced.waiters.wait_for(S.ACTIVE, lambda: S.CONNECTING))
+        await asyncio.sleep(0)
+        telling = loop.run_in_executor(None, announced.tell, CHANGE)
+        await waiting
+
+        assert len(received) == count
+        await telling

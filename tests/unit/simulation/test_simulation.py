@@ -1,0 +1,117 @@
+"""The simulation's own parts: it repeats itself, shrinks, explains, and notices."""
+
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+from simulation import (
+    Entry,
+    InvariantViolated,
+    Timeline,
+    World,
+    explain,
+    failure_of,
+    make_schedule,
+    run_seeds,
+    shrink,
+    world,
+)
+from tests.simulation.seeded_bugs import SEEDED_BUGS
+
+pytestmark = pytest.mark.unit
+
+
+def story(seed: int) -> str:
+    timeline = Timeline()
+    World(make_schedule(seed), note=timeline).run()
+    return timeline.text()
+
+
+def test_some_schedules_hold_all_invariants() -> None:
+    """The many are in tests/simulation, which is not traced for coverage."""
+    told: list[tuple[int, int]] = []
+
+    report = run_seeds(0, 120, jobs=1, on_progress=lambda *so_far: told.append(so_far))
+
+    assert report.failures == []
+    assert (report.schedules, told[-1]) == (120, (120, 0))
+    assert report.per_second_and_job > 0
+
+
+def test_a_seed_is_the_same_story_every_time() -> None:
+    assert story(7) == story(7)
+    assert story(7) != story(8)
+    assert make_schedule(7) == make_schedule(7)
+
+
+def test_a_story_leaves_out_what_tells_nothing() -> None:
+    text = story(7)
+
+    assert "HEARTBEAT" not in text
+    assert "Tick" not in text
+    assert "WORKER_CONNECT" in text
+    assert "hush" not in text
+
+
+def test_a_failing_schedule_is_shrunk_to_what_matters() -> None:
+    schedule = make_schedule(3)
+    needed = {schedule.entries[2], schedule.entries[-1]}
+
+    def fails(smaller: object) -> bool:
+        return needed <= set(smaller.entries)  # type: ignore[attr-defined]
+
+    assert set(shrink(schedule, fails).entries) == needed
+
+
+def test_a_failing_seed_is_explained_by_its_shortest_story() -> None:
+    with SEEDED_BUGS["the_old_socket_is_closed_early"]():
+        report = run_seeds(0, 50, jobs=1, most_failures=1)
+        seed, failure = report.failures[0]
+        told = explain(seed)
+        text = told.text
+
+    assert "given up although it is sound" in failure
+    assert not told.holds
+    assert text.startswith(f"seed {seed}, 1 entries after shrinking")
+    assert "drain" in text.splitlines()[1]
+    assert text.splitlines()[-1].startswith("VIOLATED InvariantViolated")
+
+
+def test_an_exception_of_the_core_is_a_failure_too() -> None:
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("oops")
+
+    with pytest.raises(ZeroDivisionError):
+        World(make_schedule(1), make_core=broken)  # type: ignore[arg-type]
+    with SEEDED_BUGS["a_transition_is_missing"]():
+        assert any(failure_of(make_schedule(seed)) for seed in range(20))
+
+
+def test_what_never_ends_is_a_violation() -> None:
+    with (
+        SEEDED_BUGS["nothing_is_flushed"](),
+        mock.patch.object(world, "_MOST_STEPS", 5_000),
+        pytest.raises(InvariantViolated, match="no end"),
+    ):
+        World(make_schedule(9)).run()
+
+
+def test_entries_read_like_a_story() -> None:
+    assert str(Entry(1.0, "api", 7.0, 503)) == "api 7 503"
+    assert str(Entry(1.0, "reset")) == "reset"
+
+
+def test_the_command_runs_seeds_and_replays_one() -> None:
+    command = [sys.executable, "-m", "inngest_connect.cli", "simulate"]
+
+    many = subprocess.run(
+        [*command, "--seeds", "100", "--jobs", "2"], capture_output=True, text=True, check=False
+    )
+    one = subprocess.run([*command, "--seed", "7"], capture_output=True, text=True, check=False)
+
+    assert (many.returncode, one.returncode) == (0, 0), many.stderr + one.stderr
+    assert "100 schedules" in many.stdout
+    assert "0 failed" in many.stdout
+    assert one.stdout.endswith("all invariants hold\n")
