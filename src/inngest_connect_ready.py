@@ -32,30 +32,36 @@ def entry() -> None:
     command_line()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run ``ready`` with what follows it on the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options of ``ready``."""
+    options = argparse.ArgumentParser(
         "inngest-connect ready", description=HELP, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
+    options.add_argument(
         "--http",
         metavar="[HOST:]PORT",
         default=os.environ.get(HTTP_VARIABLE) or DEFAULT_ADDRESS,
         help=f"the worker's status server ({HTTP_VARIABLE}, or {DEFAULT_ADDRESS})",
     )
-    parser.add_argument(
+    options.add_argument(
         "--timeout", type=float, default=3.0, help="seconds to wait for an answer (3)"
     )
-    parser.add_argument(
+    options.add_argument(
         "--live-only", action="store_true", help="ask only whether it is alive (/healthz)"
     )
-    given = parser.parse_args(arguments)
+    return options
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``ready`` with what follows it on the command line; returns the exit code."""
+    options = parser()
+    given = options.parse_args(arguments)
     if not given.timeout >= 0.1:
-        parser.error(f"--timeout has to be at least 0.1 seconds, not {given.timeout:g}")
+        options.error(f"--timeout has to be at least 0.1 seconds, not {given.timeout:g}")
     try:
         yes, reason = ask(given.http, "/healthz" if given.live_only else "/readyz", given.timeout)
     except ValueError as error:
-        parser.error(f"--http: {error}")
+        options.error(f"--http: {error}")
     question = "live" if given.live_only else "ready"
     sys.stdout.write(f"{question}: {reason}\n" if yes else f"not {question}: {reason}\n")
     return 0 if yes else 1

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from inngest_connect.cli.app import app
+from inngest_connect_ready import parser
 from tests.pages import PAGES, ROOT, Block, blocks
 
 pytestmark = pytest.mark.unit
@@ -50,7 +51,7 @@ def options() -> dict[str, set[str]]:
         name: {option for parameter in command.params for option in parameter.opts}
         | {"--help", "--traceback"}
         for name, command in group.commands.items()
-    }
+    } | {"ready": set(re.findall(r"--[a-z-]+", parser().format_help()))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

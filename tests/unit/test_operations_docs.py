@@ -17,6 +17,7 @@ from inngest_connect.cli.doctor.checks import CHECKS
 from inngest_connect.cli.doctor.findings import FIRST_EXIT_CODE
 from inngest_connect.cli.doctor.settings import OWN_VARIABLES
 from inngest_connect.core.events import EVENTS
+from inngest_connect_ready import parser
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def kinds() -> set[str]:
 
 def _tells_an_error(function: ast.expr, path: Path) -> bool:
     if isinstance(function, ast.Attribute):
-        return function.attr in {"error", "ErrorOccurred"} and path.parent.name == "core"
+        return function.attr in {"error", "ErrorOccurred"} and "core" in path.parts
     return isinstance(function, ast.Name) and function.id == "ErrorOccurred"
 
 
@@ -96,6 +97,8 @@ def commands() -> dict[str, Any]:
 
 
 def options_of(command: str) -> set[str]:
+    if command == "ready":
+        return set(re.findall(r"--[a-z-]+", parser().format_help()))
     parameters = commands()[command].params
     return {"--help"} | {
         option for each in parameters for option in (*each.opts, *each.secondary_opts)

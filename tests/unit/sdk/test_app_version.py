@@ -165,7 +165,7 @@ def test_a_working_directory_that_is_gone_gives_no_version(tmp_path: Path) -> No
 
 
 def test_the_lists_in_the_documentation_are_these() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     section = page.partition("### App version")[2].partition("\n## ")[0]
 
     named = re.findall(r"`([A-Z]\w+)`", section)

@@ -104,7 +104,7 @@ def test_entries_read_like_a_story() -> None:
 
 
 def test_the_command_runs_seeds_and_replays_one() -> None:
-    command = [sys.executable, "-m", "inngest_connect.cli", "simulate"]
+    command = [sys.executable, "-m", "simulation"]
 
     many = subprocess.run(
         [*command, "--seeds", "100", "--jobs", "2"], capture_output=True, text=True, check=False
