@@ -19,17 +19,18 @@ CRITICAL_PATH = (
 )
 """Every statement of these has to be covered."""
 SHELLS = (
+    "inngest_connect/aio/",
     "inngest_connect/execution/",
-    "inngest_connect/orchestrator.py",
+    "inngest_connect/sdk/",
     "inngest_connect/transport/",
+    "inngest_connect/orchestrator.py",
     "inngest_connect/connection.py",
-    "inngest_connect/aio/guarded_block.py",
     "inngest_connect/worker_view.py",
-    "inngest_connect/observability/event_listeners.py",
     "inngest_connect/options.py",
     "inngest_connect/option_values.py",
     "inngest_connect/option_variables.py",
     "inngest_connect/timing.py",
+    "inngest_connect/observability/event_listeners.py",
 )
 """Part of the critical path too. Some of their statements run only in processes that are killed or
 forked, where nothing is recorded."""

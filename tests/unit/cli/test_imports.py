@@ -26,8 +26,8 @@ def imported_by(code: str) -> set[str]:
 
 def test_ready_imports_only_its_own_module_and_the_standard_library() -> None:
     ready = (
-        "from inngest_connect_ready import entry; "
-        "sys.argv = ['inngest-connect', 'ready', '--http', '127.0.0.1:9', '--timeout', '1']; entry()"
+        "from inngest_connect_ready import entry; sys.argv = ['inngest-connect', 'ready', "
+        "'--http', '127.0.0.1:9', '--timeout', '1']; entry()"
     )
 
     imported = imported_by(ready)
