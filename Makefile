@@ -13,7 +13,7 @@ PRERELEASE := .venv-prerelease
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-simulation test-chaos simulate chaos scale bench mutation test-lowest test-prerelease proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate chaos scale bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -94,6 +94,10 @@ mutation: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+
+# Lines, comments, lengths of functions, and private helpers called once, for each wing.
+figures: $(INSTALLED)
+	@$(BIN)/python scripts/reading_figures.py $(ARGS)
 
 # The oldest dependencies that pyproject.toml allows, in an environment of their own.
 $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py

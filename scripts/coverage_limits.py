@@ -84,7 +84,7 @@ def part_of(name: str, parts: tuple[str, ...]) -> bool:
 
 
 def say(text: str) -> None:
-    print(text)  # noqa: T201 - its output is its purpose
+    print(text)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def main() -> None:
         if match is not None:
             lowest[match[1]] = match[2]
     for name, version in sorted(lowest.items()):
-        print(f"{name}=={version}")  # noqa: T201 - its output is its purpose
+        print(f"{name}=={version}")
 
 
 if __name__ == "__main__":

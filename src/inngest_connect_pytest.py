@@ -21,6 +21,7 @@ MARKER = "connect_gateway"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, so that ``--strict-markers`` accepts it."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}(**settings): settings for the fixtures embedded_gateway and connect_harness, "

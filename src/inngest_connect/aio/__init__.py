@@ -1,0 +1,1 @@
+"""asyncio shells that know nothing of Inngest: threads, hand-over, waiters, signals. Private."""

@@ -70,6 +70,8 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartAnswer:
+    """What the API answers to a start: the gateway to dial, and the tokens for it."""
+
     connection_id: str
     gateway_endpoint: str
     gateway_group: str
@@ -178,6 +180,7 @@ class ApiClient:
             )
 
     async def aclose(self) -> None:
+        """Close the idle connections. May be called more than once."""
         await self._http.aclose()
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:

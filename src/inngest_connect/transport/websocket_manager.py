@@ -157,6 +157,7 @@ class WebSocketManager(picows.WSListener):
     # --- called by picows ----------------------------------------------------------------------
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        """The upgrade was answered with 101."""
         self._transport = transport
         self._queue = SendQueue(transport)
         keep_from_forks(self, transport.underlying_transport.get_extra_info("socket"))
@@ -171,6 +172,7 @@ class WebSocketManager(picows.WSListener):
             self._end(CLOSE_ABNORMAL, "", f"the server answered the upgrade with {refused}")
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        """A frame arrived; several may come from one read."""
         self._frame(transport, frame)
         if frame.last_in_buffer:
             self._batch_ended()
@@ -209,6 +211,7 @@ class WebSocketManager(picows.WSListener):
         """The queue looks at the transport's buffer itself."""
 
     def resume_writing(self) -> None:
+        """The transport's buffer is empty."""
         if self._queue is None or self._ended:
             return
         held = self._queue.drained()
@@ -217,6 +220,7 @@ class WebSocketManager(picows.WSListener):
         self._batch_ended()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:
+        """The TCP connection is closed. Not called when the upgrade was never answered."""
         code, reason = self._close or (CLOSE_ABNORMAL, "")
         handshake = transport.close_handshake
         sent = handshake.sent if handshake is not None else None
