@@ -43,7 +43,7 @@ from .errors import (
     WorkAbandoned,
     WorkerCrashed,
 )
-from .execution.processes.process_executor import process_executor
+from .execution.processes.executor import process_executor
 from .observability.debug_state import DebugState, InFlightRequest
 from .observability.event_listeners import EVENT_NAMES
 from .sdk.apps import ConnectApp

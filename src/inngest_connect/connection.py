@@ -28,7 +28,7 @@ from .aio.waiters import until_done
 from .core import inputs
 from .core.retry import is_own
 from .errors import ConnectError, LocalMistake, WorkerCrashed
-from .execution.executor import LOOP_GONE, Executor, ExecutorPorts, create_executor
+from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .observability.event_listeners import Callback
@@ -189,11 +189,9 @@ class WebSocketWorkerConnection(WorkerView):
             loop=loop,
             run_request=self._run_request,
             can_cancel=self._can_cancel,
-            report=self._post,
-            on_loop_gone=self._caller_loop_gone,
+            post=self._post,
             observe=self._announcer.tell,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
-            misbehaved=self._post,
         )
 
     async def _run_on_thread(self, executor: Executor) -> None:
@@ -331,9 +329,6 @@ class WebSocketWorkerConnection(WorkerView):
 
     def _abort(self, reason: str) -> None:
         self._post(inputs.AbortRequested(reason))
-
-    def _caller_loop_gone(self) -> None:
-        self._abort(LOOP_GONE)
 
     def _post(self, event: inputs.Input) -> None:
         if self._orchestrator is not None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .aio.clock import monotonic
+from .aio.hand_over import HandOver
 from .aio.hook import Hook, HookFailed
-from .aio.io_thread import HandOver
 from .aio.loop_watch import LoopWatch
 from .core import commands as do
 from .core import inputs
@@ -341,9 +341,9 @@ class Orchestrator:
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
-        gone = self._executor.gone()
-        if gone is not None:
-            self._handle(inputs.AbortRequested(gone))
+        failure = self._executor.failure()
+        if failure is not None:
+            self._handle(inputs.AbortRequested(failure))
         # Before the core judges who is silent: a busy line is not.
         for generation, socket in tuple(self._sockets.items()):
             self._handle(inputs.LineObserved(generation, socket.progress()))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, ConnectError, WorkerCrashed
-from ..execution.processes.process_executor import process_executor
+from ..execution.processes.executor import process_executor
 from ..observability.package_logger import package_logger
 from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from ..transport.urls import shown_url

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from ..aio.io_thread import HandOver
+from ..aio.hand_over import HandOver
 from ..aio.waiters import StateWaiters, until_done
 from ..core.events import ErrorOccurred, Event, HeartbeatAnswered, StateChanged
 from ..core.wire.user_text import shown_error

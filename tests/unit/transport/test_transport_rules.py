@@ -1,14 +1,10 @@
-"""Gateway addresses, signing keys, proxies, and the hand-over between loops."""
+"""Gateway addresses, signing keys, and proxies."""
 
-import asyncio
 import copy
 import pickle
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from inngest_connect.aio.io_thread import HandOver
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.transport.environment import proxy_for, tls_context
 from inngest_connect.transport.gateway_endpoint import check_gateway_endpoint
@@ -136,82 +132,3 @@ def test_the_tls_context_verifies_and_is_modern() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-class Loop:
-    """Counts wake-ups and runs them when told to."""
-
-    def __init__(self, closed: bool = False) -> None:
-        self.wake_ups: list[Callable[[], None]] = []
-        self.closed = closed
-
-    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
-        if self.closed:
-            raise RuntimeError("Event loop is closed")
-        self.wake_ups.append(callback)
-
-    def run(self) -> None:
-        callbacks, self.wake_ups = self.wake_ups, []
-        for callback in callbacks:
-            callback()
-
-
-def hand_over(loop: Loop, receive: Callable[[int], None], gone: Any = None) -> HandOver[int]:
-    return HandOver(loop, receive, gone)  # type: ignore[arg-type]
-
-
-def test_any_number_of_items_costs_one_wake_up_and_keeps_its_order() -> None:
-    loop, received = Loop(), list[int]()
-    items = hand_over(loop, received.append)
-
-    for number in range(1000):
-        items.put(number)
-    wake_ups = len(loop.wake_ups)
-    loop.run()
-
-    assert wake_ups == 1
-    assert received == list(range(1000))
-
-
-def test_an_item_put_while_others_are_taken_wakes_the_loop_again() -> None:
-    loop, received = Loop(), list[int]()
-
-    def receive(item: int) -> None:
-        received.append(item)
-        if item == 0:
-            items.put(1)
-
-    items = hand_over(loop, receive)
-    items.put(0)
-    loop.run()
-
-    assert received == [0]
-    assert len(loop.wake_ups) == 1
-    loop.run()
-    assert received == [0, 1]
-
-
-def test_a_closed_loop_is_told_once_and_never_raised() -> None:
-    gone: list[str] = []
-    items = hand_over(Loop(closed=True), print, lambda: gone.append("gone"))
-
-    items.put(1)
-    items.put(2)
-
-    assert gone == ["gone"]
-
-
-async def test_items_cross_between_real_threads() -> None:
-    received: list[int] = []
-    done = asyncio.Event()
-
-    def receive(item: int) -> None:
-        received.append(item)
-        if item == 9_999:
-            done.set()
-
-    items: HandOver[int] = HandOver(asyncio.get_running_loop(), receive)
-    await asyncio.to_thread(lambda: [items.put(number) for number in range(10_000)])
-    await asyncio.wait_for(done.wait(), 10)
-
-    assert received == list(range(10_000))

@@ -1,9 +1,9 @@
-"""What the parent and a child of the ProcessExecutor say to each other, over a socket pair.
+"""The protocol between the parent and a child process, over a socket pair.
 
 A frame is the length of what follows it (4 bytes, big-endian), one byte of kind, and a body. The
-parent says CONFIGURE, RUN and CANCEL, and closes its half to have the child stop; the child says
-READY or FAILED, and then one RESULT or CANCELLED for each RUN, and a NOTICE of what a function did
-beside that.
+child sends READY or FAILED. Then the parent sends RUN and CANCEL, and closes its half to have the
+child stop; the child sends one RESULT or CANCELLED for each RUN, and a NOTICE when a function does
+more than fail. Neither side trusts the other: what does not fit is a MalformedFrame.
 """
 
 import json
@@ -14,27 +14,22 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
-from ...core.record import record
 from ...core.wire.messages import ExecutionResult
 from ...core.wire.remote_text import clean
 from ...protocol import connect_pb2 as pb
 
-CHILD_MODULE: Final = "inngest_connect.execution.processes.child_process"
-
-CONFIGURE: Final = 1
-"""A Configuration."""
-RUN: Final = 2
+RUN: Final = 1
 """A GatewayExecutorRequestData."""
-CANCEL: Final = 3
+CANCEL: Final = 2
 """A request id, as is the body of CANCELLED."""
-READY: Final = 4
+READY: Final = 3
 """App ids with the slugs of their functions, as JSON."""
-FAILED: Final = 5
-"""Why the child cannot serve, for people."""
-RESULT: Final = 6
+FAILED: Final = 4
+"""Why the child cannot serve: human-readable text."""
+RESULT: Final = 5
 """An SDKResponse, of which only the result and the request id are set."""
-CANCELLED: Final = 7
-NOTICE: Final = 8
+CANCELLED: Final = 6
+NOTICE: Final = 7
 """A FunctionMisbehaved, as JSON."""
 
 _STATUSES: Final = (
@@ -49,14 +44,15 @@ MAX_REQUEST_BYTES: Final = 2**31 - 1
 """Largest frame that a child accepts: ``max_message_bytes`` has limited it already."""
 
 _HEADER: Final = struct.Struct(">IB")
-_KINDS: Final = frozenset(range(CONFIGURE, NOTICE + 1))
+_KINDS: Final = frozenset(range(RUN, NOTICE + 1))
 
 
 class MalformedFrame(Exception):
-    """The other process does not keep to this protocol."""
+    """The other process violates this protocol."""
 
 
 def frame(kind: int, body: bytes) -> bytes:
+    """Encode one frame."""
     return _HEADER.pack(len(body) + 1, kind) + body
 
 
@@ -84,31 +80,14 @@ class FrameReader:
         del buffer[:at]
 
 
-@record
-class Configuration:
-    """What a child needs to know. ``grace`` is the seconds it has to end when told to stop."""
-
-    target: str
-    path: list[str]
-    grace: float
-
-    def encode(self) -> bytes:
-        fields = {"target": self.target, "path": self.path, "grace": self.grace}
-        return frame(CONFIGURE, json.dumps(fields).encode())
-
-
-def configuration(body: bytes) -> Configuration:
-    return Configuration(**json.loads(body))
-
-
 def ready_frame(functions: Mapping[str, frozenset[str]]) -> bytes:
-    return frame(
-        READY, json.dumps({app: sorted(slugs) for app, slugs in functions.items()}).encode()
-    )
+    """READY with the functions that the child has."""
+    slugs = {app: sorted(names) for app, names in functions.items()}
+    return frame(READY, json.dumps(slugs).encode())
 
 
 def ready_functions(body: bytes) -> dict[str, frozenset[str]]:
-    """Raises MalformedFrame."""
+    """Decode READY. Raises MalformedFrame."""
     try:
         functions: dict[str, Any] = json.loads(body)
         return {app: frozenset(slugs) for app, slugs in functions.items()}
@@ -117,7 +96,7 @@ def ready_functions(body: bytes) -> dict[str, frozenset[str]]:
 
 
 def finished_frame(finished: ExecutionFinished) -> bytes:
-    """RESULT or CANCELLED. A result that is too large becomes an error that says so."""
+    """RESULT or CANCELLED. A result that is too large becomes an error with its size."""
     if finished.result is None:
         return frame(CANCELLED, finished.request_id.encode())
     result = finished.result
@@ -139,7 +118,7 @@ def finished_frame(finished: ExecutionFinished) -> bytes:
 
 
 def finished_from(kind: int, body: bytes) -> ExecutionFinished:
-    """Raises MalformedFrame."""
+    """Decode RESULT or CANCELLED. Raises MalformedFrame."""
     try:
         if kind == CANCELLED:
             return ExecutionFinished(body.decode(), None)
@@ -161,12 +140,13 @@ def finished_from(kind: int, body: bytes) -> ExecutionFinished:
 
 
 def notice_frame(notice: FunctionMisbehaved) -> bytes:
+    """NOTICE of what user code did."""
     fields = {"request_id": notice.request_id, "text": notice.text}
     return frame(NOTICE, json.dumps(fields).encode())
 
 
 def notice_from(body: bytes) -> FunctionMisbehaved:
-    """Raises MalformedFrame."""
+    """Decode NOTICE. Raises MalformedFrame."""
     try:
         fields: dict[str, Any] = json.loads(body)
         return FunctionMisbehaved(str(fields["request_id"]), clean(str(fields["text"])))

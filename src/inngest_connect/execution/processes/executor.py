@@ -1,8 +1,8 @@
 """ProcessExecutor: runs functions in child processes, behind the one connection of this process.
 
-Everything here runs on the I/O loop. Requests go to the child that has the fewest; what no child
-may take yet waits here, where any of them can get it. A child that dies answers for its requests
-with a retryable error.
+Everything here runs on the I/O loop. A request goes to the child with the fewest; what no child may
+take yet waits here, where the next child that is free takes it. A child that dies answers for its
+requests with a retryable error.
 """
 
 import sys
@@ -11,16 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ...core.inputs import ExecutionFinished, FunctionMisbehaved
+from ...core.inputs import ExecutionFinished
 from ...core.wire.user_text import is_a, shown_value
 from ...errors import ConfigurationError
 from ...option_values import is_seconds
 from ...protocol import connect_pb2 as pb
-from ..executor import LOOP_GONE, ExecutorFactory, ExecutorPorts
-from . import process_wire as wire
-from .child_handle import ChildHandle
-from .child_pool import ChildPool, ProcessSettings
+from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts
 from .import_path import import_path
+from .interpreter import PROGRAM
+from .pool import ChildPool, ProcessSettings
 
 MOST_PROCESSES: Final = 1_000
 
@@ -39,14 +38,14 @@ def process_executor(
     Args:
         target: Where a child imports the apps from: "module:attribute", naming a list of apps or a
             function that returns one, or such a function of a module.
-        processes: How many children serve at once.
+        processes: How many children serve at a time.
         max_executions: Requests after which a child is replaced. Default: never.
         max_memory_bytes: Resident memory above which a child is replaced, with a warning at 80 %.
             Default: never. Needs a system with /proc.
-        max_in_flight: Requests that one child has at once; more wait in this process.
-        stop_timeout: Seconds that a child gets to end at the shutdown, before it is killed.
+        max_in_flight: Requests that one child has at a time; more wait in this process.
+        stop_timeout: Seconds that a child has to end at the shutdown, before it is killed.
 
-    Raises ConfigurationError, with the value and the remedy, for anything wrong in the above.
+    Raises ConfigurationError, with the value and the remedy, for an option that is wrong.
     """
     if not hasattr(sys, "abiflags"):
         raise ConfigurationError("process_executor() needs a POSIX system; leave executor out")
@@ -88,7 +87,7 @@ def _check_whole(name: str, value: int) -> None:
 
 
 def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> None:
-    """Raises ConfigurationError, also where memory cannot be read."""
+    """Raises ConfigurationError, also where the memory of a process cannot be read."""
     _check_whole("max_memory_bytes", value)
     if not statm.exists():
         raise ConfigurationError(
@@ -98,21 +97,21 @@ def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> No
 
 
 class ProcessExecutor:
-    """Made by ``process_executor``."""
+    """See ``process_executor``, which creates it."""
 
     def __init__(self, ports: ExecutorPorts, settings: ProcessSettings) -> None:
         self._ports = ports
         self._settings = settings
-        self._pool = ChildPool(settings, ports.functions, ports.observe, self)
-        self._owners: dict[str, ChildHandle] = {}
+        self._pool = ChildPool(settings, ports, self.flush)
         self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
 
-    @property
-    def running(self) -> int:
-        return len(self._owners) + len(self._waiting)
-
     async def start(self) -> None:
-        _check_not_in_child(self._settings.target)
+        program = sys.modules["__main__"].__spec__
+        if program is not None and program.name == PROGRAM:
+            raise ConfigurationError(
+                f"importing {self._settings.target!r} starts a worker, so each child process would "
+                'start one too; put the start below: if __name__ == "__main__":'
+            )
         await self._pool.start()
 
     async def stop(self) -> None:
@@ -123,38 +122,36 @@ class ProcessExecutor:
             raise self._pool.broken
 
     async def wait_stopped(self, timeout: float) -> None:
-        """Nothing runs on the caller's loop; ``stop`` is for the children."""
+        """Nothing runs on the application's event loop; see ``stop``."""
 
-    def gone(self) -> str | None:
+    def failure(self) -> str | None:
         if self._pool.broken is not None:
             return str(self._pool.broken)
-        return LOOP_GONE if self._ports.loop.is_closed() else None
-
-    # --- requests --------------------------------------------------------------------------
+        return LOOP_CLOSED if self._ports.loop.is_closed() else None
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
         self._waiting.append(request)
 
     def flush(self) -> None:
+        """Give children what they may take, and write once to each.
+
+        Called after each batch of requests, and whenever a child may accept more.
+        """
+        serving, limit = self._pool.serving, self._settings.max_in_flight
         while self._waiting:
-            child = self._least_busy()
-            if child is None:
+            # A child that reads slowly is not writable, and gets no more until it has caught up.
+            free = [each for each in serving if each.writable and len(each.in_flight) < limit]
+            if not free:
                 break
-            request = self._waiting.popleft()
-            self._owners[request.request_id] = child
-            child.run(request)
+            child = min(free, key=lambda each: len(each.in_flight))
+            child.run(self._waiting.popleft())
             if child.executions == self._settings.max_executions:
                 self._pool.expire(child)
-        for child in self._pool.serving:
+        for child in serving:
             child.flush()
 
-    def _least_busy(self) -> ChildHandle | None:
-        limit = self._settings.max_in_flight
-        free = [c for c in self._pool.serving if c.writable and len(c.in_flight) < limit]
-        return min(free, key=lambda child: len(child.in_flight)) if free else None
-
     def cancel(self, request_id: str) -> None:
-        child = self._owners.get(request_id)
+        child = self._pool.child_with(request_id)
         if child is not None:
             child.cancel(request_id)
             return
@@ -164,41 +161,6 @@ class ProcessExecutor:
                 return
 
     def _drop(self, request: pb.GatewayExecutorRequestData) -> None:
-        """No child has heard of it."""
+        """No child has received it."""
         self._waiting.remove(request)
-        self._ports.report(ExecutionFinished(request.request_id, None))
-
-    # --- what children tell ----------------------------------------------------------------
-
-    def child_ready(self, child: ChildHandle, functions: dict[str, frozenset[str]]) -> None:
-        self._pool.child_ready(child, functions)
-
-    def child_finished(self, child: ChildHandle, finished: ExecutionFinished) -> None:
-        del self._owners[finished.request_id]
-        self._ports.report(finished)
-
-    def child_noticed(self, notice: FunctionMisbehaved) -> None:
-        self._ports.misbehaved(notice)
-
-    def child_settled(self, child: ChildHandle) -> None:
-        self._pool.child_settled(child)
-        self.flush()
-
-    def child_ended(self, child: ChildHandle) -> None:
-        result = None
-        if not self._pool.stopping:
-            text = f"the process that ran this function {child.how_it_ended()}"
-            result = wire.error_result("child_process_died", text)
-        for request_id in child.in_flight:
-            del self._owners[request_id]
-            self._ports.report(ExecutionFinished(request_id, result))
-        self._pool.child_ended(child)
-
-
-def _check_not_in_child(target: str) -> None:
-    spec = sys.modules["__main__"].__spec__
-    if spec is not None and spec.name == wire.CHILD_MODULE:
-        raise ConfigurationError(
-            f"importing {target!r} starts a worker, so each child process would start one too; "
-            'put the start below: if __name__ == "__main__":'
-        )
+        self._ports.post(ExecutionFinished(request.request_id, None))

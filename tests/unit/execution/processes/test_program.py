@@ -3,7 +3,7 @@
 import pytest
 
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.execution.processes.child_process import describe
+from inngest_connect.execution.processes.program import describe
 
 pytestmark = pytest.mark.unit
 

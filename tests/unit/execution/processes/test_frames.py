@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from inngest_connect.core.inputs import ExecutionFinished
 from inngest_connect.core.wire.messages import ExecutionResult
-from inngest_connect.execution.processes import process_wire as wire
+from inngest_connect.execution.processes import frames
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
-KINDS = st.integers(wire.CONFIGURE, wire.CANCELLED)
+KINDS = st.integers(frames.RUN, frames.CANCELLED)
 
 
 def read(data: bytes, max_bytes: int = 1000) -> list[tuple[int, bytes]]:
-    return list(wire.FrameReader(max_bytes).feed(data))
+    return list(frames.FrameReader(max_bytes).feed(data))
 
 
 @given(st.lists(st.tuples(KINDS, st.binary(max_size=50))), st.lists(st.integers(0, 300)))
 def test_frames_arrive_whole_however_the_stream_is_cut(
-    frames: list[tuple[int, bytes]], cuts: list[int]
+    sent: list[tuple[int, bytes]], cuts: list[int]
 ) -> None:
-    stream = b"".join(wire.frame(kind, body) for kind, body in frames)
-    reader = wire.FrameReader(1000)
+    stream = b"".join(frames.frame(kind, body) for kind, body in sent)
+    reader = frames.FrameReader(1000)
     edges = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
 
     received = [
@@ -34,25 +34,25 @@ def test_frames_arrive_whole_however_the_stream_is_cut(
         for frame in reader.feed(stream[start:end])
     ]
 
-    assert received == frames
+    assert received == sent
 
 
 @pytest.mark.parametrize(
     "data",
     [
         b"\x00\x00\x00\x02\x00x",  # no kind has the number 0
-        b"\x00\x00\x00\x02\x09x",
+        b"\x00\x00\x00\x02\x08x",
         b"\x00\x00\x00\x00\x01x",  # not even a kind
         b"\x00\x00\x03\xe9\x01x",  # 1001 bytes
     ],
 )
 def test_what_is_no_frame_is_found_before_it_is_buffered(data: bytes) -> None:
-    with pytest.raises(wire.MalformedFrame):
+    with pytest.raises(frames.MalformedFrame):
         read(data)
 
 
 def test_the_largest_frame_is_allowed() -> None:
-    assert read(wire.frame(wire.RUN, b"x" * 999)) == [(wire.RUN, b"x" * 999)]
+    assert read(frames.frame(frames.RUN, b"x" * 999)) == [(frames.RUN, b"x" * 999)]
 
 
 RESULTS = [
@@ -66,18 +66,18 @@ RESULTS = [
 @pytest.mark.parametrize("result", RESULTS)
 def test_a_result_arrives_as_it_was(result: ExecutionResult | None) -> None:
     finished = ExecutionFinished("request", result)
-    ((kind, body),) = read(wire.finished_frame(finished))
+    ((kind, body),) = read(frames.finished_frame(finished))
 
-    assert wire.finished_from(kind, body) == finished
+    assert frames.finished_from(kind, body) == finished
 
 
 def test_a_result_that_is_too_large_becomes_an_error_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_RESULT_BYTES", 1000)
+    monkeypatch.setattr(frames, "MAX_RESULT_BYTES", 1000)
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b"x" * 501)
-    ((kind, body),) = read(wire.finished_frame(ExecutionFinished("request", result)))
-    told = wire.finished_from(kind, body).result
+    ((kind, body),) = read(frames.finished_frame(ExecutionFinished("request", result)))
+    told = frames.finished_from(kind, body).result
 
     assert told is not None
     assert (told.status, told.no_retry) == (pb.SDKResponseStatus.ERROR, True)
@@ -89,10 +89,10 @@ def test_a_result_that_is_too_large_becomes_an_error_that_says_so(
 def test_an_error_that_is_too_large_may_be_retried_as_before(
     no_retry: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_RESULT_BYTES", 1000)
+    monkeypatch.setattr(frames, "MAX_RESULT_BYTES", 1000)
     result = ExecutionResult(pb.SDKResponseStatus.ERROR, b"x" * 501, no_retry)
-    ((kind, body),) = read(wire.finished_frame(ExecutionFinished("request", result)))
-    told = wire.finished_from(kind, body).result
+    ((kind, body),) = read(frames.finished_frame(ExecutionFinished("request", result)))
+    told = frames.finished_from(kind, body).result
 
     assert told is not None
     assert told.no_retry is no_retry
@@ -103,26 +103,24 @@ def test_a_result_with_a_status_that_no_function_has_is_malformed(status: int) -
     """Protobuf decodes any number; it would fail where it is used."""
     body = pb.SDKResponse(request_id="r").SerializeToString() + bytes([5 << 3, status])
 
-    with pytest.raises(wire.MalformedFrame, match=f"status {status}"):
-        wire.finished_from(wire.RESULT, body)
+    with pytest.raises(frames.MalformedFrame, match=f"status {status}"):
+        frames.finished_from(frames.RESULT, body)
 
 
-@pytest.mark.parametrize(("kind", "body"), [(wire.RESULT, b"\xff"), (wire.CANCELLED, b"\xff")])
+@pytest.mark.parametrize(("kind", "body"), [(frames.RESULT, b"\xff"), (frames.CANCELLED, b"\xff")])
 def test_a_result_that_cannot_be_decoded_is_malformed(kind: int, body: bytes) -> None:
-    with pytest.raises(wire.MalformedFrame):
-        wire.finished_from(kind, body)
+    with pytest.raises(frames.MalformedFrame):
+        frames.finished_from(kind, body)
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"app": 1}', b"\xff"])
 def test_a_ready_that_cannot_be_decoded_is_malformed(body: bytes) -> None:
-    with pytest.raises(wire.MalformedFrame):
-        wire.ready_functions(body)
+    with pytest.raises(frames.MalformedFrame):
+        frames.ready_functions(body)
 
 
-def test_configuration_and_functions_arrive_as_they_were() -> None:
-    configured = wire.Configuration("shop:apps", ["", "/x"], 2.5)
+def test_functions_arrive_as_they_were() -> None:
     functions = {"app": frozenset({"app-a", "app-b"}), "empty": frozenset[str]()}
-    ((_, first), (_, second)) = read(configured.encode() + wire.ready_frame(functions))
+    ((_, body),) = read(frames.ready_frame(functions))
 
-    assert wire.configuration(first) == configured
-    assert wire.ready_functions(second) == functions
+    assert frames.ready_functions(body) == functions
