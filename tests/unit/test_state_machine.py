@@ -29,7 +29,8 @@ PATH_TO = {
 """The shortest way to each state that can be entered."""
 
 # One letter for each state: C connecting, A active, R reconnecting, D draining, L closing,
-# X closed; a point where the event is refused. Written by hand, not read from TRANSITIONS: a table that is compared with itself is always right.
+# X closed; a point where the event is refused. Written by hand, not read from TRANSITIONS: a
+# table that is compared with itself is always right.
 LETTERS = {
     "C": S.CONNECTING, "A": S.ACTIVE, "R": S.RECONNECTING, "D": S.DRAINING_RECONNECTING,
     "L": S.CLOSING, "X": S.CLOSED, ".": None,
@@ -123,7 +124,7 @@ def test_every_pair_does_what_the_table_says_or_is_refused(state: S, event: E) -
         ),
     ],
 )
-def test_the_usual_courses_lead_through_the_expected_states(events: list[E], states: list[S]) -> None:
+def test_usual_courses_lead_through_the_expected_states(events: list[E], states: list[S]) -> None:
     machine = ConnectionStateMachine()
 
     reached = []

@@ -1,4 +1,4 @@
-"""The wire: the generated messages (``connect_pb2``) and the constants that belong to them. Private.
+"""The wire: generated messages (``connect_pb2``) and the constants that belong to them. Private.
 
 docs/protocol.md describes the protocol. Intervals belong to the gateway: the defaults here are used
 only for fields that it leaves empty.
