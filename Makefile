@@ -135,6 +135,7 @@ transcripts: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/state_machine_docs.py
+	$(BIN)/python scripts/scenario_docs.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

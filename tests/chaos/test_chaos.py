@@ -10,6 +10,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]
 
 
+@pytest.mark.scenario("C", "E")
 def test_no_result_is_lost_in_a_minute_of_chaos() -> None:
     report = run_chaos(SECONDS, seed=1)
 

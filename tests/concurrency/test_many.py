@@ -75,6 +75,7 @@ async def test_drains_one_after_another_under_load_lose_nothing() -> None:
     assert gateway.ledger.lost == gateway.ledger.duplicates == 0
 
 
+@pytest.mark.scenario("V")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_rapid_connecting_and_closing_leaves_nothing_behind(
     isolation: Literal["thread", "none"],

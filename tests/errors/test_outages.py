@@ -426,6 +426,7 @@ async def test_each_failed_attempt_is_one_error_event_and_told_once_in_the_log(
     assert {r.getMessage().split()[0] for r in warnings} == {"reconnecting"}
 
 
+@pytest.mark.scenario("security-redirects")
 async def test_a_flush_is_not_redirected() -> None:
     """No redirect is followed, also not on flush."""
     async with faulty() as it:

@@ -168,7 +168,7 @@ async def test_an_invalid_frame_leads_to_a_new_connection() -> None:
     assert it.closes[0].code == 1002
 
 
-@pytest.mark.scenario("54")
+@pytest.mark.scenario("54", "security-sizes")
 @pytest.mark.parametrize("fragmented", [False, True])
 async def test_a_message_above_the_limit_leads_to_a_new_connection(fragmented: bool) -> None:
     """A message above the read limit ends the connection, not the worker."""
@@ -266,6 +266,7 @@ async def test_another_subprotocol_is_not_a_gateway() -> None:
     assert it.gateway.get_received_messages() == []
 
 
+@pytest.mark.scenario("security-redirects")
 async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
     """Security: token exfiltration by redirect."""
     async with script() as it, MockHTTPServer() as elsewhere:
@@ -278,6 +279,7 @@ async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
     assert "redirects are not followed" in it.errors[0].message
 
 
+@pytest.mark.scenario("security-redirects")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_an_upgrade_that_is_redirected_does_not_reach_the_other_server(status: int) -> None:
     """Security: the other server would receive the session token."""
@@ -322,6 +324,7 @@ async def test_a_rewrite_that_raises_or_returns_nonsense_is_told_and_retried() -
     assert "http://nonsense" in it.errors[0].message
 
 
+@pytest.mark.scenario("27")
 async def test_what_the_worker_does_not_have_is_refused_by_name() -> None:
     async with script() as it, running(it.worker()):
         await it.handshake()
@@ -336,6 +339,7 @@ async def test_what_the_worker_does_not_have_is_refused_by_name() -> None:
     assert b"app-gone" in second.body
 
 
+@pytest.mark.scenario("J")
 async def test_a_call_request_that_cannot_be_read_is_answered() -> None:
     async with script() as it, running(it.worker()):
         await it.handshake()
@@ -405,6 +409,7 @@ async def test_a_bug_in_the_core_ends_the_worker_loudly(monkeypatch: pytest.Monk
     assert worker.state is ConnectionState.CLOSED
 
 
+@pytest.mark.scenario("security-keys")
 async def test_no_secret_is_in_any_log_record_event_or_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -450,6 +455,7 @@ async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_for_ev
     assert len(it.api.get_request_history(FLUSH_PATH)) == 1
 
 
+@pytest.mark.scenario("45")
 async def test_a_request_on_a_draining_or_closing_socket_is_left_to_other_workers() -> None:
     async with script() as it, running(worker := it.worker()):
         await it.handshake()
@@ -511,6 +517,7 @@ async def test_a_full_buffer_holds_functions_back_until_replies_are_stored() -> 
     assert it.app.seen.calls["filler"] == 6
 
 
+@pytest.mark.scenario("46")
 async def test_nothing_is_written_on_a_socket_that_cannot_take_it() -> None:
     async with MockWebSocketServer(greet=True) as gateway:
         events: asyncio.Queue[object] = asyncio.Queue()

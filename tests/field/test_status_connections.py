@@ -255,6 +255,7 @@ async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
     assert await process.wait() == 0
 
 
+@pytest.mark.scenario("security-status")
 @pytest.mark.parametrize(
     ("hosts", "status"),
     [

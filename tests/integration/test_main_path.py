@@ -255,7 +255,7 @@ async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
     assert queued == 4
 
 
-@pytest.mark.scenario("G")
+@pytest.mark.scenario("G", "security-sizes")
 async def test_a_reply_the_gateway_cannot_take_fails_that_request_alone() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)

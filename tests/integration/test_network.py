@@ -110,6 +110,7 @@ async def test_a_certificate_for_another_name_is_refused(
     assert worker.get_state_history()[0].state.value != "ACTIVE"
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_the_proxy_of_the_environment_carries_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ async def test_the_proxy_of_the_environment_carries_both_connections(
     assert proxy.asked == [f"127.0.0.1:{api.port}", f"127.0.0.1:{gateway.port}"]
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_no_proxy_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_no_proxy_holds_for_both_connections(
     assert proxy.asked == []
 
 
+@pytest.mark.scenario("security-downgrade")
 async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +163,7 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     assert plain.connections == []
 
 
+@pytest.mark.scenario("security-compression")
 async def test_pings_are_answered_and_no_compression_is_offered() -> None:
     """RFC 6455 section 5.5.3; security, decompression bomb."""
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:

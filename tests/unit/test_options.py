@@ -154,6 +154,7 @@ def test_the_core_gets_every_limit_that_was_set() -> None:
     assert settings.heartbeat_interval == 2.0
 
 
+@pytest.mark.scenario("security-protobuf")
 def test_the_pure_python_protobuf_is_refused_unless_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,6 +64,7 @@ async def events(client: httpx.AsyncClient, url: str) -> AsyncIterator[dict[str,
                 yield json.loads(line.removeprefix("data: "))
 
 
+@pytest.mark.scenario("security-status")
 async def test_every_route_answers_get_and_head_and_nothing_else() -> None:
     async with ConnectionTestHarness() as harness, httpx.AsyncClient() as client:
         worker = await harness.start_worker([make_app(harness.api_origin).pair])
@@ -225,6 +226,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
     assert page.status_code == 200
 
 
+@pytest.mark.scenario("security-status", "security-keys")
 async def test_no_route_tells_a_key_a_token_or_a_payload() -> None:
     async with EmbeddedGateway(signing_keys=(KEY,)) as gateway, httpx.AsyncClient() as client:
         app = make_app(gateway, signing_key=KEY, is_production=True, event_key="canary-event-key")
@@ -300,6 +302,7 @@ async def test_streams_are_limited_and_a_place_is_free_again_when_one_leaves() -
     assert "/state.json" in refused.text
 
 
+@pytest.mark.scenario("security-status")
 async def test_only_names_of_loopback_are_answered_there() -> None:
     async with httpx.AsyncClient() as client:
         with serving(idle_worker()) as url:
@@ -319,6 +322,7 @@ async def test_only_names_of_loopback_are_answered_there() -> None:
     assert allowed.status_code == 200
 
 
+@pytest.mark.scenario("security-status")
 def test_another_address_than_loopback_is_warned_about_once_and_answers_every_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

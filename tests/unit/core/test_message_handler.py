@@ -274,6 +274,7 @@ def test_unknown_fields_are_ignored() -> None:
     assert socket.hears(K.WORKER_REPLY_ACK, ack) == mh.ReplyAcked("r")
 
 
+@pytest.mark.scenario("J")
 @given(st.sampled_from(list(Phase)), st.binary(max_size=200))
 def test_no_bytes_raise_in_any_phase(phase: Phase, data: bytes) -> None:
     Socket(phase).receives(data)

@@ -266,6 +266,7 @@ def test_the_kits_ulids_are_ulids_and_keep_their_time(milliseconds: int, tail: i
     assert ulid_seconds(ulid) == pytest.approx(milliseconds / 1000, abs=0.0011)
 
 
+@pytest.mark.scenario("security-logs")
 @given(st.text())
 def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
     """Security, log injection."""

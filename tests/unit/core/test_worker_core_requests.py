@@ -216,6 +216,7 @@ def test_a_lost_lease_cancels_the_function_when_asked_to_and_still_delivers_its_
     assert talk.core.requests.unfinished == 0
 
 
+@pytest.mark.scenario("31")
 def test_a_lost_lease_leaves_the_function_alone_and_its_result_is_delivered() -> None:
     talk = Conversation(settings=CoreSettings()).connected()
     talk.request("r1")
@@ -424,7 +425,7 @@ def test_leases_and_replies_move_to_the_new_connection_in_a_drain() -> None:
     assert sent(returned, 2) == ["WORKER_REPLY"]
 
 
-@pytest.mark.scenario("G")
+@pytest.mark.scenario("G", "security-sizes")
 def test_a_reply_above_the_gateways_limit_becomes_a_clear_error_of_that_request() -> None:
     talk = Conversation().connected()
     talk.request("big")

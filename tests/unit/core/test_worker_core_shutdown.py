@@ -307,6 +307,7 @@ def test_the_end_is_told_as_expected() -> None:
     assert seen(closed) == ["websocket_close", "disconnected", "state_change"]
 
 
+@pytest.mark.scenario("52")
 @pytest.mark.parametrize(
     ("limit", "end"),
     [(None, "no time limit, because shutdown_timeout is not set"), (30.0, "for 29 s at most")],
@@ -342,6 +343,7 @@ def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
     assert notice.message.endswith("Cancel the task that runs the worker to stop now")
 
 
+@pytest.mark.scenario("52")
 def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     talk = Conversation(FixedRetry(600.0)).connected()
     talk.request("r1")
@@ -354,6 +356,7 @@ def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     assert notice.message.startswith("waiting for 1 reply(s) that Inngest has not stored yet")
 
 
+@pytest.mark.scenario("52")
 def test_a_shutdown_that_waits_says_so_again_every_half_minute() -> None:
     talk = Conversation().connected()
     talk.request("r1")

@@ -106,6 +106,18 @@ async def test_what_cannot_be_read_or_found_is_a_retryable_error() -> None:
         assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
 
 
+@pytest.mark.scenario("security-json")
+async def test_json_that_is_nested_too_deep_is_an_error_of_that_request() -> None:
+    app = make_app()
+    deep = b"[" * 100_000 + b"]" * 100_000
+
+    refused = await app.run(request({}, request_payload=b'{"event": ' + deep + b"}"))
+    next_one = await app.run(request({}))
+
+    assert refused.status == pb.SDKResponseStatus.ERROR
+    assert next_one.status == pb.SDKResponseStatus.DONE
+
+
 def test_settings_are_read_from_a_client_and_hide_the_key() -> None:
     key = "signkey-test-" + "ab" * 32
     client = inngest.Inngest(app_id="a", is_production=True, signing_key=key, env="branch")

@@ -34,7 +34,7 @@ def test_an_unencrypted_gateway_is_accepted_from_an_unencrypted_api_or_when_rewr
     assert check_gateway_endpoint(endpoint, "https://api", rewritten=True) == endpoint
 
 
-@pytest.mark.scenario("11")
+@pytest.mark.scenario("11", "security-endpoint")
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
@@ -63,6 +63,7 @@ def test_a_key_is_hashed_as_the_official_sdk_does() -> None:
     assert SigningKey(KEY).bearer() == f"Bearer {transforms.hash_signing_key(KEY)}"
 
 
+@pytest.mark.scenario("security-keys")
 def test_a_key_cannot_be_shown_or_pickled_by_accident() -> None:
     key = SigningKey(KEY)
     digest = key.bearer().removeprefix("Bearer ")
@@ -95,6 +96,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.scenario("security-proxy")
 @pytest.mark.parametrize(
     ("variables", "url", "proxy"),
     [
@@ -120,6 +122,7 @@ def test_proxies_come_from_the_environment(
     assert proxy_for(url) == proxy
 
 
+@pytest.mark.scenario("security-proxy")
 def test_a_proxy_that_cannot_carry_the_socket_is_an_error_not_a_detour(
     environment: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_proxy_that_cannot_carry_the_socket_is_an_error_not_a_detour(
         proxy_for("wss://gw.example.com")
 
 
+@pytest.mark.scenario("security-downgrade")
 def test_the_tls_context_verifies_and_is_modern() -> None:
     import ssl
 
