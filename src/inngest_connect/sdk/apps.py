@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.wire.user_text import is_a, shown_value
 from ..errors import ConfigurationError
-from ..transport.urls import check_url, is_plain, shown_url
+from ..transport.urls import check_plain, check_url, is_plain, shown_setting
 from .adapter import ClientSettings, SdkApp, client_settings
 
 if TYPE_CHECKING:
@@ -69,12 +69,8 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
     """Raises ConfigurationError for an API address or an environment that cannot be used."""
     origin = client.api_origin
     for name in _API_VARIABLES:
-        value = variables.get(name, "").strip()
-        if not is_plain(value):  # the SDK removes line ends from the middle of a URL
-            raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(value))}; it takes ASCII characters "
-                "without spaces"
-            )
+        # The SDK removes line ends from the middle of a URL.
+        check_plain(name, variables.get(name, "").strip())
     source = next((v for v in _API_VARIABLES if _names(variables.get(v, ""), origin)), None)
     check_url(source or "api_base_url", origin, ("http", "https"), "https://api.inngest.com")
     if client.env is not None and not is_plain(client.env):
@@ -92,7 +88,7 @@ def check_client(client: ClientSettings, variables: Mapping[str, str] = os.envir
         value = variables.get(name, "").strip()
         if value and (name != "INNGEST_DEV" or not value.isalnum()):
             raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(value))}, which is not a URL that can be "
+                f"{name} is {shown_setting(value)}, which is not a URL that can be "
                 f"used, so the SDK would connect to {origin}; set a URL such as "
                 "'http://127.0.0.1:8288', or unset it"
             )
@@ -123,16 +119,13 @@ def _check_agreement(settings: Sequence[ClientSettings]) -> None:
             ("API origin", first.api_origin, other.api_origin),
         ):
             if mine != theirs:
+                both = f"{shown_setting(mine)} and {shown_setting(theirs)}"
                 raise ConfigurationError(
-                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: "
-                    f"{_shown(mine)} and {_shown(theirs)}. Use one connect() call for each"
+                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: {both}. "
+                    "Use one connect() call for each"
                 )
         if first.signing_key != other.signing_key:
             raise ConfigurationError(
                 f"apps {first.app_id!r} and {other.app_id!r} have different signing keys. "
                 "Use one connect() call for each"
             )
-
-
-def _shown(value: object) -> str:
-    return shown_value(shown_url(value) if isinstance(value, str) else value)
