@@ -77,7 +77,7 @@ simulate: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(BIN)/python -m chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
-# SPEC's scale figures, see docs/reliability.md; about two minutes.
+# Figures of scale, see docs/reliability.md; about two minutes.
 scale: $(INSTALLED)
 	$(BIN)/python scripts/scale_figures.py $(ARGS)
 

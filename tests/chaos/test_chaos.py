@@ -11,7 +11,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]
 
 
 def test_no_result_is_lost_in_a_minute_of_chaos() -> None:
-    """SPEC: chaos tests, random failures and edge cases."""
     report = run_chaos(SECONDS, seed=1)
 
     assert report.problems == []

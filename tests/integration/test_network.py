@@ -49,10 +49,10 @@ async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:
     await started
 
 
+@pytest.mark.scenario("S")
 async def test_a_private_authority_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     async with encrypted(authority) as (api, gateway):
         await connects(api, gateway)
@@ -61,10 +61,10 @@ async def test_a_private_authority_holds_for_both_connections(
     assert gateway.url.startswith("wss:")
 
 
+@pytest.mark.scenario("S")
 async def test_an_unknown_authority_is_refused_by_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     errors: list[ErrorOccurred] = []
     failures: list[WebSocketFailed] = []
     told = asyncio.Event()
@@ -88,10 +88,10 @@ async def test_an_unknown_authority_is_refused_by_both_connections(
     assert "certificate was not accepted" in failures[0].message
 
 
+@pytest.mark.scenario("S")
 async def test_a_certificate_for_another_name_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     failed = asyncio.Event()
     async with encrypted(authority, "elsewhere.example") as (api, _):

@@ -18,22 +18,23 @@ pytestmark = pytest.mark.unit
 KEY = "signkey-prod-" + "0123456789abcdef" * 4
 
 
+@pytest.mark.scenario("11")
 @pytest.mark.parametrize("endpoint", ["wss://gw.example.com/v0/connect", "wss://[::1]:8289/x"])
 def test_an_encrypted_gateway_is_always_accepted(endpoint: str) -> None:
-    """Scenario 11."""
     accepted = check_gateway_endpoint(endpoint, "https://api.example.com", rewritten=False)
 
     assert accepted == endpoint
 
 
+@pytest.mark.scenario("11")
 def test_an_unencrypted_gateway_is_accepted_from_an_unencrypted_api_or_when_rewritten() -> None:
-    """Scenario 11."""
     endpoint = "ws://gw:8289/v0/connect"
 
     assert check_gateway_endpoint(endpoint, "http://api", rewritten=False) == endpoint
     assert check_gateway_endpoint(endpoint, "https://api", rewritten=True) == endpoint
 
 
+@pytest.mark.scenario("11")
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
@@ -50,7 +51,7 @@ def test_an_unencrypted_gateway_is_accepted_from_an_unencrypted_api_or_when_rewr
     ],
 )
 def test_other_gateway_addresses_are_refused_with_the_reason(endpoint: str, reason: str) -> None:
-    """Scenario 11 and the security table: the address decides who gets the session token."""
+    """The address decides who receives the session token."""
     with pytest.raises(ValueError, match=reason) as caught:
         check_gateway_endpoint(endpoint, "https://api", rewritten=False)
 
@@ -58,7 +59,7 @@ def test_other_gateway_addresses_are_refused_with_the_reason(endpoint: str, reas
 
 
 def test_a_key_is_hashed_as_the_official_sdk_does() -> None:
-    """Decision: the digest alone."""
+    """See docs/protocol.md#keys: the digest alone."""
     transforms = pytest.importorskip("inngest._internal.transforms")
 
     assert SigningKey(KEY).bearer() == f"Bearer {transforms.hash_signing_key(KEY)}"
