@@ -183,7 +183,7 @@ async def test_the_watch_for_the_parent_works_without_the_kernels_help(tmp_path:
     found = tmp_path / "pid"
     code = f"""
 import os, sys, time
-from inngest_connect.execution.parent_watch import watch_parent
+from inngest_connect.execution.processes.parent_watch import watch_parent
 parent = os.getpid()
 if os.fork() == 0:
     sys.platform = "other"

@@ -38,12 +38,14 @@ def text(selector: str) -> str:
     return f"document.querySelector({selector!r}).innerText"
 
 
-async def test_the_page_follows_a_worker_and_says_when_it_is_cut_off() -> None:
+async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_resumes() -> None:
     async with ConnectionTestHarness() as harness, Browser() as browser:
         app = make_app(harness.api_origin, app_version="v7")
         worker = await harness.start_worker([app.pair])
         server = StatusServer(worker, "0")
-        await browser.open(server.start())
+        url = server.start()
+        await browser.open(url)
+        await browser.until(f'{STATE} !== ""')
 
         first = [await browser.evaluate(each) for each in (STATE, LIT, text("#versions"))]
         running = asyncio.create_task(harness.gateway.invoke("app-wait", {"data": {"x": "canary"}}))
@@ -67,6 +69,10 @@ async def test_the_page_follows_a_worker_and_says_when_it_is_cut_off() -> None:
         await asyncio.to_thread(server.stop)
         await browser.until('document.getElementById("lost").offsetHeight > 0')
         mark = await browser.evaluate(text("#lost"))
+        server = StatusServer(worker, url.removeprefix("http://"))
+        await asyncio.to_thread(server.start)
+        await browser.until('document.getElementById("lost").hidden')
+        await asyncio.to_thread(server.stop)
         page = await browser.evaluate("document.documentElement.outerHTML")
 
     assert first[:2] == ["ACTIVE", "ACTIVE"]
