@@ -106,6 +106,18 @@ async def test_what_cannot_be_read_or_found_is_a_retryable_error() -> None:
         assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
 
 
+@pytest.mark.scenario("security-json")
+async def test_json_that_is_nested_too_deep_is_an_error_of_that_request() -> None:
+    app = make_app()
+    deep = b"[" * 100_000 + b"]" * 100_000
+
+    refused = await app.run(request({}, request_payload=b'{"event": ' + deep + b"}"))
+    next_one = await app.run(request({}))
+
+    assert refused.status == pb.SDKResponseStatus.ERROR
+    assert next_one.status == pb.SDKResponseStatus.DONE
+
+
 def test_an_sdk_with_other_internals_is_refused_with_the_versions_that_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
