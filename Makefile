@@ -134,7 +134,7 @@ transcripts: $(INSTALLED)
 	$(BIN)/python -m tests.unit.core.test_transcripts
 
 docs: $(INSTALLED)
-	$(BIN)/python scripts/state_machine_docs.py
+	$(BIN)/python scripts/diagrams.py
 	$(BIN)/python scripts/scenario_docs.py
 
 format: $(INSTALLED)

@@ -126,6 +126,24 @@ function showErrors(worker) {
   ])));
 }
 
+// The drawing has numbers where the names of the events have no space: this list has the names.
+function listArrows() {
+  const entry = (text, events, number) => {
+    const item = element("li");
+    if (number) item.append(element("span", number, "number"));
+    item.append(`${text}: `, element("code", events));
+    return item;
+  };
+  for (const { dataset } of document.querySelectorAll("#diagram .arrow")) {
+    const item = entry(` ${dataset.from} → ${dataset.to}`, dataset.events, dataset.arrow);
+    Object.assign(item.dataset, dataset);
+    byId("arrows").append(item);
+  }
+  for (const { dataset } of document.querySelectorAll("#diagram .state")) {
+    if (dataset.stays) byId("stays").append(entry(`${dataset.state} stays`, dataset.stays));
+  }
+}
+
 function showMachine(worker) {
   const last = worker.history.at(-1);
   for (const box of document.querySelectorAll("#diagram .state")) {
@@ -333,4 +351,5 @@ document.addEventListener("visibilitychange", () => {
   clearTimeout(timer);
   poll();
 });
+listArrows();
 poll();
