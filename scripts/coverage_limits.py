@@ -1,4 +1,4 @@
-"""Hold the project to its promises about coverage, each by itself (SPEC.md, testing coverage).
+"""Hold the project to its promises about coverage, each separately.
 
 ``coverage report`` mixes statements and branches into one figure, and knows neither functions nor
 which files are the critical path: those that every request passes.

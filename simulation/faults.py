@@ -33,7 +33,7 @@ class Faults:
             return
         world.note("fault" if entry.kind != "request" else "executor", entry)
         getattr(self, f"_{entry.kind}")(entry)
-        world.check_health()
+        world.health.check()
 
     def _seconds(self, entry: Entry) -> float:
         """How long it lasts; nothing lasts into the quiet time."""
@@ -51,7 +51,7 @@ class Faults:
         return candidates[-1] if candidates else None
 
     def _links(self) -> list[Link]:
-        return list(self.world.links.values())
+        return list(self.world.network.links.values())
 
     def is_acknowledgement(self, data: bytes) -> bool:
         """Whether this is one of the messages that can be lost, or come twice."""
@@ -64,7 +64,7 @@ class Faults:
     # --- kinds of entries ----------------------------------------------------------------------
 
     def _request(self, entry: Entry) -> None:
-        self.world.dispatch(entry.amount, entry.detail == "async")
+        self.world.functions.dispatch(entry.amount, entry.detail == "async")
 
     def _drain(self, entry: Entry) -> None:
         """The serving gateway drains; another one is there at once or after a while."""
@@ -87,13 +87,13 @@ class Faults:
         world.api.gateways.remove(name)
         self.dead.add(name)
         self.add_gateway()
-        for link in list(world.numbers.values()):
+        for link in list(world.network.numbers.values()):
             if link.gateway == name:
-                world.break_link(link)
+                world.network.break_link(link)
 
     def _reset(self, entry: Entry) -> None:
         for link in self._links():
-            self.world.break_link(link)
+            self.world.network.break_link(link)
 
     def _black_hole(self, entry: Entry) -> None:
         for link in self._links():
@@ -103,7 +103,7 @@ class Faults:
         """The gateway's machine is gone without a word; nobody tells the worker."""
         for link in self._links():
             link.broken = True
-            self.world.gateway_forgets(link)
+            self.world.network.gateway_forgets(link)
 
     def _api(self, entry: Entry) -> None:
         api = self.world.api
@@ -134,14 +134,14 @@ class Faults:
             self.world.model.executor.revoke(request_id)
 
     def _garbage(self, entry: Entry) -> None:
-        for link in list(self.world.numbers.values()):
+        for link in list(self.world.network.numbers.values()):
             for data in MALFORMED.values():
-                self.world.send_down(link, data)
+                self.world.network.send_down(link, data)
 
     def _close_code(self, entry: Entry) -> None:
         code, reason = entry.detail
-        for link in list(self.world.numbers.values()):
-            self.world.gateway_closes(link, code, reason)
+        for link in list(self.world.network.numbers.values()):
+            self.world.network.gateway_closes(link, code, reason)
 
     def _crash(self, entry: Entry) -> None:
         self.world.crash()

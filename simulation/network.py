@@ -1,13 +1,23 @@
-"""Link: one WebSocket of the simulated network, between a worker's generation and a gateway.
+"""Network: the WebSockets between the worker and the model gateways, in virtual time.
 
-Messages arrive in their order or not at all, as over TCP; only links overtake one another.
+Messages on one link arrive in order or not at all, as over TCP; only links overtake one another.
+The two ends learn of the end of a link at different times, or never. ``links`` holds what the
+worker still uses, ``numbers`` what a gateway still uses.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inngest_connect.core import inputs
+
+if TYPE_CHECKING:
+    from .world import World
 
 
 @dataclass(slots=True, eq=False)
 class Link:
+    """One WebSocket between a worker's generation and a gateway. Times are virtual seconds."""
+
     generation: int
     number: int
     """The gateway model's number for it."""
@@ -15,14 +25,171 @@ class Link:
     accepted: bool = False
     """The gateway has seen it open."""
     broken: bool = False
-    """Nothing passes any more, whether or not somebody has noticed."""
+    """Nothing passes any more, whether or not one of the ends has noticed."""
     delivers_rest: bool = False
-    """Broken, but what had been sent before still arrives: it is in the worker's own buffers."""
+    """Broken, but what was sent before still arrives: it is in the worker's own buffers."""
     refuses_writes: bool = False
-    """Broken, and the worker's own end knows, though it has not said so yet."""
+    """Broken, and the worker's own end knows, although it has not reported it yet."""
     closed_by_worker: bool = False
     up_at: float = 0.0
     """When the last message to the gateway arrives; the next one not before."""
     down_at: float = 0.0
+    """When the last message to the worker arrives; the next one not before."""
     held_until: float = 0.0
-    """A black hole: what is sent arrives afterwards, if the link still stands then."""
+    """A black hole: what is sent arrives afterwards, if the link is still open then."""
+
+
+class Network:
+    """All links. Draws each delay from the world's random source."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._last_number = 0
+        self.links: dict[int, Link] = {}
+        """By generation: those whose end the worker has not noticed."""
+        self.numbers: dict[int, Link] = {}
+        """By the gateway model's number: those whose end the gateway has not noticed."""
+
+    def delay(self) -> float:
+        """Seconds that one message takes."""
+        return self._world.schedule.delay * self._world.draw.random()
+
+    def open_sockets(self) -> int:
+        """How many sockets the worker has open."""
+        return sum(1 for link in self.links.values() if link.accepted)
+
+    # --- what the worker does ------------------------------------------------------------------
+
+    def dial(self, generation: int, gateway: str) -> None:
+        """Begin to open a WebSocket; the worker receives SocketOpened or SocketClosed."""
+        self._last_number += 1
+        link = Link(generation, self._last_number, gateway)
+        self.links[generation] = link
+        self._world.later(self._world.now + self.delay(), self._accept, link)
+
+    def _accept(self, link: Link) -> None:
+        world = self._world
+        if self.links.get(link.generation) is not link:
+            return
+        if world.now < world.gateway_frozen_until:
+            world.later(world.gateway_frozen_until, self._accept, link)
+            return
+        if link.gateway in world.faults.dead:
+            del self.links[link.generation]
+            world.deliver(inputs.SocketClosed(link.generation, 1006, "", "connection refused"))
+            return
+        link.accepted = True
+        self.numbers[link.number] = link
+        world.deliver(inputs.SocketOpened(link.generation))
+        if link.number in self.numbers:
+            world.gateway_does(world.model.opened(link.number, link.gateway, world.now))
+
+    def write(self, generation: int, data: bytes) -> bool:
+        """Return whether the worker's own end of the socket takes it: all that a worker learns."""
+        link = self.links.get(generation)
+        if link is None or not link.accepted or link.closed_by_worker or link.refuses_writes:
+            return False
+        link.up_at = max(link.up_at, self._world.now + self.delay(), link.held_until)
+        self._world.later(link.up_at, self._gateway_receives, link, data)
+        return True
+
+    def close(self, generation: int, code: int) -> None:
+        """Send a close frame. The gateway answers it, which ends the socket."""
+        link = self.links.get(generation)
+        if link is None or link.closed_by_worker:
+            return
+        link.closed_by_worker = True
+        if not link.broken:
+            link.up_at = max(link.up_at, self._world.now + self.delay(), link.held_until)
+            self._world.later(link.up_at, self._gateway_answers_close, link, code)
+
+    def abort(self, generation: int) -> Link | None:
+        """Forget the worker's end without a close frame; returns the link."""
+        link = self.links.pop(generation, None)
+        if link is not None:
+            self._gateway_loses(link)
+        return link
+
+    def abort_all(self) -> None:
+        """The worker's process ends, and its sockets with it."""
+        for generation in list(self.links):
+            self.abort(generation)
+
+    # --- what a gateway does -------------------------------------------------------------------
+
+    def _gateway_receives(self, link: Link, data: bytes) -> None:
+        world = self._world
+        if link.broken or link.number not in self.numbers:
+            return
+        until = max(world.gateway_frozen_until, link.held_until)
+        if world.now < until:
+            world.later(until, self._gateway_receives, link, data)
+            return
+        world.gateway_does(world.model.received(link.number, data, world.now))
+
+    def _gateway_answers_close(self, link: Link, code: int) -> None:
+        if link.broken or link.number not in self.numbers:
+            return
+        self.gateway_forgets(link)
+        self._world.later(self._world.now + self.delay(), self._end, link, code, "")
+
+    def send_down(self, link: Link, data: bytes) -> None:
+        """Send a message of a gateway; acknowledgements are lost or doubled during that fault."""
+        world = self._world
+        if link.broken:
+            return
+        if world.now < world.losing_until and world.faults.is_acknowledgement(data):
+            chance = world.draw.random()
+            if chance < 0.6:
+                return
+            if chance < 0.8:
+                world.later(world.now + self.delay(), self._worker_receives, link, data)
+        link.down_at = max(link.down_at, world.now + self.delay(), link.held_until)
+        world.later(link.down_at, self._worker_receives, link, data)
+
+    def gateway_closes(self, link: Link, code: int, reason: str) -> None:
+        """Close the gateway's end; what it has sent before still arrives."""
+        self.gateway_forgets(link)
+        if not link.broken:
+            link.down_at = max(link.down_at, self._world.now + self.delay(), link.held_until)
+            self._world.later(link.down_at, self._end, link, code, reason)
+
+    def gateway_forgets(self, link: Link) -> None:
+        """The gateway notices that the connection has ended."""
+        if self.numbers.pop(link.number, None) is not None:
+            self._world.gateway_does(self._world.model.closed(link.number, self._world.now))
+
+    # --- what reaches the worker ---------------------------------------------------------------
+
+    def _worker_receives(self, link: Link, data: bytes) -> None:
+        lost = link.broken and not link.delivers_rest
+        if lost or self.links.get(link.generation) is not link:
+            return
+        if self._world.now < link.held_until:
+            self._world.later(link.held_until, self._worker_receives, link, data)
+            return
+        self._world.deliver(inputs.MessageReceived(link.generation, data))
+
+    def _end(self, link: Link, code: int, reason: str) -> None:
+        world = self._world
+        if self.links.get(link.generation) is not link:
+            return
+        if world.now < world.worker_frozen_until:
+            world.later(world.worker_frozen_until, self._end, link, code, reason)
+            return
+        del self.links[link.generation]
+        error = "connection reset" if code == 1006 else None
+        world.deliver(inputs.SocketClosed(link.generation, code, reason, error))
+
+    def break_link(self, link: Link) -> None:
+        """Reset the connection. Each end notices later; what is on the way is lost."""
+        link.broken = True
+        link.delivers_rest = self._world.draw.random() < 0.5
+        link.refuses_writes = self._world.draw.random() < 0.5
+        self._world.later(self._world.now + self.delay(), self._end, link, 1006, "")
+        self._gateway_loses(link)
+
+    def _gateway_loses(self, link: Link) -> None:
+        # The worker's end is closed. The gateway notices, except on a half-open link.
+        if not link.broken or link.number in self.numbers:
+            self._world.later(self._world.now + self.delay(), self.gateway_forgets, link)

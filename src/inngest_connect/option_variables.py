@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from .core.wire.user_text import is_a, shown_value
 from .errors import ConfigurationError
 from .option_values import checked_choice, checked_count, checked_seconds
-from .transport.urls import check_url, is_plain, shown_url
+from .transport.urls import check_plain, check_url
 
 Isolation = Literal["thread", "none"]
 Variables = Mapping[str, str]
@@ -42,12 +42,7 @@ os.register_at_fork(after_in_child=_renew_suffix)
 
 def _variable(name: str, variables: Variables) -> str:
     """The value of a variable without what surrounds it. Raises ConfigurationError."""
-    value = variables.get(name, "").strip()
-    if not is_plain(value):
-        raise ConfigurationError(
-            f"{name} is {shown_value(shown_url(value))}; it takes ASCII characters without spaces"
-        )
-    return value
+    return check_plain(name, variables.get(name, "").strip())
 
 
 def resolved_instance_id(value: str | None, variables: Variables) -> str:
@@ -89,12 +84,7 @@ def resolved_gateway_url(value: str | None, variables: Variables) -> str | None:
         return None
     if not is_a(value, str):
         raise ConfigurationError(f"{source} is {shown_value(value)}; pass a ws:// or wss:// URL")
-    parts = check_url(source, value, ("ws", "wss"), "wss://gateway.example.com/v0/connect")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            f"{source} is {shown_value(shown_url(value))}; a gateway takes no user name and "
-            "no password"
-        )
+    check_url(source, value, ("ws", "wss"), "wss://gateway.example.com/v0/connect", user=False)
     return value
 
 

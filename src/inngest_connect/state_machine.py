@@ -13,8 +13,7 @@ old connection while the new one is made: DRAINING_RECONNECTING inside, ACTIVE o
 CLOSING, in which in-flight work may need new connections without the state changing, until
 ``SHUTDOWN_COMPLETED``. An event that leads back to the same state is valid and is no change.
 
-The six states and eleven events are SPEC.md's. ``SHUTDOWN_COMPLETED`` is added because SPEC's text
-names no event that leads from CLOSING to CLOSED, and PAUSED because existing code names it.
+PAUSED has no entries: it exists because programs written for the official SDK name it.
 """
 
 import enum

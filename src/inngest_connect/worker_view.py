@@ -22,8 +22,9 @@ from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .observability.logger import ConnectLogger
 from .observability.redaction import Redactor
 from .options import ConnectOptions
-from .sdk.adapter import ClientSettings, SdkApp
+from .sdk.adapter import SdkApp
 from .sdk.apps import Apps, load_apps
+from .sdk.client_settings import ClientSettings
 from .sdk.identity import worker_identity
 from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.environment import check_network

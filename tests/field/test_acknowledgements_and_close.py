@@ -55,6 +55,7 @@ def invalid_frames(gateway: MockWebSocketServer) -> None:
     gateway.connection.send_invalid_frame()
 
 
+@pytest.mark.scenario("46")
 @pytest.mark.parametrize("end", [close_frame, reset, violation, invalid_frame, invalid_frames])
 @pytest.mark.parametrize("count", [1, 20])
 async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledged_execution(
@@ -126,6 +127,7 @@ async def test_what_waits_is_written_before_the_close_frame() -> None:
     assert reports[1] == inputs.AcknowledgementWritten(1, "r1")
 
 
+@pytest.mark.scenario("F")
 async def test_a_gateway_for_which_too_much_waits_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may pile up without end for a peer that does not read."""
     monkeypatch.setattr("inngest_connect.transport.send_queue.LONGEST_QUEUE", 1000)

@@ -52,6 +52,7 @@ def black_hole(port: int) -> Iterator[str]:
         yield "127.0.0.2"
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize("other", ["black hole", "127.0.0.3", "::1"])
 async def test_an_address_that_does_not_answer_does_not_delay_the_next(
     other: str, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +94,7 @@ async def test_the_addresses_of_the_api_are_raced_too(
     assert took < 5
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize(
     "error",
     [
@@ -145,6 +147,7 @@ async def test_the_same_question_waits_for_the_same_lookup(
     assert asked == ["a.test"]
 
 
+@pytest.mark.scenario("R")
 async def test_a_lookup_that_never_ends_does_not_stand_for_later_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,6 +211,7 @@ async def test_without_a_thread_the_lookup_fails_and_the_next_one_is_made(
     assert await asyncio.wait_for(getaddrinfo("127.0.0.1", 1), 10)
 
 
+@pytest.mark.scenario("security-endpoint")
 @pytest.mark.parametrize(
     "address",
     [

@@ -274,6 +274,7 @@ async def test_user_information_of_the_url_does_not_replace_the_key() -> None:
     assert with_user == without
 
 
+@pytest.mark.scenario("security-compression")
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_compressed_answer_takes_no_more_memory_than_its_limit(encoding: str) -> None:
     packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)

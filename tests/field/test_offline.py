@@ -100,6 +100,7 @@ async def test_it_is_known_whether_anything_was_reached(
     assert (failed.offline, closed.offline) == (offline, offline)
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN])
 async def test_a_machine_without_a_route_is_offline(
     number: int, monkeypatch: pytest.MonkeyPatch
@@ -177,6 +178,7 @@ class Sleep:
         )
 
 
+@pytest.mark.scenario("L")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_a_machine_that_slept_during_a_wait_connects_soon(
     isolation: str, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +200,7 @@ async def test_a_machine_that_slept_during_a_wait_connects_soon(
     assert len(gateway.http.get_request_history(START_PATH)) == 2
 
 
+@pytest.mark.scenario("L")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_a_connection_over_which_the_machine_slept_is_replaced(
     isolation: str, monkeypatch: pytest.MonkeyPatch

@@ -128,6 +128,7 @@ async def test_of_pings_that_come_together_the_last_is_answered() -> None:
     assert answered == [b"49"]
 
 
+@pytest.mark.scenario("F")
 async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() -> None:
     """The gateway reads through a relay: 2 MB a second at first, then nothing at all."""
     reading = asyncio.Event()
@@ -233,6 +234,7 @@ class PausingGateway(RawGateway):
         await super()._receive(reader, writer)
 
 
+@pytest.mark.scenario("F")
 async def test_a_reply_that_was_flushed_does_not_delay_what_waits_behind_it() -> None:
     gateway = PausingGateway()
     server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)

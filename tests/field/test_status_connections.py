@@ -121,17 +121,6 @@ def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) 
     assert over
 
 
-def test_a_stream_is_not_cut_for_being_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.2)
-    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
-    with connected(int(server.start().rpartition(":")[2])) as connection:
-        connection.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        received = b""
-        while received.count(b"\n\n") < 3:  # one event a second
-            received += connection.recv(65536)
-    server.stop()
-
-
 def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of each is short beside the limit, that of all of them is longer."""
     monkeypatch.setattr(limits.Connection, "idle_seconds", 2.0)
@@ -146,23 +135,6 @@ def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.M
     server.stop()
 
     assert last is first
-
-
-def test_a_connection_that_is_being_answered_is_not_cut_to_make_room(port: int) -> None:
-    with connected(port) as stream:
-        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert stream.recv(65536)
-        idle = [connected(port) for _ in range(200)]
-        assert health(port) == 200  # all that came before has been accepted
-
-        stream.settimeout(10)
-        after = b""
-        while after.count(b"\n\n") < 2:
-            data = stream.recv(65536)
-            assert data, "the stream was cut"
-            after += data
-        for one in idle:
-            one.close()
 
 
 GARBAGE = {
@@ -255,6 +227,7 @@ async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
     assert await process.wait() == 0
 
 
+@pytest.mark.scenario("security-status")
 @pytest.mark.parametrize(
     ("hosts", "status"),
     [

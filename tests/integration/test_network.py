@@ -49,10 +49,10 @@ async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:
     await started
 
 
+@pytest.mark.scenario("S")
 async def test_a_private_authority_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     async with encrypted(authority) as (api, gateway):
         await connects(api, gateway)
@@ -61,10 +61,10 @@ async def test_a_private_authority_holds_for_both_connections(
     assert gateway.url.startswith("wss:")
 
 
+@pytest.mark.scenario("S")
 async def test_an_unknown_authority_is_refused_by_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     errors: list[ErrorOccurred] = []
     failures: list[WebSocketFailed] = []
     told = asyncio.Event()
@@ -88,10 +88,10 @@ async def test_an_unknown_authority_is_refused_by_both_connections(
     assert "certificate was not accepted" in failures[0].message
 
 
+@pytest.mark.scenario("S")
 async def test_a_certificate_for_another_name_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     failed = asyncio.Event()
     async with encrypted(authority, "elsewhere.example") as (api, _):
@@ -110,6 +110,7 @@ async def test_a_certificate_for_another_name_is_refused(
     assert worker.get_state_history()[0].state.value != "ACTIVE"
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_the_proxy_of_the_environment_carries_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ async def test_the_proxy_of_the_environment_carries_both_connections(
     assert proxy.asked == [f"127.0.0.1:{api.port}", f"127.0.0.1:{gateway.port}"]
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_no_proxy_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_no_proxy_holds_for_both_connections(
     assert proxy.asked == []
 
 
+@pytest.mark.scenario("security-downgrade")
 async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +163,7 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     assert plain.connections == []
 
 
+@pytest.mark.scenario("security-compression")
 async def test_pings_are_answered_and_no_compression_is_offered() -> None:
     """RFC 6455 section 5.5.3; security, decompression bomb."""
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:

@@ -45,8 +45,8 @@ def test_the_default_instance_id_is_unique_per_process_and_stable_in_it() -> Non
     assert len(first) == len(socket.gethostname()) + 7
 
 
+@pytest.mark.scenario("9")
 def test_concurrency_comes_from_the_option_then_the_variable_then_nowhere() -> None:
-    """Scenario 9."""
     variable = {"INNGEST_CONNECT_MAX_WORKER_CONCURRENCY": "5"}
 
     assert resolve(variable, max_worker_concurrency=3).max_worker_concurrency == 3
@@ -54,8 +54,8 @@ def test_concurrency_comes_from_the_option_then_the_variable_then_nowhere() -> N
     assert resolve().max_worker_concurrency is None
 
 
+@pytest.mark.scenario("10")
 def test_the_gateway_url_comes_from_the_option_then_the_variable() -> None:
-    """Scenario 10."""
     variable = {"INNGEST_CONNECT_GATEWAY_URL": "ws://from-variable:1/x"}
 
     assert resolve(variable, gateway_url="wss://option").gateway_url == "wss://option"
@@ -102,6 +102,7 @@ def test_a_wrong_value_is_named_with_its_option(option: str, value: Any, shown: 
     assert shown in str(caught.value)
 
 
+@pytest.mark.scenario("9")
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -112,7 +113,6 @@ def test_a_wrong_value_is_named_with_its_option(option: str, value: Any, shown: 
     ],
 )
 def test_a_wrong_variable_is_named_with_its_value(variable: str, value: str) -> None:
-    """Scenario 9."""
     with pytest.raises(ConfigurationError) as caught:
         resolve({variable: value})
 
@@ -154,6 +154,7 @@ def test_the_core_gets_every_limit_that_was_set() -> None:
     assert settings.heartbeat_interval == 2.0
 
 
+@pytest.mark.scenario("security-protobuf")
 def test_the_pure_python_protobuf_is_refused_unless_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -29,8 +29,8 @@ PATH_TO = {
 """The shortest way to each state that can be entered."""
 
 # One letter for each state: C connecting, A active, R reconnecting, D draining, L closing,
-# X closed; a point where the event is refused. Written by hand from the specification, not read
-# from TRANSITIONS: a table that is compared with itself is always right.
+# X closed; a point where the event is refused. Written by hand, not read from TRANSITIONS: a
+# table that is compared with itself is always right.
 LETTERS = {
     "C": S.CONNECTING, "A": S.ACTIVE, "R": S.RECONNECTING, "D": S.DRAINING_RECONNECTING,
     "L": S.CLOSING, "X": S.CLOSED, ".": None,
@@ -63,7 +63,7 @@ def machine_in(state: S) -> ConnectionStateMachine:
     return machine
 
 
-def test_the_names_are_those_of_the_specification() -> None:
+def test_the_names_of_states_and_events_are_stable() -> None:
     assert {s.name for s in PATH_TO} == {
         "CONNECTING", "ACTIVE", "RECONNECTING", "DRAINING_RECONNECTING", "CLOSING", "CLOSED",
     }  # fmt: skip
@@ -74,10 +74,10 @@ def test_the_names_are_those_of_the_specification() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.scenario("53")
 @pytest.mark.parametrize("state", list(PATH_TO))
 @pytest.mark.parametrize("event", list(E))
 def test_every_pair_does_what_the_table_says_or_is_refused(state: S, event: E) -> None:
-    """Scenario 53."""
     machine = machine_in(state)
     heard: list[StateChange] = []
     machine.add_listener(heard.append)
@@ -124,7 +124,7 @@ def test_every_pair_does_what_the_table_says_or_is_refused(state: S, event: E) -
         ),
     ],
 )
-def test_the_key_transitions_of_the_specification(events: list[E], states: list[S]) -> None:
+def test_usual_courses_lead_through_the_expected_states(events: list[E], states: list[S]) -> None:
     machine = ConnectionStateMachine()
 
     reached = []

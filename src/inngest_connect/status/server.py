@@ -21,8 +21,7 @@ from ..observability.library_logs import off_this_thread
 from ..observability.package_logger import package_logger
 from .address import Address, parse_address
 from .application import Site
-from .connections import BACKLOG, Complaints, Connection, most_connections
-from .feed import PATIENCE_SECONDS
+from .connections import BACKLOG, IDLE_SECONDS, Complaints, Connection, most_connections
 from .guard import LOOPBACK_HOSTS
 
 _WAITING: Final = 512
@@ -174,6 +173,6 @@ def _listen(address: Address) -> socket.socket:
     # server can only close such a connection, which waits for what is still to be sent.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        limit = int(PATIENCE_SECONDS * 1000)
+        limit = int(IDLE_SECONDS * 1000)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
     return listening

@@ -16,7 +16,7 @@ import httpx
 
 from ..core.wire.user_text import shown_value
 from ..errors import ConfigurationError
-from .urls import check_url, shown_url
+from .urls import check_url, shown_setting
 
 # Not socks4: the HTTP client does not speak it.
 _PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
@@ -51,7 +51,7 @@ def proxy_for(url: str) -> str | None:
 def _checked(name: str, proxy: str) -> str:
     """The URL of the proxy that the variable names. Raises ConfigurationError."""
     url = proxy if "://" in proxy else f"http://{proxy}"
-    scheme = check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128").scheme
+    scheme = check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
     return scheme + url[len(scheme) :]  # in lower case: both libraries compare it as it is
 
 
@@ -112,7 +112,7 @@ def check_proxy_variables() -> None:
             and importlib.util.find_spec("socksio") is None
         ):
             raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(proxy))}, and the HTTP client needs a "
+                f"{name} is {shown_setting(proxy)}, and the HTTP client needs a "
                 'package for SOCKS: pip install "httpx[socks]"'
             )
 

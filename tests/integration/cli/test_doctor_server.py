@@ -85,7 +85,7 @@ async def test_the_fallback_key_serves_and_the_refused_one_is_a_warning(
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        ("http://127.0.0.1/", "not a ws:// or wss:// URL"),
+        ("http://127.0.0.1/", "its scheme is not ws:// or wss://"),
         ("ws://user:secret-word@127.0.0.1/", "user information"),
         ("ws://no-such-gateway.invalid/", "does not exist"),
     ],

@@ -39,6 +39,7 @@ def worker_of(
     return connect([(client, process_apps.functions)], executor=executor, wait=True)
 
 
+@pytest.mark.scenario("M")
 async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and_no_lease(
     tmp_path: Path,
 ) -> None:

@@ -31,8 +31,8 @@ def test_the_first_reply_of_a_request_wins() -> None:
     assert buffer.size_bytes == 5
 
 
+@pytest.mark.scenario("50")
 def test_eviction_takes_the_oldest_and_only_as_many_as_needed() -> None:
-    """Scenario 50."""
     buffer = MessageBuffer(100)
     for name in "abc":
         buffer.add(name, b"x" * 30)

@@ -66,8 +66,9 @@ class Socket:
         return [(K.Name(m.kind), m.payload) for m in messages]
 
 
+@pytest.mark.scenario("1")
 def test_a_zero_length_message_is_the_hello_and_is_answered_with_who_we_are() -> None:
-    """Scenario 1: HELLO is kind 0 without a payload, so it has no bytes at all."""
+    """HELLO is kind 0 without a payload, so it has no bytes at all."""
     socket = Socket()
     socket.open()
 
@@ -135,9 +136,9 @@ def test_empty_intervals_take_defaults_and_slow_ones_are_limited(
     assert ready.complaints == ()
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize("text", ["0s", "-5s", "soon", "1ns", "5"])
 def test_unusable_intervals_fall_back_and_are_reported(text: str) -> None:
-    """Scenario J."""
     socket = Socket()
     socket.open()
     socket.hears(K.GATEWAY_HELLO)
@@ -153,6 +154,7 @@ def test_unusable_intervals_fall_back_and_are_reported(text: str) -> None:
     assert len(ready.complaints) == (2 if text == "0s" else 3)
 
 
+@pytest.mark.scenario("7")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -167,7 +169,6 @@ def test_unusable_intervals_fall_back_and_are_reported(text: str) -> None:
 def test_messages_out_of_order_in_the_setup_phase_are_violations(
     first: int, second: int | None
 ) -> None:
-    """Scenario 7."""
     socket = Socket()
     socket.open()
 
@@ -187,8 +188,8 @@ def test_a_hello_before_the_upgrade_was_checked_gets_no_tokens() -> None:
     assert socket.out == []
 
 
+@pytest.mark.scenario("56")
 def test_what_else_can_come_in_the_setup_phase() -> None:
-    """Scenario 56."""
     socket = Socket()
     socket.open()
     failure = pb.SystemError(code="c\x1b", message="why")
@@ -197,6 +198,7 @@ def test_what_else_can_come_in_the_setup_phase() -> None:
     assert socket.hears(K.SYNC_FAILED, failure) == mh.SyncFailed("c\\x1b", "why")
 
 
+@pytest.mark.scenario("6")
 @pytest.mark.parametrize(
     ("step", "limit", "name"),
     [
@@ -207,7 +209,6 @@ def test_what_else_can_come_in_the_setup_phase() -> None:
     ],
 )
 def test_each_step_of_the_setup_phase_has_its_limit(step: str, limit: float, name: str) -> None:
-    """Scenario 6."""
     socket = Socket()
     socket.handler.api_called(socket.now)
     if step != "api":
@@ -247,6 +248,7 @@ def test_every_kind_of_the_active_phase_is_read() -> None:
     assert isinstance(socket.hears(K.GATEWAY_HELLO), mh.Violation)
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -261,18 +263,18 @@ def test_every_kind_of_the_active_phase_is_read() -> None:
     ],
 )  # fmt: skip
 def test_malformed_messages_are_named_by_kind(data: bytes, kind: str) -> None:
-    """Scenario J."""
     assert Socket(Phase.ACTIVE).receives(data) == mh.Malformed(kind)
 
 
+@pytest.mark.scenario("J")
 def test_unknown_fields_are_ignored() -> None:
-    """Scenario J."""
     socket = Socket(Phase.ACTIVE)
     ack = pb.WorkerReplyAckData(request_id="r").SerializeToString() + b"\xfa\x3e\x01x"
 
     assert socket.hears(K.WORKER_REPLY_ACK, ack) == mh.ReplyAcked("r")
 
 
+@pytest.mark.scenario("J")
 @given(st.sampled_from(list(Phase)), st.binary(max_size=200))
 def test_no_bytes_raise_in_any_phase(phase: Phase, data: bytes) -> None:
     Socket(phase).receives(data)
@@ -287,8 +289,8 @@ def test_a_retired_socket_is_not_heard() -> None:
     assert Socket(Phase.RETIRED).hears(K.GATEWAY_EXECUTOR_REQUEST, b"\xff") is None
 
 
+@pytest.mark.scenario("18", "19")
 def test_heartbeats_are_written_and_their_absence_is_noticed() -> None:
-    """Scenarios 18 and 19."""
     socket = Socket(Phase.ACTIVE, heartbeat_interval="10s")
     start = socket.now
     out: list[Command] = []

@@ -23,8 +23,8 @@ def middle() -> float:
     return 0.5
 
 
+@pytest.mark.scenario("15")
 def test_the_schedule_is_walked_through_and_stays_at_its_end() -> None:
-    """Scenario 15."""
     retry = ScheduleRetry()
 
     delays = [retry.delay(failures, middle) for failures in range(12)]
@@ -39,17 +39,18 @@ def test_the_first_delay_is_spread_over_a_second(chance: float) -> None:
     assert ScheduleRetry(jitter=0).delay(0, lambda: chance) == 0
 
 
+@pytest.mark.scenario("U")
 @given(st.integers(1, 50), st.floats(0, 1, exclude_max=True))
 def test_jitter_stays_within_a_fifth(failures: int, chance: float) -> None:
-    """Scenario U: a thousand workers do not come back in one instant."""
+    """A thousand workers do not come back in one instant."""
     exact = ScheduleRetry(jitter=0).delay(failures, middle)
 
     assert 0.8 * exact <= ScheduleRetry().delay(failures, lambda: chance) <= 1.2 * exact
 
 
+@pytest.mark.scenario("U")
 @pytest.mark.parametrize("failures", [1, 2, 5, 20])
 def test_jitter_spreads_a_delay_over_the_whole_of_that_fifth(failures: int) -> None:
-    """Scenario U."""
     exact = [0, 1, 2, 5, 10, 20, 30, 60, 120, 300][min(failures, 9)]
 
     delays = [ScheduleRetry().delay(failures, lambda n=n: n / 1000) for n in range(1000)]
@@ -79,8 +80,8 @@ def test_wrong_retry_settings_are_refused() -> None:
         FixedRetry(-1)
 
 
+@pytest.mark.scenario("18")
 def test_heartbeats_are_due_at_once_and_then_each_interval() -> None:
-    """Scenario 18."""
     monitor = HeartbeatMonitor(10.0, now=100.0)
 
     due = [monitor.take_due(now) for now in (100.0, 109.9, 110.0)]
@@ -99,8 +100,8 @@ def test_a_heartbeat_that_is_sent_late_is_followed_by_one_an_interval_later() ->
     assert monitor.take_due(75.0)
 
 
+@pytest.mark.scenario("19")
 def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
-    """Scenario 19."""
     monitor = HeartbeatMonitor(10.0, now=0.0)
     monitor.take_due(0.0)
     monitor.take_due(10.0)
@@ -161,8 +162,8 @@ def test_two_unanswered_heartbeats_are_death_when_the_third_is_due() -> None:
     assert monitor.dead(20.0)
 
 
+@pytest.mark.scenario("E")
 def test_silence_is_death_even_where_no_heartbeats_are_sent() -> None:
-    """Scenario E."""
     monitor = HeartbeatMonitor(10.0, now=0.0)
     monitor.stop()
 
@@ -265,6 +266,7 @@ def test_the_kits_ulids_are_ulids_and_keep_their_time(milliseconds: int, tail: i
     assert ulid_seconds(ulid) == pytest.approx(milliseconds / 1000, abs=0.0011)
 
 
+@pytest.mark.scenario("security-logs")
 @given(st.text())
 def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
     """Security, log injection."""

@@ -69,13 +69,14 @@ async def test_a_result_is_posted() -> None:
     assert await runner.finished() == ExecutionFinished("r", DONE)
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()]
 )
 async def test_whatever_is_raised_is_a_retryable_error_of_that_request(
     error: BaseException,
 ) -> None:
-    """Scenario N; a function may even raise CancelledError by itself."""
+    """A function may even raise CancelledError by itself."""
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         raise error
@@ -151,7 +152,7 @@ async def test_a_function_that_resists_cancelling_runs_to_its_end() -> None:
 
 
 async def test_a_function_in_a_thread_runs_to_its_end_instead_of_cancelled() -> None:
-    """Decision: sync functions and lease loss. It would run on in its thread, uncounted."""
+    """It would run on in its thread, uncounted."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:

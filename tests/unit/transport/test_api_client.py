@@ -25,8 +25,8 @@ async def refused(api: MockHTTPServer, **options: object) -> ApiError:
     return caught.value
 
 
+@pytest.mark.scenario("2")
 async def test_a_start_names_the_gateway_and_sends_what_the_server_expects() -> None:
-    """Scenario 2."""
     async with MockHTTPServer(signing_keys=[KEY]) as api:
         api.add_gateway("g1", "ws://one")
         client = ApiClient(api.origin, "branch", (SigningKey(KEY),), 5.0)

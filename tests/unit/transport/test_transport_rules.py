@@ -14,37 +14,40 @@ pytestmark = pytest.mark.unit
 KEY = "signkey-prod-" + "0123456789abcdef" * 4
 
 
+@pytest.mark.scenario("11")
 @pytest.mark.parametrize("endpoint", ["wss://gw.example.com/v0/connect", "wss://[::1]:8289/x"])
 def test_an_encrypted_gateway_is_always_accepted(endpoint: str) -> None:
-    """Scenario 11."""
     accepted = check_gateway_endpoint(endpoint, "https://api.example.com", rewritten=False)
 
     assert accepted == endpoint
 
 
+@pytest.mark.scenario("11")
 def test_an_unencrypted_gateway_is_accepted_from_an_unencrypted_api_or_when_rewritten() -> None:
-    """Scenario 11."""
     endpoint = "ws://gw:8289/v0/connect"
 
     assert check_gateway_endpoint(endpoint, "http://api", rewritten=False) == endpoint
     assert check_gateway_endpoint(endpoint, "https://api", rewritten=True) == endpoint
 
 
+@pytest.mark.scenario("11", "security-endpoint")
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
         ("ws://gw:8289", "in clear"),
-        ("", "not a ws:// or wss:// URL"),
-        ("https://gw", "not a ws:// or wss:// URL"),
-        ("wss://", "not a ws:// or wss:// URL"),
-        ("wss://gw:99999", "not a URL"),
+        ("WS://gw:8289", "in clear"),
+        ("", "its scheme is not ws:// or wss://"),
+        ("https://gw", "its scheme is not ws:// or wss://"),
+        ("wss://", "no host"),
+        ("wss://gw:99999", "its port is not a number from 1 to 65535"),
+        ("wss://gw:0", "its port is 0"),
         ("wss://[::1", "not a URL"),
         ("wss://user:secret@gw", "user information"),
         ("wss://gw/#x", "fragment"),
     ],
 )
 def test_other_gateway_addresses_are_refused_with_the_reason(endpoint: str, reason: str) -> None:
-    """Scenario 11 and the security table: the address decides who gets the session token."""
+    """The address decides who receives the session token."""
     with pytest.raises(ValueError, match=reason) as caught:
         check_gateway_endpoint(endpoint, "https://api", rewritten=False)
 
@@ -52,12 +55,13 @@ def test_other_gateway_addresses_are_refused_with_the_reason(endpoint: str, reas
 
 
 def test_a_key_is_hashed_as_the_official_sdk_does() -> None:
-    """Decision: the digest alone."""
+    """See docs/protocol.md#keys: the digest alone."""
     transforms = pytest.importorskip("inngest._internal.transforms")
 
     assert SigningKey(KEY).bearer() == f"Bearer {transforms.hash_signing_key(KEY)}"
 
 
+@pytest.mark.scenario("security-keys")
 def test_a_key_cannot_be_shown_or_pickled_by_accident() -> None:
     key = SigningKey(KEY)
     digest = key.bearer().removeprefix("Bearer ")
@@ -90,6 +94,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.scenario("security-proxy")
 @pytest.mark.parametrize(
     ("variables", "url", "proxy"),
     [
@@ -115,6 +120,7 @@ def test_proxies_come_from_the_environment(
     assert proxy_for(url) == proxy
 
 
+@pytest.mark.scenario("security-proxy")
 def test_a_proxy_that_cannot_carry_the_socket_is_an_error_not_a_detour(
     environment: pytest.MonkeyPatch,
 ) -> None:
@@ -124,6 +130,7 @@ def test_a_proxy_that_cannot_carry_the_socket_is_an_error_not_a_detour(
         proxy_for("wss://gw.example.com")
 
 
+@pytest.mark.scenario("security-downgrade")
 def test_the_tls_context_verifies_and_is_modern() -> None:
     import ssl
 

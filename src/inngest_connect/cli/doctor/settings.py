@@ -13,7 +13,7 @@ from ...option_variables import (
     MAX_CONCURRENCY_VARIABLE,
     SHUTDOWN_TIMEOUT_VARIABLE,
 )
-from ...sdk.adapter import ClientSettings
+from ...sdk.client_settings import ClientSettings
 from ...sdk.identity import ALLOW_PURE_PYTHON_VARIABLE
 from .examination import Endpoint, Examination
 from .findings import Finding, Problem

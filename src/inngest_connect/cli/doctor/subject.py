@@ -11,8 +11,9 @@ import inngest
 from ...core.settings import WorkerIdentity
 from ...errors import ConfigurationError
 from ...options import ConnectOptions, resolve_options
-from ...sdk.adapter import ClientSettings, SdkApp, client_settings
+from ...sdk.adapter import SdkApp
 from ...sdk.apps import load_apps
+from ...sdk.client_settings import ClientSettings, client_settings
 from ...sdk.identity import worker_identity
 from ...transport.environment import check_network
 from ..target import load_target

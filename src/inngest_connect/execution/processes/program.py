@@ -28,7 +28,7 @@ from ...observability.redaction import Redactor
 from ...observability.tracing import Tracing
 from ...protocol import connect_pb2 as pb
 from ...sdk.adapter import SdkApp
-from ...sdk.target_apps import load_target
+from ...sdk.target import load_target
 from ..executor import ExecutorPorts
 from ..loop_executor import LoopExecutor
 from ..user_exits import run_to_end

@@ -26,7 +26,9 @@ class GatewayConnection:
     """When a drain closes it."""
     control_at: float = 0.0
     """When the last control message is handled; the next is not handled before."""
-    unacknowledged: set[str] = field(default_factory=set)
+    unacknowledged: dict[str, None] = field(default_factory=dict)
+    """Ids of requests in the order of their forwarding. Not a set, whose order differs from process
+    to process: a simulation has to repeat itself."""
     holds_work: bool = False
     """In a drain, and still routed to: what it is given waits until it is closed."""
     held: list[str] = field(default_factory=list)

@@ -117,7 +117,7 @@ class ExecutorModel:
         """Write a request to a worker; also a second time, as a re-forwarding does."""
         request.attempts += 1
         request.record.forwards.append(connection.number)
-        connection.unacknowledged.add(request.message.request_id)
+        connection.unacknowledged[request.message.request_id] = None
         data = encode(K.GATEWAY_EXECUTOR_REQUEST, request.message.SerializeToString())
         self._out.append(SendTo(connection.number, data))
 
@@ -167,7 +167,7 @@ class ExecutorModel:
         """Returns False when this socket was not given that request, or not any more."""
         if request_id not in connection.unacknowledged:
             return False
-        connection.unacknowledged.discard(request_id)
+        del connection.unacknowledged[request_id]
         record = self.ledger.records[request_id]
         record.acknowledged_by.append(connection.number)
         record.acknowledged_at = record.acknowledged_at or now

@@ -10,7 +10,7 @@ from inngest_connect.cli.doctor.settings import check_settings, contradictions, 
 from inngest_connect.cli.doctor.subject import Subject
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
 from inngest_connect.options import ConnectOptions
-from inngest_connect.sdk.adapter import ClientSettings
+from inngest_connect.sdk.client_settings import ClientSettings
 
 pytestmark = pytest.mark.unit
 KEY = "signkey-prod-" + "ab" * 32

@@ -20,6 +20,7 @@ def read(data: bytes, max_bytes: int = 1000) -> list[tuple[int, bytes]]:
     return list(frames.FrameReader(max_bytes).feed(data))
 
 
+@pytest.mark.scenario("security-processes")
 @given(st.lists(st.tuples(KINDS, st.binary(max_size=50))), st.lists(st.integers(0, 300)))
 def test_frames_arrive_whole_however_the_stream_is_cut(
     sent: list[tuple[int, bytes]], cuts: list[int]

@@ -9,7 +9,7 @@ import pytest
 
 from inngest_connect import ConnectApp, connect
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.sdk.target_apps import load_target
+from inngest_connect.sdk.target import load_target
 
 pytestmark = pytest.mark.unit
 
@@ -37,6 +37,11 @@ class Shop:
     apps = (A,)
 
 
+class Factory:
+    def __call__(self) -> Any:
+        return [A]
+
+
 @pytest.mark.parametrize(
     ("value", "ids"),
     [
@@ -54,6 +59,7 @@ class Shop:
         (lambda: (A[0], (each for each in A[1])), {"a"}),
         (connect([A, B]), {"a", "b"}),
         (lambda: connect([B]), {"b"}),
+        (Factory(), {"a"}),
     ],
 )
 def test_apps_are_found_in_every_form_that_the_command_line_takes(

@@ -1,0 +1,71 @@
+"""Functions: what the executor dispatches to the worker, and how long each execution takes."""
+
+from typing import TYPE_CHECKING, Final
+
+from inngest_connect.core import commands as do
+from inngest_connect.core import inputs
+from inngest_connect.core.wire.messages import ExecutionResult
+from inngest_connect.protocol import connect_pb2 as pb
+
+from .conduct import SYSTEM_TRACE, USER_TRACE
+from .invariants import SECRET
+
+if TYPE_CHECKING:
+    from .world import World
+
+AFTER: Final = 30.0
+"""Seconds of quiet after which functions that still run return."""
+_BODY: Final = f'"{SECRET}"'.encode()
+
+
+class Functions:
+    """Executions of all incarnations of the worker. Times are virtual seconds."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._planned: dict[str, tuple[float, bool]] = {}
+        """By request id: the duration, and whether a cancellation ends it."""
+        self.end_by = world.schedule.quiet_from + AFTER
+
+    def dispatch(self, duration: float, can_cancel: bool) -> None:
+        """Have the executor send a request whose function runs for ``duration``."""
+        world = self._world
+        message = pb.GatewayExecutorRequestData(
+            app_name="app",
+            function_slug="app-fn",
+            run_id="run",
+            request_payload=_BODY,
+            system_trace_ctx=SYSTEM_TRACE,
+            user_trace_ctx=USER_TRACE,
+        )
+        request_id, actions = world.model.dispatch(message, world.now)
+        self._planned[request_id] = (duration, can_cancel)
+        world.note("executor", f"dispatches {request_id}")
+        world.gateway_does(actions)
+
+    def execute(self, command: do.Execute) -> None:
+        """Start a function; it returns when its time is over, in the quiet part at the latest."""
+        world = self._world
+        world.invariants.execute(command)
+        request_id = command.request.request_id
+        duration, _ = self._planned[request_id]
+        end = max(world.now, min(world.now + duration, self.end_by))
+        world.later(end, self._end, world.incarnation, request_id, False)
+
+    def cancel(self, request_id: str) -> None:
+        """Cancel a function; a sync one runs on."""
+        world = self._world
+        if self._planned[request_id][1]:
+            world.later(world.now, self._end, world.incarnation, request_id, True)
+
+    def _end(self, incarnation: int, request_id: str, cancelled: bool) -> None:
+        world = self._world
+        if incarnation != world.incarnation or request_id not in world.invariants.running:
+            return
+        if world.now < world.worker_frozen_until:
+            until = world.worker_frozen_until
+            world.later(until, self._end, incarnation, request_id, cancelled)
+            return
+        world.invariants.running.discard(request_id)
+        result = None if cancelled else ExecutionResult(pb.SDKResponseStatus.DONE, _BODY * 20)
+        world.deliver(inputs.ExecutionFinished(request_id, result))
