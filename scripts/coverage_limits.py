@@ -30,7 +30,7 @@ SHELLS = (
     "inngest_connect/option_values.py",
     "inngest_connect/option_variables.py",
     "inngest_connect/timing.py",
-    "inngest_connect/observability/event_listeners.py",
+    "inngest_connect/observability/subscriptions.py",
 )
 """Part of the critical path too. Some of their statements run only in processes that are killed or
 forked, where nothing is recorded."""

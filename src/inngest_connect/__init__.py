@@ -45,7 +45,7 @@ from .errors import (
 )
 from .execution.processes.executor import process_executor
 from .observability.debug_state import DebugState, InFlightRequest
-from .observability.event_listeners import EVENT_NAMES
+from .observability.subscriptions import EVENT_NAMES
 from .sdk.apps import ConnectApp
 from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
 from .timing import Timing

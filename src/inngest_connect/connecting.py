@@ -8,7 +8,7 @@ from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost
 from .execution.executor import ExecutorFactory
-from .observability.event_listeners import Callback
+from .observability.subscriptions import Callback
 from .option_values import checked_listeners
 from .option_variables import Isolation
 from .options import (

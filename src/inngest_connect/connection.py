@@ -31,8 +31,8 @@ from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
-from .observability.event_listeners import Callback
 from .observability.library_logs import off_this_thread
+from .observability.subscriptions import Callback
 from .option_variables import default_instance_id
 from .options import ConnectOptions
 from .protocol import connect_pb2 as pb
@@ -118,7 +118,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.listen_on(loop)
             factory = self._options.executor or LoopExecutor
             executor = create_executor(factory, self._executor_ports(loop))
-            watch = self._caller_watch = LoopWatch(loop)
+            watch = self._application_watch = LoopWatch(loop)
             watch.start()
             try:
                 if on_thread:
@@ -190,7 +190,7 @@ class WebSocketWorkerConnection(WorkerView):
             run_request=self._run_request,
             can_cancel=self._can_cancel,
             post=self._post,
-            observe=self._announcer.tell,
+            observe=self._announcer.publish,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
         )
 
@@ -260,7 +260,15 @@ class WebSocketWorkerConnection(WorkerView):
         retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
-            self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook, retry
+            self._core,
+            self._options,
+            api,
+            executor,
+            self._announcer.publish,
+            loop,
+            watch,
+            hook,
+            retry,
         )
 
     def _end(self, error: BaseException | None) -> None:
@@ -280,7 +288,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
-        self._announcer.waiters.wake(ConnectionState.CLOSED)
+        self._announcer.ended()
         self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:

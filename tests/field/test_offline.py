@@ -66,7 +66,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
         return answer() if host == "name.test" else REAL(host, *args, **named)
 
     released.clear()
-    monkeypatch.setattr("inngest_connect.transport.resolver._lookups", {})
+    monkeypatch.setattr("inngest_connect.transport.resolver._running", {})
     monkeypatch.setattr(socket, "getaddrinfo", fake)
 
 

@@ -109,10 +109,10 @@ class Metrics:
         """The worker has ended, or is of no interest any more: leave only its counts behind."""
         self._instruments.detach(self)
 
-    def observe(self, observation: seen.Event) -> None:
-        """Count and record one observation, with a provider that does not block."""
-        self.count(observation)
-        self.record(observation)
+    def observe(self, event: seen.Event) -> None:
+        """Count and measure one event, with a provider that does not block."""
+        self.count(event)
+        self.measure(event)
 
     def count(self, observation: seen.Event) -> None:
         """Count one observation. On the thread that observes: it only adds to integers."""
@@ -120,13 +120,13 @@ class Metrics:
         if count is not None:
             count(observation)
 
-    def recording(self) -> bool:
+    def collected(self) -> bool:
         """Whether durations reach anybody: the providers of OpenTelemetry's API itself, which are
         in use as long as no SDK is set up, keep nothing."""
         provider = self._provider if self._provider is not None else global_meter_provider()
         return not type(provider).__module__.startswith("opentelemetry.metrics")
 
-    def record(self, observation: seen.Event) -> None:
+    def measure(self, observation: seen.Event) -> None:
         """Record the durations of an observation that was counted: calls the user's provider."""
         record = self._records.get(type(observation))
         if record is not None:

@@ -61,11 +61,6 @@ def _variable(kind: str) -> str:
     return name.upper() if os.environ.get(name.upper()) else name
 
 
-def without_user(proxy: str) -> str:
-    """``host:port`` of a proxy's URL."""
-    return urllib.parse.urlsplit(proxy).netloc.rpartition("@")[2]
-
-
 def _is_excepted(scheme: str, host: str, port: int, no_proxy: str) -> bool:
     """Whether NO_PROXY names the host.
 

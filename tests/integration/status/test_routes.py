@@ -28,6 +28,7 @@ from inngest_connect import (
     connect,
 )
 from inngest_connect.observability.debug_state import InFlightRequest
+from inngest_connect.observability.subscriptions import Where
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.status import StatusServer, status_app
 from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway, GatewayThread
@@ -324,13 +325,19 @@ def test_it_touches_neither_logging_nor_signals_and_logs_no_access(
     assert not [record for record in caplog.records if record.name == "uvicorn.access"]
 
 
+def of_events(worker: WebSocketWorkerConnection) -> list[object]:
+    """Who is called on the thread that observes an event."""
+    subscribers = worker._announcer.subscriptions._subscribers[Where.OBSERVING_THREAD]
+    return list(subscribers.get("state_change", ()))
+
+
 def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     worker = idle_worker()
     server = StatusServer(worker, "0")
     server.stop()
-    observers = worker._announcer._counters
+    observers = of_events(worker)
     url = server.start()
-    attached = len(worker._announcer._counters)
+    attached = len(of_events(worker))
     with pytest.raises(LocalMistake, match="called before"):
         server.start()
 
@@ -338,7 +345,7 @@ def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     server.stop()
 
     assert attached == len(observers) + 2
-    assert worker._announcer._counters == observers
+    assert of_events(worker) == observers
     assert "inngest-connect-status" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)

@@ -302,9 +302,9 @@ def test_durations_are_recorded_with_an_sdk_and_not_with_the_api_alone() -> None
     without = Metrics(worker.state, NoOpMeterProvider())
     with_nothing_set_up = Metrics(worker.state)
 
-    assert with_sdk.recording()
-    assert not without.recording()
-    assert not with_nothing_set_up.recording()
+    assert with_sdk.collected()
+    assert not without.collected()
+    assert not with_nothing_set_up.collected()
 
 
 def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:

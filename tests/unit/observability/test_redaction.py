@@ -103,8 +103,8 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
     redactor = Redactor([CANARY])
     clean_one = seen.Disconnected("c", "g", 1000, "fine", True)
 
-    assert redactor.observation(clean_one) is clean_one
-    assert redactor.observation(seen.Reconnecting(1, 2.0, f"no {CANARY}")) == seen.Reconnecting(
+    assert redactor.event(clean_one) is clean_one
+    assert redactor.event(seen.Reconnecting(1, 2.0, f"no {CANARY}")) == seen.Reconnecting(
         1, 2.0, "no ***"
     )
 
@@ -127,7 +127,7 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
     ],
 )
 def test_every_text_and_id_of_an_observation_is_masked(observation: seen.Event, field: str) -> None:
-    assert getattr(Redactor([CANARY]).observation(observation), field) == "***"
+    assert getattr(Redactor([CANARY]).event(observation), field) == "***"
 
 
 @pytest.fixture
