@@ -281,7 +281,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.crashed(error)
         self._announcer.close()
         if not self._core.machine.is_closed():
-            self._core.close_at_once(monotonic())
+            self._core.close_immediately(monotonic())
         if self._closed.done():
             return
         if error is None or isinstance(error, asyncio.CancelledError):

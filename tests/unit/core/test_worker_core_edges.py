@@ -490,13 +490,6 @@ def test_a_reply_of_exactly_the_limit_is_sent_as_it_is() -> None:
     assert errors(talk.function_returns("r1")) == []
 
 
-def test_an_error_about_a_forgotten_request_names_no_run() -> None:
-    talk = without_a_socket()
-
-    assert talk.core.requests.about("r1") == ("run-of-r1", "app-fn")
-    assert talk.core.requests.about("never seen") == (None, None)
-
-
 def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_written() -> None:
     talk = Conversation().connected()
     call = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")

@@ -9,29 +9,26 @@ import statistics
 import time
 from typing import Final
 
-from ...core.commands import Command, Send
-from ...core.connections.generations import REMEDIES
 from ...core.connections.heartbeat import HeartbeatMonitor
-from ...core.connections.message_handler import (
+from ...core.connections.inbound import (
     ConnectionReady,
-    Credentials,
     GatewayClosing,
     HeartbeatAcked,
     Inbound,
     Malformed,
-    MessageHandler,
     RequestArrived,
     SyncFailed,
     Violation,
 )
-from ...core.inputs import Input, MessageReceived, SocketClosed, TextReceived
+from ...core.connections.refusals import REMEDIES
+from ...core.inputs import SocketClosed
 from ...core.settings import CoreSettings
 from ...core.wire import messages
 from ...core.wire.remote_text import clean
 from ...protocol import CLOSE_ABNORMAL, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
+from .dialog import Dialog, Ended
 from .examination import Examination
 from .findings import Finding, Problem, failed, skipped
-from .session import Session
 
 HANDSHAKE_PATIENCE: Final = 6.0
 """Times the timeout: a first synchronisation of the apps takes tens of seconds."""
@@ -55,75 +52,30 @@ async def check_handshake(examination: Examination) -> Finding:
     session, answer = examination.session, examination.answer
     assert session is not None
     assert answer is not None
-    handler = examination.handler = _handler(examination)
     begun = time.monotonic()
-    handler.dialing(
-        Credentials(
-            connection_id=answer.connection_id,
-            session_token=answer.session_token,
-            sync_token=answer.sync_token,
-        ),
-        begun,
-    )
-    handler.opened(begun)
-    while True:
-        inbound = await _step(session, handler)
-        if isinstance(inbound, ConnectionReady):
-            session.send(messages.PAUSE)
-            return _ready(inbound, handler, time.monotonic() - begun)
-        if inbound is not None:
-            return _unready(inbound)
-
-
-def _handler(examination: Examination) -> MessageHandler:
     settings = CoreSettings(
         hello_timeout=examination.timeout,
         ready_timeout=HANDSHAKE_PATIENCE * examination.timeout,
     )
-    return MessageHandler(1, examination.subject.identity, settings)
+    dialog = examination.dialog = Dialog(
+        session, examination.subject.identity, settings, answer, begun
+    )
+    while True:
+        inbound = await dialog.step()
+        if isinstance(inbound, ConnectionReady):
+            session.send(messages.PAUSE)
+            return _ready(inbound, dialog, time.monotonic() - begun)
+        if inbound is not None:
+            return _unready(inbound)
 
 
-Ended = SocketClosed | str
-"""How a conversation can end: the socket, or a time limit in words."""
-
-
-async def _step(session: Session, handler: MessageHandler) -> Inbound | Ended | None:
-    """Wait for one thing to happen, let the handler deal with it, and say what it made of it."""
-    deadline = handler.next_deadline()
-    wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-    event = await session.next(wait)
-    out: list[Command] = []
-    inbound = _handled(event, handler, out)
-    _write(session, out)
-    return inbound
-
-
-def _write(session: Session, out: list[Command]) -> None:
-    for command in out:
-        if isinstance(command, Send):
-            session.send(command.data)
-
-
-def _handled(
-    event: Input | None, handler: MessageHandler, out: list[Command]
-) -> Inbound | Ended | None:
-    now = time.monotonic()
-    if isinstance(event, MessageReceived):
-        return handler.receive(event.data, now, out)
-    if isinstance(event, SocketClosed):
-        return event
-    if isinstance(event, TextReceived):
-        return Malformed("text_message")
-    expired = handler.tick(now, out)
-    return expired.text if expired is not None else None
-
-
-def _ready(ready: ConnectionReady, handler: MessageHandler, seconds: float) -> Finding:
-    assert handler.heartbeat is not None
+def _ready(ready: ConnectionReady, dialog: Dialog, seconds: float) -> Finding:
+    heartbeat = dialog.generation.heartbeat
+    assert heartbeat is not None
     intervals = {
-        "heartbeat": handler.heartbeat.interval,
+        "heartbeat": heartbeat.interval,
         "extend_lease": ready.extend_lease_interval,
-        "status": ready.status_interval,
+        "status": dialog.generation.status_interval,
     }
     shown = ", ".join(f"{name} {value:g} s" for name, value in intervals.items())
     problems = tuple(
@@ -182,14 +134,13 @@ def _closed(closed: SocketClosed) -> Finding:
 
 
 async def check_heartbeats(examination: Examination) -> Finding:
-    session, handler = examination.session, examination.handler
+    dialog = examination.dialog
     if not examination.handshake:
         return skipped("a gateway answers heartbeats after a handshake only")
-    assert session is not None
-    assert handler is not None
+    assert dialog is not None
     seconds: list[float] = []
     while len(seconds) < ROUND_TRIPS:
-        answer = await _round_trip(session, handler, examination.timeout)
+        answer = await _round_trip(dialog, examination.timeout)
         if isinstance(answer, HeartbeatAcked):
             seconds.append(answer.round_trip)
         elif answer is None:
@@ -210,18 +161,13 @@ async def check_heartbeats(examination: Examination) -> Finding:
     )
 
 
-async def _round_trip(
-    session: Session, handler: MessageHandler, timeout: float
-) -> Inbound | Ended | None:
+async def _round_trip(dialog: Dialog, timeout: float) -> Inbound | Ended | None:
     """HeartbeatAcked, what came instead, or None for silence."""
     begun = time.monotonic()
-    # A new monitor asks at once; a worker's waits for its interval.
-    handler.heartbeat = HeartbeatMonitor(timeout, begun)
-    out: list[Command] = []
-    handler.tick(begun, out)
-    _write(session, out)
-    while (event := await session.next(begun + timeout - time.monotonic())) is not None:
-        inbound = _handled(event, handler, out)
+    # A new monitor asks immediately; a worker's waits for its interval.
+    dialog.generation.heartbeat = HeartbeatMonitor(timeout, begun)
+    dialog.tick()
+    while (inbound := await dialog.next(begun + timeout - time.monotonic())) != "silence":
         # A request cannot come after the pause. If one does, it goes to another worker, because
         # nobody acknowledges it here.
         if inbound is not None and not isinstance(inbound, RequestArrived):

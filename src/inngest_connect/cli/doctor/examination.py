@@ -5,10 +5,10 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ...core.connections.message_handler import MessageHandler
 from ...observability.redaction import Redactor
 from ...transport.api_client import ApiClient, StartAnswer
 from ...transport.signing_key import SigningKey
+from .dialog import Dialog
 from .session import Session
 from .subject import Subject
 
@@ -52,7 +52,7 @@ class Examination:
     answer: StartAnswer | None = None
     gateway_url: str = ""
     session: Session | None = None
-    handler: MessageHandler | None = None
+    dialog: Dialog | None = None
 
     def redactor(self) -> Redactor:
         """Masks every secret that is known by now."""
