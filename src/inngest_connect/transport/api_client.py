@@ -46,28 +46,22 @@ _LONGEST_FIELDS: Final = {
 """Characters. A token of a header's length is masked in microseconds; one of 500 kB is not."""
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """The API refused, or the exchange failed.
+    """The API refused, or the exchange failed."""
 
-    ``status`` is the HTTP status, None without an answer. ``refusal`` is the same if the API itself
-    refused, None if something in between answered. ``retry_after`` is seconds. ``offline``: nothing
-    outside this machine was reached.
-    """
+    message: str
+    status: int | None = None
+    """The HTTP status, None without an answer."""
+    retry_after: float | None = None
+    """Seconds."""
+    refusal: int | None = None
+    """The status if the API itself refused, None if something in between answered."""
+    offline: bool = field(default=False, kw_only=True)
+    """Nothing outside this machine was reached."""
 
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        retry_after: float | None = None,
-        refusal: int | None = None,
-        *,
-        offline: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.refusal = refusal
-        self.offline = offline
-        self.retry_after = retry_after
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
