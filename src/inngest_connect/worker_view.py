@@ -7,7 +7,7 @@ one atomic copy; nothing here writes to them.
 import enum
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .aio.clock import monotonic
 from .aio.loop_watch import LoopWatch
@@ -30,6 +30,11 @@ from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.environment import check_network
 from .transport.signing_key import SigningKey
 from .transport.urls import shown_url
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from .observability.metrics import Metrics
 
 jitter = random.SystemRandom().random
 """Not from the generator of the program, which functions seed: a fleet with one seed would connect
@@ -67,11 +72,7 @@ class WorkerView:
         self._started = False
         self._close_requests = 0
         self._forked = False
-        # It brings OpenTelemetry, tens of milliseconds: paid by who makes a connection, not by who
-        # imports the package, and not between start() and ACTIVE.
-        from .observability.metrics import Metrics
-
-        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
+        self._metrics = self.create_metrics(options.meter_provider)
         self._announcer.use_metrics(self._metrics)
 
     def _configure(self) -> None:
@@ -194,6 +195,14 @@ class WorkerView:
     ) -> Health:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
+
+    def create_metrics(self, meter_provider: "MeterProvider | None") -> "Metrics":
+        """This worker on another meter provider; for what exports its metrics separately."""
+        # It brings OpenTelemetry, tens of milliseconds: paid by who creates a connection, not by
+        # who imports the package, and not between start() and ACTIVE.
+        from .observability.metrics import Metrics
+
+        return Metrics(self._announcer.counts, self.get_debug_state, meter_provider)
 
     def write_log(self, call: Callable[[], None]) -> None:
         """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""

@@ -21,6 +21,7 @@ from ..aio.waiters import until_done
 from ..core.events import ErrorOccurred, Event, HeartbeatAnswered, StateChanged
 from ..core.wire.user_text import shown_error
 from ..state_machine import ConnectionState
+from .event_counts import EventCounts
 from .logger import ConnectLogger
 from .outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
 from .records import REQUESTS
@@ -46,6 +47,7 @@ class Announcer:
         """``clock`` is in seconds."""
         self._outlet: Outlet[Event] = Outlet(self._deliver, lambda item: type(item) in _FREQUENT)
         self.subscriptions = Subscriptions(self._failed, self._outlet.drop)
+        self.counts = EventCounts()
         self._redactor = redactor
         self._logger = logger
         self._metrics: Metrics | None = None
@@ -66,7 +68,7 @@ class Announcer:
         self._logger = logger
 
     def use_metrics(self, metrics: "Metrics") -> None:
-        """``metrics`` must not show ids: it counts events before they are masked."""
+        """Have ``metrics`` measure each event from now on."""
         self._metrics = metrics
 
     def listen_on(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -76,12 +78,10 @@ class Announcer:
 
     def publish(self, event: Event) -> None:
         """Count ``event`` and pass it on."""
-        metrics = self._metrics
-        if metrics is not None:
-            try:
-                metrics.count(event)
-            except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
-                self._failed(event.name, metrics.count, error)
+        try:
+            self.counts.count(event)
+        except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
+            self._failed(event.name, self.counts.count, error)
         subscriptions = self.subscriptions
         if type(event) in REQUESTS and not self._read and event.name not in subscriptions.wanted:
             now = self._clock()
