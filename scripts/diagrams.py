@@ -15,7 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from inngest_connect.state_machine import TRANSITIONS, ConnectionEvent, ConnectionState
+from inngest_connect.core.connections.phases import PHASES
+from inngest_connect.core.shutdown import STAGES
+from inngest_connect.protocol import connect_pb2 as pb
+from inngest_connect.state_machine import (
+    PERMISSIONS,
+    TRANSITIONS,
+    ConnectionEvent,
+    ConnectionState,
+)
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -150,8 +158,47 @@ WORKER_TRANSITIONS: Final = [
 ]
 
 
+PHASE_TRANSITIONS: Final = [
+    (phase.value, cause, following.value)
+    for phase, row in PHASES.items()
+    for following, cause in row.follows.items()
+]
+STAGE_TRANSITIONS: Final = [
+    (stage.value, f"has {row.awaits}", row.next.value) for stage, row in STAGES.items() if row.next
+] + [(stage.value, "forced", row.forced.value) for stage, row in STAGES.items() if row.forced]
+
+
+def permissions_table() -> list[str]:
+    """What a worker does in each state, as rows of a table."""
+    names = list(PERMISSIONS[ConnectionState.ACTIVE]._fields)
+    rows = [
+        f"| {state.value} | " + " | ".join("yes" if each else "" for each in may) + " |"
+        for state, may in PERMISSIONS.items()
+        if state is not ConnectionState.PAUSED
+    ]
+    heads = " | ".join(name.replace("_", " ") for name in names)
+    return [f"| state | {heads} |", "| --- " * (len(names) + 1) + "|", *rows]
+
+
+def phases_table() -> list[str]:
+    """What holds in each phase of a connection, as rows of a table."""
+
+    def kinds(those: frozenset[int]) -> str:
+        names = sorted(
+            pb.GatewayMessageType.Name(pb.GatewayMessageType.ValueType(k)) for k in those
+        )
+        return ", ".join(f"`{name}`" for name in names)
+
+    rows = [
+        f"| {phase.value} | {kinds(row.receives)} | {kinds(row.sends)} | "
+        + (f"`{row.limit}`, then {row.expires_to.value} |" if row.limit else " |")
+        for phase, row in PHASES.items()
+    ]
+    return ["| phase | receives | sends | time limit |", "| --- | --- | --- | --- |", *rows]
+
+
 def state_machine_page() -> str:
-    """The page docs/state-machine.md."""
+    """The page docs/state-machine.md: the three tables."""
     targets = {(state, event): target for state, event, target in WORKER_TRANSITIONS}
 
     def cell(state: str, event: str) -> str:
@@ -166,9 +213,13 @@ def state_machine_page() -> str:
     ]
     return "\n".join(
         [
-            "# The state machine",
+            "# The three tables",
             "",
-            "Generated from `src/inngest_connect/state_machine.py` by `make docs`; do not edit.",
+            "Generated from the tables in `src/inngest_connect/` by `make docs`; do not edit.",
+            "",
+            "## The state of the worker",
+            "",
+            "`state_machine.py`. What users observe, and what the worker does in each state.",
             "",
             draw("The worker", WORKER_STATES, WORKER_TRANSITIONS),
             "",
@@ -181,6 +232,30 @@ def state_machine_page() -> str:
             "| event | " + " | ".join(WORKER_STATES) + " |",
             "| --- " * (len(WORKER_STATES) + 1) + "|",
             *rows,
+            "",
+            "What a worker does in each state. In `CLOSING` it makes connections only for work",
+            "that is in flight.",
+            "",
+            *permissions_table(),
+            "",
+            "## The phase of one connection",
+            "",
+            "`core/connections/phases.py`. During a drain there are two of them.",
+            "",
+            draw("One connection", [phase.value for phase in PHASES], PHASE_TRANSITIONS),
+            "",
+            "A message that is not received in a phase costs the gateway the connection; one that",
+            "is not sent raises `InvalidTransition`. `ACTIVE` and `DRAINING` end when the gateway",
+            "is silent, which `core/connections/heartbeat.py` decides.",
+            "",
+            *phases_table(),
+            "",
+            "## The stages of a shutdown",
+            "",
+            "`core/shutdown.py`. It is forced by `shutdown_timeout`, a second signal, or the",
+            "cancellation of `start()`.",
+            "",
+            draw("A shutdown", [stage.value for stage in STAGES], STAGE_TRANSITIONS),
             "",
         ]
     )

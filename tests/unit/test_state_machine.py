@@ -52,6 +52,22 @@ EXPECTED = {
 }  # fmt: skip
 
 
+MAY = {  # connects, accepts requests, extends leases
+    S.CONNECTING: (True, False, False),
+    S.ACTIVE: (False, True, True),
+    S.RECONNECTING: (True, False, False),
+    S.DRAINING_RECONNECTING: (True, False, True),
+    S.CLOSING: (True, False, True),
+    S.CLOSED: (False, False, False),
+    S.PAUSED: (False, False, False),
+}
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_what_a_worker_does_in_a_state(state: S) -> None:
+    assert (state.connects, state.accepts_requests, state.extends_leases) == MAY[state]
+
+
 LETTER_OF = {state: letter for letter, state in LETTERS.items()}
 
 

@@ -54,24 +54,25 @@ class Row:
     """One stage: what it waits for, and what comes next."""
 
     awaits: str
+    """Completes "the worker has ..."; ``Shutdown._has_what_it_awaits`` decides it."""
     next: Stage | None
     forced: Stage | None = None
     """What comes next when the shutdown is forced in this stage; None where nothing changes."""
 
 
 STAGES: Final[dict[Stage, Row]] = {
-    Stage.RUNNING: Row("close()", Stage.SETTLING, Stage.FLUSHING),
+    Stage.RUNNING: Row("been asked to close", Stage.SETTLING),
     Stage.SETTLING: Row(
-        "pause_delay after the last acknowledgement, then WORKER_PAUSE is sent",
+        "given the last acknowledgement its pause_delay, and sent WORKER_PAUSE",
         Stage.FINISHING,
         Stage.FLUSHING,
     ),
-    Stage.FINISHING: Row("functions", Stage.FLUSHING, Stage.FLUSHING),
+    Stage.FINISHING: Row("no unfinished function", Stage.FLUSHING, Stage.FLUSHING),
     Stage.FLUSHING: Row(
-        "the server's acknowledgements of replies; forced: final_flush_timeout", Stage.CLOSING
+        "no undelivered reply, or was forced and final_flush_timeout has passed", Stage.CLOSING
     ),
-    Stage.CLOSING: Row("the gateway's close frame, or close_timeout", Stage.DONE),
-    Stage.DONE: Row("nothing", None),
+    Stage.CLOSING: Row("no socket left", Stage.DONE),
+    Stage.DONE: Row("", None),
 }
 
 

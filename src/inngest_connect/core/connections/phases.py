@@ -18,7 +18,8 @@ which they are not accepted, so that they can be counted.
 """
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...protocol import connect_pb2 as pb
@@ -56,8 +57,8 @@ class Phase(enum.Enum):
 class Row:
     """What holds in one phase."""
 
-    follows: tuple[Phase, ...] = ()
-    """The phases that can come next."""
+    follows: Mapping[Phase, str] = field(default_factory=dict)
+    """The phases that can come next, and what leads to each."""
     receives: frozenset[int] = frozenset()
     sends: frozenset[int] = frozenset()
     limit: str | None = None
@@ -84,47 +85,64 @@ _P = Phase
 
 PHASES: Final[dict[Phase, Row]] = {
     _P.STARTING: Row(
-        follows=(_P.DIALING, _P.RETIRED),
+        follows={_P.DIALING: "the API named a gateway", _P.RETIRED: "failed, or took too long"},
         limit="start_timeout",
         awaited="timed out waiting for the API's answer",
     ),
     _P.DIALING: Row(
-        follows=(_P.AWAITING_HELLO, _P.RETIRED),
+        follows={_P.AWAITING_HELLO: "the socket is open", _P.RETIRED: "failed, or took too long"},
         limit="open_timeout",
         awaited="timed out waiting for the WebSocket to open",
     ),
     _P.AWAITING_HELLO: Row(
-        follows=(_P.AWAITING_READY, _P.RETIRED),
+        follows={
+            _P.AWAITING_READY: "GATEWAY_HELLO",
+            _P.RETIRED: "refused, closed, or took too long",
+        },
         receives=_SETUP | {_K.GATEWAY_HELLO},
         sends=frozenset({_K.WORKER_CONNECT}),
         limit="hello_timeout",
         awaited="timed out waiting for GATEWAY_HELLO",
     ),
     _P.AWAITING_READY: Row(
-        follows=(_P.ACTIVE, _P.RETIRED),
+        follows={
+            _P.ACTIVE: "GATEWAY_CONNECTION_READY",
+            _P.RETIRED: "refused, closed, or took too long",
+        },
         receives=_SETUP | {_K.GATEWAY_CONNECTION_READY},
         limit="ready_timeout",
         awaited="timed out waiting for GATEWAY_CONNECTION_READY",
     ),
     _P.ACTIVE: Row(
-        follows=(_P.DRAINING, _P.CLOSING, _P.RETIRED),
+        follows={
+            _P.DRAINING: "GATEWAY_CLOSING",
+            _P.CLOSING: "the worker shuts down",
+            _P.RETIRED: "closed, or silent",
+        },
         receives=_SERVED,
         sends=_DELIVERS
         | {_K.WORKER_READY, _K.WORKER_REQUEST_ACK, _K.WORKER_HEARTBEAT, _K.WORKER_STATUS},
     ),
     _P.DRAINING: Row(
-        follows=(_P.REPLACED, _P.CLOSING, _P.RETIRED),
+        follows={
+            _P.REPLACED: "another connection is ACTIVE",
+            _P.CLOSING: "the worker shuts down",
+            _P.RETIRED: "closed, or silent",
+        },
         receives=_SERVED,
         sends=_DELIVERS,
     ),
     _P.REPLACED: Row(
-        follows=(_P.CLOSING, _P.RETIRED),
+        follows={
+            _P.CLOSING: "its replies are acknowledged, or took too long",
+            _P.RETIRED: "closed",
+        },
         receives=_SERVED,
         limit="drain_ack_timeout",
         expires_to=_P.CLOSING,
     ),
     _P.CLOSING: Row(
-        follows=(_P.RETIRED,),
+        follows={_P.RETIRED: "closed, or took too long"},
         receives=_SERVED,
         limit="close_timeout",
         awaited="no close frame from the gateway",
