@@ -1,8 +1,8 @@
-"""``off_this_thread``: log records that others write on a thread of ours leave it too.
+"""``off_this_thread``: log records that libraries write on a thread of this package leave it, too.
 
-On the I/O thread httpx logs every request at INFO, and asyncio every exception that nobody
-retrieved; on that of the status server uvicorn logs. Their handlers are the program's, and may
-block: a standard error that nobody reads must stop neither these threads.
+On the I/O thread httpx logs every request at INFO, and asyncio every exception that nothing
+retrieved; the status server logs on its own thread. Their handlers are the program's, and may
+block: a standard error that nobody reads must stop neither of these threads.
 """
 
 import contextlib
@@ -16,9 +16,8 @@ _LOGGERS: Final = (
     "aiohappyeyeballs",
     "asyncio",
     "inngest_connect.status",
-    "uvicorn.error",
     "httpx",
-    # A filter is asked for the records of its own logger only, not for those of children.
+    # A filter applies to the records of its own logger only, not to those of children.
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
 )
 
@@ -28,10 +27,11 @@ _threads: Final[dict[int, Put]] = {}
 
 
 class _OffThread(logging.Filter):
-    """Passes records of other threads; those of our threads are handled elsewhere."""
+    """Lets records of other threads pass, and hands over those of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         put = _threads.get(record.thread or 0)
+        # A record of ours that another thread handles, as a QueueListener does, may block that one.
         if put is None or threading.get_ident() != record.thread:
             return True
         put(partial(logging.getLogger(record.name).callHandlers, record))
