@@ -7,7 +7,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.state_machine import ConnectionState
-from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.gateway import GatewayModel
 from inngest_connect.testing.model.ledger import RequestRecord
 
 from .violation import InvariantViolated as InvariantViolated

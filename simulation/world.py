@@ -24,7 +24,7 @@ from inngest_connect.testing.model.actions import (
     RequestEnded,
     SendTo,
 )
-from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.gateway import GatewayModel
 
 from .conduct import Conduct
 from .faults import Faults

@@ -11,7 +11,7 @@ from .gateway_thread import GatewayThread
 from .harness import QUICK_TIMING, ConnectionTestHarness, Load
 from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
 from .mock_connection import MockConnection
-from .model.gateway_model import GatewayModel
+from .model.gateway import GatewayModel
 from .model.ledger import Ledger, RequestRecord
 from .model.malformed import MalformedKind
 from .model.settings import GatewaySettings

@@ -12,7 +12,7 @@ from typing import Protocol
 from ..protocol import connect_pb2 as pb
 from .model.actions import Action, CloseConnection, DropConnection, RequestEnded, SendTo
 from .model.connection import GatewayConnection, GatewayPhase
-from .model.gateway_model import GatewayModel
+from .model.gateway import GatewayModel
 from .model.settings import GatewaySettings
 
 

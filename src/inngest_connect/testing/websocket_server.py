@@ -12,13 +12,13 @@ from typing import Any
 
 import picows
 
+from ..core.wire.messages import envelope
 from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
 from ..protocol import connect_pb2 as pb
 from .gateway_store import GatewayStore
 from .issued_sessions import ISSUED
 from .mock_connection import MockConnection
-from .model.actions import encode
 from .model.malformed import MALFORMED, MalformedKind
 
 K = pb.GatewayMessageType
@@ -217,7 +217,7 @@ class MockWebSocketServer:
         payload: bytes,
         connection: MockConnection | None,
     ) -> None:
-        (connection or self.connection).send_bytes(encode(kind, payload))
+        (connection or self.connection).send_bytes(envelope(kind, payload))
 
     def send_gateway_hello(self, *, connection: MockConnection | None = None) -> None:
         self._send(K.GATEWAY_HELLO, b"", connection)
