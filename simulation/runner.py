@@ -1,4 +1,4 @@
-"""Runs many seeds, on all cores, and explains those that fail."""
+"""Runs many seeds on all cores, and explains those that fail."""
 
 import multiprocessing
 import os
@@ -17,7 +17,7 @@ _CHUNK: Final = 50
 
 @dataclass(slots=True)
 class Report:
-    """``failures`` are seeds and what was violated. ``seconds`` is wall-clock time."""
+    """Results of many seeds. ``failures`` are seeds and what was violated; ``seconds`` is real."""
 
     schedules: int = 0
     seconds: float = 0.0
@@ -26,14 +26,15 @@ class Report:
 
     @property
     def per_second_and_job(self) -> float:
+        """Schedules per second and process."""
         return self.schedules / self.seconds / self.jobs if self.seconds else 0.0
 
 
 def failure_of(schedule: Schedule, timeline: Timeline | None = None) -> str | None:
-    """What goes wrong, None when nothing does. An exception of the core is a failure too."""
+    """Return what a schedule violates, or None. An exception of the core is a failure too."""
     try:
         World(schedule, note=timeline).run()
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
+    except Exception as error:  # noqa: BLE001 - any exception is a bug of the core
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -48,7 +49,7 @@ def run_seeds(
 ) -> Report:
     """Run ``count`` seeds from ``first`` in ``jobs`` processes, by default one for each core.
 
-    ``on_progress`` is told how many are done and how many have failed. Ends early after
+    ``on_progress`` is called with how many are done and how many of them failed. Ends early after
     ``most_failures``.
     """
     report = Report(jobs=jobs or os.cpu_count() or 1)
@@ -88,23 +89,21 @@ def _run_chunk(chunk: tuple[int, int]) -> tuple[int, list[tuple[int, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``holds`` is whether no invariant is violated; ``text`` tells what happens, for people."""
+    """``holds`` is whether no invariant is violated; ``text`` is human-readable."""
 
     holds: bool
     text: str
 
 
 def explain(seed: int) -> Explanation:
-    """One seed as a story: what happens in it and, if it fails, the shortest way to that."""
+    """Describe what happens in one seed; a schedule that fails is shrunk first."""
     schedule = make_schedule(seed)
     failure = failure_of(schedule)
     if failure is not None:
         schedule = shrink(schedule, lambda smaller: failure_of(smaller) is not None)
     timeline = Timeline()
-    outcome = "all invariants hold"
     violated = failure_of(schedule, timeline)
-    if violated is not None:
-        outcome = f"VIOLATED {violated}"
+    outcome = "all invariants hold" if violated is None else f"VIOLATED {violated}"
     entries = "\n".join(f"{entry.at:9.3f}  {entry}" for entry in schedule.entries)
     text = "\n".join(
         (

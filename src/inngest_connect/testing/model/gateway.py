@@ -123,10 +123,8 @@ class GatewayModel:
         self, connection: GatewayConnection, message: pb.ConnectMessage, now: float
     ) -> None:
         try:
-            if message.kind != pb.WORKER_CONNECT:
-                raise HandshakeRefused(1008, "connect_worker_hello_invalid_msg")
             connection.connect, connection.functions = check_connect(
-                message.payload, self.settings.max_apps, self._sessions
+                message, self.settings.max_apps, self._sessions
             )
         except HandshakeRefused as refused:
             self._close(connection, refused.code, refused.reason)

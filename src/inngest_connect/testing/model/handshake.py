@@ -20,15 +20,17 @@ class HandshakeRefused(Exception):
 
 
 def check_connect(
-    payload: bytes, max_apps: int, sessions: dict[str, tuple[str, str]] | None
+    message: pb.ConnectMessage, max_apps: int, sessions: dict[str, tuple[str, str]] | None
 ) -> tuple[pb.WorkerConnectRequestData, frozenset[str]]:
-    """Decode WORKER_CONNECT; return it with the slugs of its functions.
+    """Decode the first message of a worker; return it with the slugs of its functions.
 
     ``sessions`` has session and sync token by connection id, each of which serves once; None
     accepts any token. Raises HandshakeRefused.
     """
+    if message.kind != pb.WORKER_CONNECT:
+        raise HandshakeRefused(1008, "connect_worker_hello_invalid_msg")
     try:
-        connect = pb.WorkerConnectRequestData.FromString(payload)
+        connect = pb.WorkerConnectRequestData.FromString(message.payload)
     except DecodeError:
         raise HandshakeRefused from None
     if not is_ulid(connect.connection_id) or not connect.instance_id:
