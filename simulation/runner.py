@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -44,12 +45,12 @@ def run_seeds(
     count: int,
     *,
     jobs: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[Report], None] | None = None,
     most_failures: int = 20,
 ) -> Report:
     """Run ``count`` seeds from ``first`` in ``jobs`` processes, by default one for each core.
 
-    ``on_progress`` is called with how many are done and how many of them failed. Ends early after
+    ``on_progress`` is called with the report so far, which is filled further. Ends early after
     ``most_failures``.
     """
     report = Report(jobs=jobs or os.cpu_count() or 1)
@@ -58,11 +59,11 @@ def run_seeds(
     for done, failures in _results(chunks, report.jobs):
         report.schedules += done
         report.failures += failures
+        report.seconds = time.perf_counter() - begun
         if on_progress is not None:
-            on_progress(report.schedules, len(report.failures))
+            on_progress(report)
         if len(report.failures) >= most_failures:
             break
-    report.seconds = time.perf_counter() - begun
     report.failures.sort()
     return report
 
@@ -73,7 +74,9 @@ def _results(
     if jobs == 1:
         yield from map(_run_chunk, chunks)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # Ctrl-C reaches all processes of a terminal; only the first one ends the others.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, ignore) as pool:
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 
