@@ -6,13 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...option_variables import (
-    GATEWAY_URL_VARIABLE,
-    INSTANCE_ID_VARIABLE,
-    ISOLATE_VARIABLE,
-    MAX_CONCURRENCY_VARIABLE,
-    SHUTDOWN_TIMEOUT_VARIABLE,
-)
+from ...options import OPTIONS
 from ...sdk.client_settings import ClientSettings
 from ...sdk.identity import ALLOW_PURE_PYTHON_VARIABLE
 from .examination import Endpoint, Examination
@@ -32,13 +26,7 @@ _SDK_VARIABLES: Final = frozenset(
         "INNGEST_STREAMING",
     }
 )  # fmt: skip
-_OPTION_VARIABLES: Final = {
-    "instance_id": INSTANCE_ID_VARIABLE,
-    "max_worker_concurrency": MAX_CONCURRENCY_VARIABLE,
-    "gateway_url": GATEWAY_URL_VARIABLE,
-    "isolation": ISOLATE_VARIABLE,
-    "shutdown_timeout": SHUTDOWN_TIMEOUT_VARIABLE,
-}
+_OPTION_VARIABLES: Final = {name: row.variable for name, row in OPTIONS.items() if row.variable}
 _VERSION_VARIABLE: Final = "INNGEST_CONNECT_APP_VERSION"
 """Set empty, it has a meaning of its own."""
 OWN_VARIABLES: Final = frozenset(
@@ -47,7 +35,7 @@ OWN_VARIABLES: Final = frozenset(
 _NETWORK_VARIABLES: Final = (*PROXY_VARIABLES, "NO_PROXY", "no_proxy")
 _CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _UNLISTED_OPTIONS: Final = frozenset(
-    {"shutdown_signals", "retry", "timing", "meter_provider", "tracer_provider"}
+    {"shutdown_signals", "on", "retry", "timing", "logger", "meter_provider", "tracer_provider"}
 )
 _UNLISTED_WHEN_UNSET: Final = frozenset({"rewrite_gateway_endpoint"})
 

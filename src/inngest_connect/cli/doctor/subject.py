@@ -4,7 +4,7 @@ import dataclasses
 import socket
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import inngest
 
@@ -41,7 +41,7 @@ def from_environment() -> Subject:
     if settings.signing_key or not settings.is_production:
         # Without a key the SDK makes no app, and the check of the key says so.
         settings, apps = load_apps([(client, functions)])
-    options = _options_of_environment()
+    options = resolve_options()
     return Subject(
         settings,
         _aside(
@@ -108,12 +108,3 @@ def _remedy(error: Exception) -> str:
     if "proxy" in str(error).lower():
         return "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http:// proxies, or unset them"
     return "Check INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
-
-
-def _options_of_environment() -> ConnectOptions:
-    """What ``connect()`` without options resolves."""
-    defaults: dict[str, Any] = {
-        each.name: None if each.default is dataclasses.MISSING else each.default
-        for each in dataclasses.fields(ConnectOptions)
-    }
-    return resolve_options(**{**defaults, "isolation": None})

@@ -9,7 +9,7 @@ from inngest_connect.cli.doctor.findings import Mark
 from inngest_connect.cli.doctor.settings import check_settings, contradictions, resolved_settings
 from inngest_connect.cli.doctor.subject import Subject
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
-from inngest_connect.options import ConnectOptions
+from inngest_connect.options import resolve_options
 from inngest_connect.sdk.client_settings import ClientSettings
 
 pytestmark = pytest.mark.unit
@@ -40,7 +40,7 @@ def subject(
         sdk_version="1",
         framework="connect",
     )
-    return Subject(client, identity, ConnectOptions(instance_id="worker"))
+    return Subject(client, identity, resolve_options({}, instance_id="worker"))
 
 
 def warnings(who: Subject, variables: dict[str, str], commands: set[str] | None = None) -> str:
