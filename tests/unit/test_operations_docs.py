@@ -14,8 +14,8 @@ import typer
 from inngest_connect import errors
 from inngest_connect.cli.app import app
 from inngest_connect.cli.doctor.checks import CHECKS
+from inngest_connect.cli.doctor.configuration import KNOWN_VARIABLES
 from inngest_connect.cli.doctor.findings import FIRST_EXIT_CODE
-from inngest_connect.cli.doctor.settings import OWN_VARIABLES
 from inngest_connect.core.events import EVENTS
 from inngest_connect_ready import parser
 
@@ -88,7 +88,7 @@ def test_the_doctor_knows_every_variable_that_is_documented() -> None:
         )
     )
 
-    assert documented - OWN_VARIABLES - variables_of_commands() == set()
+    assert documented - KNOWN_VARIABLES - variables_of_commands() == set()
 
 
 def commands() -> dict[str, Any]:
