@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.transport.environment import proxy_for, tls_context
+from inngest_connect.transport.environment import proxy_and_reason, proxy_for, tls_context
 
 pytestmark = pytest.mark.unit
 
@@ -42,6 +42,37 @@ def test_proxies_come_from_the_environment(
         environment.setenv(name, value)
 
     assert proxy_for(url) == proxy
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "reason"),
+    [
+        ({}, "wss://gw.test", "direct, because no proxy variable is set"),
+        (
+            {"HTTPS_PROXY": "p:1"},
+            "ws://gw.test",
+            "direct, because ws:// never goes through a proxy",
+        ),
+        (
+            {"https_proxy": "http://user:word@p:1"},
+            "https://api.test",
+            "http://***@p:1, because of https_proxy",
+        ),
+        ({"ALL_PROXY": "p:1"}, "https://api.test", "http://p:1, because of ALL_PROXY"),
+        (
+            {"HTTPS_PROXY": "p:1", "NO_PROXY": "10.0.0.0/8"},
+            "wss://10.1.2.3",
+            "direct, because NO_PROXY covers 10.1.2.3",
+        ),
+    ],
+)
+def test_the_rule_that_decides_about_a_proxy_is_named(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], url: str, reason: str
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+
+    assert proxy_and_reason(url)[1] == reason
 
 
 @pytest.mark.scenario("security-proxy")
