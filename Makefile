@@ -77,7 +77,7 @@ simulate: $(INSTALLED)
 chaos: $(INSTALLED)
 	$(BIN)/python -m chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
-# SPEC's scale figures, see docs/reliability.md; about two minutes.
+# Figures of scale, see docs/reliability.md; about two minutes.
 scale: $(INSTALLED)
 	$(BIN)/python scripts/scale_figures.py $(ARGS)
 
@@ -134,7 +134,9 @@ transcripts: $(INSTALLED)
 	$(BIN)/python -m tests.unit.core.test_transcripts
 
 docs: $(INSTALLED)
-	$(BIN)/python scripts/state_machine_docs.py
+	$(BIN)/python scripts/diagrams.py
+	$(BIN)/python scripts/scenario_docs.py
+	$(BIN)/python scripts/option_docs.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

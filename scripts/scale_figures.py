@@ -1,4 +1,4 @@
-"""SPEC's scale figures, measured on a worker in a process of its own. ``make scale``.
+"""Figures of scale, measured on a worker in a separate process. ``make scale``.
 
 Prints a table for docs/reliability.md and ends with 1 when a bound is not kept. The gateway, on
 this side, keeps no messages and forgets its ledger, so that only the worker's memory counts.

@@ -203,7 +203,7 @@ class Conduct:
         for request_id in requests.queue:
             if request_id not in leases:
                 raise InvariantViolated(f"{request_id} is queued without a lease")
-        if requests.carrier is None or core.finished:
+        if core.connections.current is None or core.finished:
             return
         times = [at for lease in leases if (at := leases.next_extension(lease.request_id))]
         first = min(times, default=None)

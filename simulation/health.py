@@ -52,7 +52,7 @@ class Health:
             return
         # A process that was stopped for long cannot know; to connect again is the safe side.
         thawed = world.worker_frozen_until > 0.0 and world.now <= world.worker_frozen_until
-        if not thawed and self._since is not None and not world.core.shutdown.requested:
+        if not thawed and self._since is not None and not world.core.machine.is_shutting_down():
             text = f"connection {link.generation} is given up although it is sound"
             raise InvariantViolated(text)
 
@@ -83,8 +83,8 @@ class Health:
             return
         state, active = core.machine.state, core.machine.external_state is ConnectionState.ACTIVE
         close_at = world.functions.end_by + 10.0
-        if core.shutdown.requested or world.now >= close_at:
-            if not core.shutdown.requested and state is not ConnectionState.ACTIVE:
+        if core.machine.is_shutting_down() or world.now >= close_at:
+            if not core.machine.is_shutting_down() and state is not ConnectionState.ACTIVE:
                 raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state.value}")
             world.deliver(inputs.CloseRequested())
             world.later(max(world.now, world.functions.end_by) + RECOVERY, world.end)

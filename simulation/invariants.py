@@ -143,6 +143,6 @@ class Invariants:
         if request_id in self.excused or request_id in core.shutdown.abandoned:
             return
         # A worker that was not made to stop has all the time in the world to deliver.
-        if core.shutdown.aborting and request_id in self._undelivered:
+        if core.shutdown.forced and request_id in self._undelivered:
             return
         raise InvariantViolated(f"{request_id} was acknowledged and has no reply: {record}")

@@ -13,6 +13,7 @@ from typing import Any
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
+from inngest_connect.core.drive import drive
 from inngest_connect.core.retry import ScheduleRetry
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
 from inngest_connect.core.worker_core import WorkerCore
@@ -164,14 +165,7 @@ class World:
             return
         self.note("worker", event)
         self._heard(event)
-        pending = [event]
-        while pending:
-            for command in self.core.handle(pending.pop(0), self.now):
-                self.note("worker does", command)
-                self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
-                follow_up = self._carry_out(command)
-                if follow_up is not None:
-                    pending.append(follow_up)
+        drive(self.core, event, self.now, self._carry_out)
         self._core_due = self.core.next_deadline()
         self.health.check()
         self.invariants.step(self.core, self.network.open_sockets())
@@ -191,6 +185,8 @@ class World:
                 self.conduct.closing = True
 
     def _carry_out(self, command: do.Command) -> inputs.Input | None:
+        self.note("worker does", command)
+        self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
         match command:
             case do.Send(generation, data):
                 self._check_sent(data)

@@ -1,11 +1,17 @@
 """The pages of documentation and the Python in them."""
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 
@@ -25,3 +31,11 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     found = _BLOCK.findall(page.read_text(encoding="utf-8"))
     return [Block(page.name, number, text) for number, text in enumerate(found, 1)]
+
+
+@functools.cache
+def anchors(page: Path) -> frozenset[str]:
+    """The anchors of headings, as the usual renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return frozenset(heading.strip().replace(" ", "-") for heading in kept)

@@ -28,13 +28,12 @@ from .aio.waiters import until_done
 from .core import inputs
 from .core.retry import is_own
 from .errors import ConnectError, LocalMistake, WorkerCrashed
-from .execution.executor import LOOP_GONE, Executor, ExecutorPorts, create_executor
+from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
-from .observability.event_listeners import Callback
 from .observability.library_logs import off_this_thread
-from .option_variables import default_instance_id
-from .options import ConnectOptions
+from .observability.subscriptions import Callback
+from .options import ConnectOptions, default_instance_id
 from .protocol import connect_pb2 as pb
 from .sdk.apps import Apps
 from .state_machine import ConnectionState
@@ -118,7 +117,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.listen_on(loop)
             factory = self._options.executor or LoopExecutor
             executor = create_executor(factory, self._executor_ports(loop))
-            watch = self._caller_watch = LoopWatch(loop)
+            watch = self._application_watch = LoopWatch(loop)
             watch.start()
             try:
                 if on_thread:
@@ -189,11 +188,9 @@ class WebSocketWorkerConnection(WorkerView):
             loop=loop,
             run_request=self._run_request,
             can_cancel=self._can_cancel,
-            report=self._post,
-            on_loop_gone=self._caller_loop_gone,
-            observe=self._announcer.tell,
+            post=self._post,
+            observe=self._announcer.publish,
             functions={app.name: app.function_slugs for app in self._core.identity.apps},
-            misbehaved=self._post,
         )
 
     async def _run_on_thread(self, executor: Executor) -> None:
@@ -262,7 +259,15 @@ class WebSocketWorkerConnection(WorkerView):
         retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
-            self._core, self._options, api, executor, self._announcer.tell, loop, watch, hook, retry
+            self._core,
+            self._options,
+            api,
+            executor,
+            self._announcer.publish,
+            loop,
+            watch,
+            hook,
+            retry,
         )
 
     def _end(self, error: BaseException | None) -> None:
@@ -275,14 +280,14 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.crashed(error)
         self._announcer.close()
         if not self._core.machine.is_closed():
-            self._core.close_at_once(monotonic())
+            self._core.close_immediately(monotonic())
         if self._closed.done():
             return
         if error is None or isinstance(error, asyncio.CancelledError):
             self._closed.set_result(None)
         else:
             self._closed.set_exception(error)
-        self._announcer.waiters.wake(ConnectionState.CLOSED)
+        self._announcer.ended()
         self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
 
     async def close(self, *, wait: bool = False) -> None:
@@ -331,9 +336,6 @@ class WebSocketWorkerConnection(WorkerView):
 
     def _abort(self, reason: str) -> None:
         self._post(inputs.AbortRequested(reason))
-
-    def _caller_loop_gone(self) -> None:
-        self._abort(LOOP_GONE)
 
     def _post(self, event: inputs.Input) -> None:
         if self._orchestrator is not None:

@@ -1,10 +1,10 @@
-"""Every error this package raises, in one tree. Each one says what to do next.
+"""Every error that this package raises, in one tree. Each text says what to do next.
 
 ConnectError
-├── LocalMistake            the caller's option, or our own bug
+├── LocalMistake            an option of the program, or a bug of this package
 │   ├── ConfigurationError  a wrong option, environment variable, app or URL (also a ValueError)
 │   ├── InvalidTransition   the state table has no such entry; nothing was changed
-│   ├── NotConnectedError   asked for something that exists only while connected
+│   ├── NotConnectedError   something was requested that exists only while connected
 │   ├── UnsupportedSDKError the installed ``inngest`` has internals that the adapter does not know
 │   └── WorkerCrashed       a bug in the I/O loop; the worker has stopped
 └── PeerFault               the API, the gateway or the network
@@ -21,7 +21,7 @@ class ConnectError(Exception):
 
 
 class LocalMistake(ConnectError):
-    """The program (the user's or ours) has to change; retrying does not help."""
+    """The program, or this package, has to change; a retry does not help."""
 
 
 class ConfigurationError(LocalMistake, ValueError):
@@ -33,11 +33,11 @@ class InvalidTransition(LocalMistake):
 
 
 class NotConnectedError(LocalMistake):
-    """Something was asked for that exists only while a connection does."""
+    """Something was requested that exists only while there is a connection."""
 
 
 class UnsupportedSDKError(LocalMistake):
-    """The installed ``inngest`` release is not one this package can drive."""
+    """The installed ``inngest`` release has internals that this package does not support."""
 
 
 class WorkerCrashed(LocalMistake):
@@ -45,11 +45,11 @@ class WorkerCrashed(LocalMistake):
 
 
 class PeerFault(ConnectError):
-    """The other side, or the network between, is at fault."""
+    """The API, the gateway or the network is at fault."""
 
 
 class AuthenticationError(PeerFault):
-    """No signing key was accepted by the API on the first connection."""
+    """The API accepted no signing key on the first connection."""
 
 
 class StartupTimeout(PeerFault):

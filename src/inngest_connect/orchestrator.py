@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .aio.clock import monotonic
+from .aio.hand_over import HandOver
 from .aio.hook import Hook, HookFailed
-from .aio.io_thread import HandOver
 from .aio.loop_watch import LoopWatch
 from .core import commands as do
 from .core import inputs
+from .core.drive import drive
 from .core.events import Event
 from .core.wire.remote_text import shortened_id
 from .core.worker_core import WorkerCore
@@ -158,12 +159,7 @@ class Orchestrator:
         if self._done.done():
             return
         try:
-            now = monotonic()
-            commands = self._core.handle(event, now)
-            for command in commands:  # which grows by what follows from carrying one out
-                follow_up = self._carry_out(command)
-                if follow_up is not None:
-                    commands += self._core.handle(follow_up, now)
+            drive(self._core, event, monotonic(), self._carry_out)
         except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
             self._crash(error)
 
@@ -341,9 +337,9 @@ class Orchestrator:
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
-        gone = self._executor.gone()
-        if gone is not None:
-            self._handle(inputs.AbortRequested(gone))
+        failure = self._executor.failure()
+        if failure is not None:
+            self._handle(inputs.AbortRequested(failure))
         # Before the core judges who is silent: a busy line is not.
         for generation, socket in tuple(self._sockets.items()):
             self._handle(inputs.LineObserved(generation, socket.progress()))

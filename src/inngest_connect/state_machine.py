@@ -13,15 +13,14 @@ old connection while the new one is made: DRAINING_RECONNECTING inside, ACTIVE o
 CLOSING, in which in-flight work may need new connections without the state changing, until
 ``SHUTDOWN_COMPLETED``. An event that leads back to the same state is valid and is no change.
 
-The six states and eleven events are SPEC.md's. ``SHUTDOWN_COMPLETED`` is added because SPEC's text
-names no event that leads from CLOSING to CLOSED, and PAUSED because existing code names it.
+PAUSED has no entries: it exists because programs written for the official SDK name it.
 """
 
 import enum
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .errors import InvalidTransition, LocalMistake
 
@@ -29,7 +28,14 @@ HISTORY_LENGTH: Final = 50
 
 
 class ConnectionState(enum.Enum):
-    """State of the worker's connection to the Inngest gateway."""
+    """State of the worker's connection to the Inngest gateway.
+
+    What a worker does in a state follows from ``PERMISSIONS``.
+    """
+
+    connects: bool
+    accepts_requests: bool
+    extends_leases: bool
 
     CONNECTING = "CONNECTING"
     """Establishing a connection: API call, socket, handshake, or the wait before a first retry."""
@@ -85,6 +91,33 @@ class ConnectionEvent(enum.Enum):
 
 
 _S, _E = ConnectionState, ConnectionEvent
+
+
+class Permissions(NamedTuple):
+    """What a worker does in one state."""
+
+    connects: bool
+    """Makes connections. In CLOSING only for work that is in flight."""
+    accepts_requests: bool
+    """Acknowledges requests, and executes them."""
+    extends_leases: bool
+    """Extends the leases of requests, over the connection that serves."""
+
+
+PERMISSIONS: Final[dict[ConnectionState, Permissions]] = {
+    _S.CONNECTING: Permissions(connects=True, accepts_requests=False, extends_leases=False),
+    _S.ACTIVE: Permissions(connects=False, accepts_requests=True, extends_leases=True),
+    _S.RECONNECTING: Permissions(connects=True, accepts_requests=False, extends_leases=False),
+    _S.DRAINING_RECONNECTING: Permissions(
+        connects=True, accepts_requests=False, extends_leases=True
+    ),
+    _S.CLOSING: Permissions(connects=True, accepts_requests=False, extends_leases=True),
+    _S.CLOSED: Permissions(connects=False, accepts_requests=False, extends_leases=False),
+    _S.PAUSED: Permissions(connects=False, accepts_requests=False, extends_leases=False),
+}
+for _state, _permissions in PERMISSIONS.items():
+    # Copied to the members, because they are asked for with every message.
+    _state.connects, _state.accepts_requests, _state.extends_leases = _permissions
 
 _ATTEMPT = (_E.CONNECT_REQUESTED, _E.AUTH_SUCCESS, _E.AUTH_FAILED, _E.WEBSOCKET_OPEN)
 _ANY_BUT_COMPLETED = tuple(event for event in _E if event is not _E.SHUTDOWN_COMPLETED)
@@ -238,4 +271,5 @@ class ConnectionStateMachine:
         return self._state is ConnectionState.CLOSED
 
     def is_shutting_down(self) -> bool:
-        return self._state in (ConnectionState.CLOSING, ConnectionState.CLOSED)
+        # By identity: comparing states by value calls Python code, and this is asked often.
+        return self._state is ConnectionState.CLOSING or self._state is ConnectionState.CLOSED

@@ -7,7 +7,7 @@ one atomic copy; nothing here writes to them.
 import enum
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .aio.clock import monotonic
 from .aio.loop_watch import LoopWatch
@@ -15,20 +15,26 @@ from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .errors import LocalMistake, NotConnectedError
 from .execution.green_threads import check_threads
-from .observability.announcer import Announcer, Observer
+from .observability.announcer import Announcer
 from .observability.debug_state import DebugState, snapshot
-from .observability.event_listeners import Callback
 from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .observability.logger import ConnectLogger
 from .observability.redaction import Redactor
+from .observability.subscriptions import Callback, Where
 from .options import ConnectOptions
-from .sdk.adapter import ClientSettings, SdkApp
+from .sdk.adapter import SdkApp
 from .sdk.apps import Apps, load_apps
+from .sdk.client_settings import ClientSettings
 from .sdk.identity import worker_identity
 from .state_machine import ConnectionState, StateChange, connection_state
 from .transport.environment import check_network
 from .transport.signing_key import SigningKey
 from .transport.urls import shown_url
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from .observability.metrics import Metrics
 
 jitter = random.SystemRandom().random
 """Not from the generator of the program, which functions seed: a fleet with one seed would connect
@@ -57,19 +63,17 @@ class WorkerView:
         self._client = shared
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         self._log_target = logger
-        self._announcer = Announcer(ConnectLogger(False), self._redactor, on)
+        self._announcer = Announcer(self._redactor, ConnectLogger(False))
+        for name, callback in on.items():
+            self.add_event_listener(name, callback)
         self._configure()
         self._io_watch: LoopWatch | None = None
-        self._caller_watch: LoopWatch | None = None
+        self._application_watch: LoopWatch | None = None
         self._started = False
         self._close_requests = 0
         self._forked = False
-        # It brings OpenTelemetry, tens of milliseconds: paid by who makes a connection, not by who
-        # imports the package, and not between start() and ACTIVE.
-        from .observability.metrics import Metrics
-
-        self._metrics = Metrics(self.get_debug_state, options.meter_provider)
-        self._announcer.record_with(self._metrics)
+        self._metrics = self.create_metrics(options.meter_provider)
+        self._announcer.use_metrics(self._metrics)
 
     def _configure(self) -> None:
         """Make what depends on the options."""
@@ -80,11 +84,9 @@ class WorkerView:
             max_worker_concurrency=options.max_worker_concurrency,
             environment=self._env,
         )
-        self._announcer.logger = ConnectLogger(
-            self._log_target,
-            self._redactor,
-            {"instance_id": identity.instance_id},
-            _versions(identity),
+        context = {"instance_id": identity.instance_id}
+        self._announcer.use_logger(
+            ConnectLogger(self._log_target, self._redactor, context, _versions(identity))
         )
         self._core = WorkerCore(
             identity,
@@ -174,7 +176,7 @@ class WorkerView:
         """
         self._check_process()
         wanted = connection_state(state)
-        await self._announcer.waiters.wait_for(wanted, lambda: self.state)
+        await self._announcer.subscriptions.wait_for_state(wanted, lambda: self.state)
 
     def get_state_history(self) -> tuple[StateChange, ...]:
         """The last 50 changes of the inner state, oldest first; times are monotonic seconds."""
@@ -182,7 +184,7 @@ class WorkerView:
 
     def get_debug_state(self) -> DebugState:
         """A snapshot for people and status pages. Holds no payload and no secret."""
-        lags = _lag(self._io_watch), _lag(self._caller_watch)
+        lags = _lag(self._io_watch), _lag(self._application_watch)
         state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
@@ -194,6 +196,14 @@ class WorkerView:
         """Whether the process is live and ready, with reasons. Limits in seconds."""
         return judge(self.get_debug_state(), blocked_limit, silence_limit)
 
+    def create_metrics(self, meter_provider: "MeterProvider | None") -> "Metrics":
+        """This worker on another meter provider; for what exports its metrics separately."""
+        # It brings OpenTelemetry, tens of milliseconds: paid by who creates a connection, not by
+        # who imports the package, and not between start() and ACTIVE.
+        from .observability.metrics import Metrics
+
+        return Metrics(self._announcer.counts, self.get_debug_state, meter_provider)
+
     def write_log(self, call: Callable[[], None]) -> None:
         """Have ``call`` write to the log in its turn, on the thread of the log, which may block."""
         self._announcer.write(call)
@@ -202,20 +212,20 @@ class WorkerView:
         """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
         return self._redactor.fields(fields)
 
-    def add_observer(self, observer: Observer) -> Callable[[], None]:
+    def add_observer(self, observer: Callback) -> Callable[[], None]:
         """Call ``observer``, a plain function, with every event, on a thread for observers.
 
         It shares that thread with the log. Returns a function that removes it. Raises
         ConfigurationError for an async function: use ``add_event_listener``.
         """
-        return self._announcer.add_observer(observer)
+        return self._announcer.subscriptions.add(Where.OUTLET, observer)
 
-    def add_counter(self, counter: Observer) -> Callable[[], None]:
+    def add_counter(self, counter: Callback) -> Callable[[], None]:
         """For the status page and the live view: as ``add_observer``, on the thread that observes.
 
         ``counter`` must not block: it delays heartbeats.
         """
-        return self._announcer.add_counter(counter)
+        return self._announcer.subscriptions.add(Where.OBSERVING_THREAD, counter)
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
         """Call ``callback`` with each event of that name, on the loop of ``start()``.
@@ -223,11 +233,11 @@ class WorkerView:
         It may be an async function, which gets the next event when it has returned. Returns a
         function that removes it. Raises ConfigurationError for an unknown name.
         """
-        return self._announcer.listeners.add(name, callback)
+        return self._announcer.subscriptions.add(Where.APPLICATION_LOOP, callback, name)
 
     def remove_event_listener(self, name: str, callback: Callback) -> None:
         """Forget a callback; one that is not there is ignored."""
-        self._announcer.listeners.remove(name, callback)
+        self._announcer.subscriptions.remove(Where.APPLICATION_LOOP, callback, name)
 
     def _check_process(self) -> None:
         if self._forked:

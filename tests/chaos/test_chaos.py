@@ -12,8 +12,8 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]
 
 
+@pytest.mark.scenario("C", "E")
 def test_no_result_is_lost_in_a_minute_of_chaos() -> None:
-    """SPEC: chaos tests, random failures and edge cases."""
     report = run_chaos(SECONDS, seed=1)
 
     assert report.problems == []

@@ -392,9 +392,10 @@ WRONG_OPTIONS = {
 }
 
 
+@pytest.mark.scenario("8")
 @pytest.mark.parametrize("name", WRONG_OPTIONS)
 def test_both_refuse_wrong_options_for_that_reason(name: str) -> None:
-    """Scenario 8. The texts differ: ours names the value and the remedy."""
+    """The texts differ: ours names the value and the remedy."""
     wrong = WRONG_OPTIONS[name]
     apps = [
         make_app(**{"gateway": ORIGIN, "app_id": app_id, **options}).pair

@@ -26,7 +26,6 @@ async def test_hundreds_of_runs_at_once_all_end_well() -> None:
 
 
 async def test_a_hundred_connections_in_one_process() -> None:
-    """SPEC: handles 100+ concurrent connections."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
         workers = [
@@ -76,11 +75,11 @@ async def test_drains_one_after_another_under_load_lose_nothing() -> None:
     assert gateway.ledger.lost == gateway.ledger.duplicates == 0
 
 
+@pytest.mark.scenario("V")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_rapid_connecting_and_closing_leaves_nothing_behind(
     isolation: Literal["thread", "none"],
 ) -> None:
-    """SPEC: rapid connect/disconnect cycles."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
         threads = threading.active_count()
@@ -102,8 +101,8 @@ def belongs_to_the_worker(task: "asyncio.Task[Any]") -> bool:
     return "/inngest_connect/" in file and "/testing/" not in file
 
 
+@pytest.mark.scenario("W")
 async def test_a_gateway_that_flaps_is_survived() -> None:
-    """Scenario W."""
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
         retry = FixedRetry(0.05)

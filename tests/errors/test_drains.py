@@ -13,8 +13,9 @@ K = pb.GatewayMessageType
 pytestmark = pytest.mark.errors
 
 
+@pytest.mark.scenario("36")
 async def test_a_new_gateway_that_drains_too_is_left_for_a_third() -> None:
-    """Row: the new gateway drains too. Scenario 36."""
+    """The new gateway drains too."""
     async with faulty() as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
@@ -38,7 +39,6 @@ async def test_a_new_gateway_that_drains_too_is_left_for_a_third() -> None:
 
 
 async def test_the_old_connection_dying_first_is_a_reconnect() -> None:
-    """Row: the old one dies first."""
     async with faulty() as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
@@ -65,7 +65,6 @@ async def test_the_old_connection_dying_first_is_a_reconnect() -> None:
 
 
 async def test_work_is_kept_alive_on_the_old_connection_while_there_is_no_new_one() -> None:
-    """Row: the new one cannot be had."""
     async with faulty(heartbeat_interval="5s") as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
@@ -92,7 +91,7 @@ async def test_work_is_kept_alive_on_the_old_connection_while_there_is_no_new_on
 
 
 async def test_a_drained_gateway_gets_no_heartbeat_and_is_left_with_a_normal_close() -> None:
-    """Decision: drain; PROTOCOL section 7: a heartbeat would end the grace."""
+    """A heartbeat would end the routing to the old socket (docs/protocol.md#heartbeat)."""
     async with faulty() as it, it.worker():
         old = it.gateway.gateways[0]
         await old.wait_for_message(K.WORKER_HEARTBEAT)

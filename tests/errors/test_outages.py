@@ -1,4 +1,4 @@
-"""Issue 3, row by row, on real sockets through fault proxies. Each test names the row it proves."""
+"""Outages and refusals on real sockets, through fault proxies."""
 
 import asyncio
 
@@ -26,8 +26,9 @@ pytestmark = pytest.mark.errors
 KEY, OTHER_KEY = ("signkey-test-" + pair * 32 for pair in ("ab", "cd"))
 
 
+@pytest.mark.scenario("B")
 async def test_a_worker_that_starts_while_the_api_is_away_connects_when_it_is_back() -> None:
-    """Row: API or gateway away, for any time; row: start() while the API is down. Scenario B."""
+    """The API or the gateway is away when the worker starts, and later."""
     async with faulty() as it:
         await it.api.refuse()
         failures: list[Reconnecting] = []
@@ -56,7 +57,7 @@ async def test_a_worker_that_starts_while_the_api_is_away_connects_when_it_is_ba
 
 
 async def test_a_worker_outlives_an_outage_of_both_api_and_gateway() -> None:
-    """Row: API or gateway away. The official worker ends after five attempts."""
+    """The official worker ends after five attempts."""
     async with faulty() as it, it.worker() as worker:
         tries = 0
         enough = asyncio.Event()
@@ -80,10 +81,10 @@ async def test_a_worker_outlives_an_outage_of_both_api_and_gateway() -> None:
     assert result.status == "completed"
 
 
+@pytest.mark.scenario("3")
 async def test_the_fallback_key_is_used_when_the_first_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Row: 401 or 403 at /start. Scenario 3."""
     monkeypatch.setenv("INNGEST_SIGNING_KEY_FALLBACK", OTHER_KEY)
     production = {"is_production": True, "signing_key": KEY}
     async with faulty(signing_keys=(OTHER_KEY,), app_options=production) as it, it.worker():
@@ -94,8 +95,8 @@ async def test_the_fallback_key_is_used_when_the_first_is_refused(
     assert [call.answered for call in starts] == [401, 200]
 
 
+@pytest.mark.scenario("4")
 async def test_start_raises_when_no_key_is_accepted() -> None:
-    """Row: 401 or 403 at /start, on the first connection. Scenario 4."""
     production = {"is_production": True, "signing_key": KEY, "env": "staging"}
     async with faulty(signing_keys=(OTHER_KEY,), app_options=production) as it:
         worker = it.worker()
@@ -109,7 +110,7 @@ async def test_start_raises_when_no_key_is_accepted() -> None:
 
 
 async def test_keys_may_be_rotated_while_it_runs() -> None:
-    """Row: 401 or 403 at /start, later. Scenario: authentication key rotation."""
+    """401 or 403 of the API on a later connection: keys are rotated."""
     async with faulty() as it, it.worker() as worker:
         it.gateway.http.simulate_auth_failure(times=6)
         it.socket.reset()
@@ -120,8 +121,8 @@ async def test_keys_may_be_rotated_while_it_runs() -> None:
     assert result.status == "completed"
 
 
+@pytest.mark.scenario("5")
 async def test_rate_limiting_is_waited_out_and_told() -> None:
-    """Row: 429. Scenario 5."""
     async with faulty() as it:
         it.gateway.http.simulate_rate_limiting(times=1, retry_after=1)
         errors: list[ErrorOccurred] = []
@@ -136,7 +137,6 @@ async def test_rate_limiting_is_waited_out_and_told() -> None:
 
 
 async def test_a_gateway_that_refuses_is_excluded() -> None:
-    """Row: the gateway refuses, times out, or dies in the handshake."""
     async with faulty() as it:
         await it.socket.refuse()
         refused = it.gateway.http.gateways[0].group
@@ -155,8 +155,9 @@ async def test_a_gateway_that_refuses_is_excluded() -> None:
     assert len(other.connections) == 1
 
 
+@pytest.mark.scenario("6")
 async def test_a_handshake_that_stalls_is_given_up_and_tried_again() -> None:
-    """Row: SYNC_FAILED, or a handshake that stalls. Scenario 6."""
+    """SYNC_FAILED, or a handshake that stalls."""
     async with faulty() as it:
         it.socket.black_hole()
         errors: list[ErrorOccurred] = []
@@ -178,8 +179,9 @@ async def test_a_handshake_that_stalls_is_given_up_and_tried_again() -> None:
     assert errors[0].kind in ("connection_failed", "gateway_silent")
 
 
+@pytest.mark.scenario("13", "34")
 async def test_a_function_goes_on_while_its_socket_dies_and_its_reply_arrives() -> None:
-    """Row: socket dies with functions in flight. Scenarios 13 and 34."""
+    """The socket dies with functions in flight."""
     async with faulty() as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
@@ -199,8 +201,9 @@ async def test_a_function_goes_on_while_its_socket_dies_and_its_reply_arrives() 
     assert it.gateway.ledger.lost == it.gateway.ledger.duplicates == 0
 
 
+@pytest.mark.scenario("47")
 async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
-    """Row: socket dies with functions in flight; the socket does not come back. Scenario 47."""
+    """The socket dies with functions in flight and does not come back."""
     async with faulty() as it, it.worker():
         result = await it.run_through_an_outage()
 
@@ -209,8 +212,9 @@ async def test_a_reply_that_is_ready_during_an_outage_is_flushed() -> None:
     assert it.app.seen.calls["wait"] == 1
 
 
+@pytest.mark.scenario("E")
 async def test_a_vanished_peer_is_noticed_by_its_silence() -> None:
-    """Row: half-open socket; row: nothing received for three intervals. Scenario E."""
+    """Nothing is received for three intervals."""
     # The gateway waits for five intervals, and would otherwise be the first to give up.
     async with faulty(heartbeat_interval="1s") as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
@@ -232,8 +236,9 @@ async def test_a_vanished_peer_is_noticed_by_its_silence() -> None:
     assert "silent" in errors[0].message
 
 
+@pytest.mark.scenario("A")
 async def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
-    """Row: reply not acknowledged in time. Scenario A. The official worker tries once."""
+    """A reply is not acknowledged in time. The official worker tries once."""
     async with faulty() as it:
         it.gateway.http.simulate_server_error(times=2, endpoint=FLUSH_PATH)
         async with it.worker():
@@ -244,8 +249,8 @@ async def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
     assert [call.answered for call in calls] == [500, 500, 200]
 
 
+@pytest.mark.scenario("31", "33")
 async def test_a_lost_lease_cancels_the_function() -> None:
-    """Row: lease extension refused. Scenarios 31 and 33."""
     async with faulty() as it:
         lost = asyncio.Event()
         listeners = {"lease_lost": lambda _: lost.set()}
@@ -267,7 +272,7 @@ async def test_a_lost_lease_cancels_the_function() -> None:
 async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_is_delivered(
     mode: str,
 ) -> None:
-    """Row: lease extension refused. A thread cannot be cancelled, and the first reply wins."""
+    """A thread cannot be cancelled, and the first reply wins."""
     lost = asyncio.Event()
     listeners = {"lease_lost": lambda _: lost.set()}
     async with faulty() as it, it.worker(on=listeners, on_lease_lost=mode) as worker:
@@ -285,8 +290,9 @@ async def test_a_thread_that_lost_its_lease_counts_until_it_ends_and_its_result_
     assert pb.SDKResponse.FromString(message.payload).request_id == request_id
 
 
+@pytest.mark.scenario("39")
 async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
-    """Row: drain and shutdown together, in both orders. Scenario 39."""
+    """A drain and a shutdown together, in both orders."""
     for drain_first in (True, False):
         async with EmbeddedGateway(
             lease=2.0, extend_lease_interval="100ms", heartbeat_interval="500ms"
@@ -321,8 +327,8 @@ async def test_a_drain_and_a_shutdown_together_lose_nothing() -> None:
         assert gateway.ledger.lost == gateway.ledger.duplicates == 0
 
 
+@pytest.mark.scenario("40")
 async def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused() -> None:
-    """Row: connection lost while shutting down. Scenario 40."""
     async with faulty() as it, it.worker() as worker:
         running = asyncio.create_task(it.gateway.invoke("app-wait"))
         await it.app.seen.started.wait()
@@ -342,7 +348,6 @@ async def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused() -> None:
 
 
 async def test_a_shutdown_waits_no_longer_than_it_may() -> None:
-    """Row: close(), with shutdown_timeout."""
     errors: list[ErrorOccurred] = []
     async with faulty() as it:
         options = {"shutdown_timeout": 0.3, "on": {"error": errors.append}}
@@ -361,7 +366,6 @@ async def test_a_shutdown_waits_no_longer_than_it_may() -> None:
 
 
 async def test_start_gives_up_when_it_is_told_to() -> None:
-    """Row: start() while the API is down, with startup_timeout."""
     async with faulty() as it:
         await it.api.refuse()
         worker = it.worker(startup_timeout=0.3)
@@ -370,7 +374,6 @@ async def test_start_gives_up_when_it_is_told_to() -> None:
 
 
 async def test_the_branch_environment_goes_to_start_and_to_flush() -> None:
-    """Row: two apps, branch environments."""
     async with faulty(app_options={"env": "feature-7"}) as it, it.worker():
         await it.run_through_an_outage()
         history = it.gateway.http.get_request_history()
@@ -380,7 +383,6 @@ async def test_the_branch_environment_goes_to_start_and_to_flush() -> None:
 
 
 async def test_a_user_retry_strategy_is_asked() -> None:
-    """Row: API or gateway away, through a RetryStrategy the user can replace."""
     asked: list[int] = []
 
     class Mine(FixedRetry):
@@ -399,7 +401,7 @@ async def test_a_user_retry_strategy_is_asked() -> None:
 async def test_each_failed_attempt_is_one_error_event_and_told_once_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Row: API or gateway away; an error event per attempt, and warnings that count them all."""
+    """One error event per attempt, and warnings that count all of them."""
     errors: list[ErrorOccurred] = []
     async with faulty() as it:
         await it.api.refuse()
@@ -424,8 +426,9 @@ async def test_each_failed_attempt_is_one_error_event_and_told_once_in_the_log(
     assert {r.getMessage().split()[0] for r in warnings} == {"reconnecting"}
 
 
+@pytest.mark.scenario("security-redirects")
 async def test_a_flush_is_not_redirected() -> None:
-    """Decision: redirects, none followed, on /flush neither."""
+    """No redirect is followed, also not on flush."""
     async with faulty() as it:
         it.gateway.http.simulate_redirect("http://127.0.0.1:1/", times=1, endpoint=FLUSH_PATH)
         async with it.worker():

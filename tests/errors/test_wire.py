@@ -107,9 +107,9 @@ async def running(worker: WebSocketWorkerConnection) -> AsyncIterator[None]:
         await started
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize("kind", get_args(MalformedKind))
 async def test_malformed_bytes_cost_no_other_request(kind: MalformedKind) -> None:
-    """Scenario J."""
     async with script() as it, running(worker := it.worker()):
         await it.handshake()
         it.request("before", "app-wait")
@@ -156,8 +156,8 @@ async def test_fragmented_messages_are_put_together() -> None:
     assert b"nobody" in reply.body
 
 
+@pytest.mark.scenario("14")
 async def test_an_invalid_frame_leads_to_a_new_connection() -> None:
-    """Scenario 14."""
     async with script() as it, running(worker := it.worker()):
         await it.handshake()
         it.gateway.connection.send_invalid_frame()
@@ -168,9 +168,10 @@ async def test_an_invalid_frame_leads_to_a_new_connection() -> None:
     assert it.closes[0].code == 1002
 
 
+@pytest.mark.scenario("54", "security-sizes")
 @pytest.mark.parametrize("fragmented", [False, True])
 async def test_a_message_above_the_limit_leads_to_a_new_connection(fragmented: bool) -> None:
-    """Security, size limits; Scenario 54."""
+    """A message above the read limit ends the connection, not the worker."""
     async with script() as it, running(it.worker(max_message_bytes=10_000)):
         await it.handshake()
         if fragmented:
@@ -182,9 +183,10 @@ async def test_a_message_above_the_limit_leads_to_a_new_connection(fragmented: b
     assert it.closes[0].code == 1009
 
 
+@pytest.mark.scenario("12", "X")
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1011, 1012, 1013, 3000, 4999])
 async def test_every_close_code_is_surfaced_echoed_and_survived(code: int) -> None:
-    """Scenarios 12 and X. RFC 6455 section 5.5.1: the answer has the code that was received."""
+    """RFC 6455 section 5.5.1: the answer has the code that was received."""
     async with script() as it, running(it.worker()):
         await it.handshake()
         connection = it.gateway.connection
@@ -207,8 +209,8 @@ async def test_a_close_code_that_must_not_be_sent_is_not_echoed(code: int) -> No
     assert connection.close_code in (1000, 1002)
 
 
+@pytest.mark.scenario("7")
 async def test_a_wrong_first_message_costs_that_attempt() -> None:
-    """Scenario 7."""
     async with script() as it:
         it.gateway.greet = False
         async with running(it.worker()):
@@ -221,8 +223,8 @@ async def test_a_wrong_first_message_costs_that_attempt() -> None:
     assert "protocol_violation" in [e.kind for e in it.errors]
 
 
+@pytest.mark.scenario("56")
 async def test_a_sync_failure_has_the_servers_reason() -> None:
-    """Row: SYNC_FAILED. Scenario 56."""
     async with script() as it, running(it.worker()):
         await it.gateway.wait_for_message(K.WORKER_CONNECT)
         it.gateway.send_sync_failed("invalid_cron", "the cron of fn is wrong")
@@ -234,9 +236,9 @@ async def test_a_sync_failure_has_the_servers_reason() -> None:
     assert "invalid_cron" in told["handshake_refused"]
 
 
+@pytest.mark.scenario("Q")
 @pytest.mark.parametrize(("status", "named"), [(302, "HTTP 302"), (503, "HTTP 503")])
 async def test_an_upgrade_that_is_refused_is_told_with_its_status(status: int, named: str) -> None:
-    """Scenario Q."""
     async with script() as it:
         it.gateway.refuse_upgrades = status
         async with running(it.worker()):
@@ -255,8 +257,8 @@ async def test_a_proxy_may_remove_the_subprotocol() -> None:
     assert it.failures == []
 
 
+@pytest.mark.scenario("Q")
 async def test_another_subprotocol_is_not_a_gateway() -> None:
-    """Scenario Q."""
     async with script(subprotocol="v9.connect.example.com") as it, running(it.worker()):
         await it.api.wait_for_request(START_PATH, count=2)
 
@@ -264,6 +266,7 @@ async def test_another_subprotocol_is_not_a_gateway() -> None:
     assert it.gateway.get_received_messages() == []
 
 
+@pytest.mark.scenario("security-redirects")
 async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
     """Security: token exfiltration by redirect."""
     async with script() as it, MockHTTPServer() as elsewhere:
@@ -276,6 +279,7 @@ async def test_no_redirect_is_followed_with_the_key_or_the_token() -> None:
     assert "redirects are not followed" in it.errors[0].message
 
 
+@pytest.mark.scenario("security-redirects")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_an_upgrade_that_is_redirected_does_not_reach_the_other_server(status: int) -> None:
     """Security: the other server would receive the session token."""
@@ -291,8 +295,8 @@ async def test_an_upgrade_that_is_redirected_does_not_reach_the_other_server(sta
     assert elsewhere.get_received_messages() == []
 
 
+@pytest.mark.scenario("10")
 async def test_the_gateway_address_can_be_overridden_and_rewritten() -> None:
-    """Scenario 10."""
     async with script() as it, FaultProxy("127.0.0.1", it.gateway.port) as proxy:
         mine = f"ws://127.0.0.1:{proxy.port}/v0/connect"
         async with running(it.worker(gateway_url=mine)):
@@ -304,8 +308,8 @@ async def test_the_gateway_address_can_be_overridden_and_rewritten() -> None:
     assert (overridden, proxy.accepted) == (1, 2)
 
 
+@pytest.mark.scenario("11")
 async def test_a_rewrite_that_raises_or_returns_nonsense_is_told_and_retried() -> None:
-    """Scenario 11."""
     answers = iter(["http://nonsense"])
 
     async with script() as it:
@@ -320,8 +324,8 @@ async def test_a_rewrite_that_raises_or_returns_nonsense_is_told_and_retried() -
     assert "http://nonsense" in it.errors[0].message
 
 
+@pytest.mark.scenario("27")
 async def test_what_the_worker_does_not_have_is_refused_by_name() -> None:
-    """Row: a request for an app or function that we do not have."""
     async with script() as it, running(it.worker()):
         await it.handshake()
         it.request("r1", app="")
@@ -335,6 +339,7 @@ async def test_what_the_worker_does_not_have_is_refused_by_name() -> None:
     assert b"app-gone" in second.body
 
 
+@pytest.mark.scenario("J")
 async def test_a_call_request_that_cannot_be_read_is_answered() -> None:
     async with script() as it, running(it.worker()):
         await it.handshake()
@@ -354,8 +359,9 @@ async def test_a_call_request_that_cannot_be_read_is_answered() -> None:
     assert not any(r.no_retry for r in replies)
 
 
+@pytest.mark.scenario("H")
 async def test_the_same_request_twice_is_executed_once() -> None:
-    """Row: the same request delivered twice. Scenario H."""
+    """The same request is delivered twice."""
     async with script() as it, running(it.worker()):
         await it.handshake()
         it.request("r1")
@@ -368,8 +374,8 @@ async def test_the_same_request_twice_is_executed_once() -> None:
     assert it.app.seen.calls["echo"] == 1
 
 
+@pytest.mark.scenario("51")
 async def test_status_is_sent_when_the_gateway_asks() -> None:
-    """Scenario 51."""
     async with script() as it, running(it.worker()):
         await it.gateway.wait_for_message(K.WORKER_CONNECT)
         it.gateway.send_connection_ready(status_interval="50ms")
@@ -386,7 +392,6 @@ async def test_status_is_sent_when_the_gateway_asks() -> None:
 
 
 async def test_a_bug_in_the_core_ends_the_worker_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row: the I/O thread dies of a bug."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
@@ -404,6 +409,7 @@ async def test_a_bug_in_the_core_ends_the_worker_loudly(monkeypatch: pytest.Monk
     assert worker.state is ConnectionState.CLOSED
 
 
+@pytest.mark.scenario("security-keys")
 async def test_no_secret_is_in_any_log_record_event_or_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -435,8 +441,9 @@ async def test_no_secret_is_in_any_log_record_event_or_error(
     assert key not in written
 
 
+@pytest.mark.scenario("47")
 async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_for_ever() -> None:
-    """Row: reply not acknowledged in time. Scenario 47."""
+    """A reply is not acknowledged in time."""
     async with script() as it, running(it.worker()):
         await it.handshake()
         it.request("r1")
@@ -448,8 +455,8 @@ async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_for_ev
     assert len(it.api.get_request_history(FLUSH_PATH)) == 1
 
 
+@pytest.mark.scenario("45")
 async def test_a_request_on_a_draining_or_closing_socket_is_left_to_other_workers() -> None:
-    """Row: a request after our WORKER_PAUSE, or after GATEWAY_CLOSING on that socket."""
     async with script() as it, running(worker := it.worker()):
         await it.handshake()
         it.request("in-flight", "app-wait")
@@ -481,8 +488,8 @@ async def test_a_request_on_a_draining_or_closing_socket_is_left_to_other_worker
     assert old.closed.is_set()
 
 
+@pytest.mark.scenario("50")
 async def test_a_full_buffer_holds_functions_back_until_replies_are_stored() -> None:
-    """Row: buffer of unacknowledged replies full. Scenario 50."""
     async with (
         script() as it,
         running(worker := it.worker(max_buffer_bytes=2100, max_worker_concurrency=1)),
@@ -510,8 +517,8 @@ async def test_a_full_buffer_holds_functions_back_until_replies_are_stored() -> 
     assert it.app.seen.calls["filler"] == 6
 
 
+@pytest.mark.scenario("46")
 async def test_nothing_is_written_on_a_socket_that_cannot_take_it() -> None:
-    """Row: the request's acknowledgement cannot be sent."""
     async with MockWebSocketServer(greet=True) as gateway:
         events: asyncio.Queue[object] = asyncio.Queue()
         manager = WebSocketManager(1, 10_000, events.put_nowait, lambda: None)

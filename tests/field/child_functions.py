@@ -25,7 +25,7 @@ def frame(kind: int, body: bytes) -> bytes:
 def result(request_id: str, status: int = 1) -> bytes:
     message = pb.SDKResponse(request_id=request_id, body=b'"lie"')
     message.status = status  # type: ignore[assignment]
-    return frame(6, message.SerializeToString())
+    return frame(5, message.SerializeToString())
 
 
 def lie(name: str, own: str, other: str) -> bytes:
@@ -35,17 +35,17 @@ def lie(name: str, own: str, other: str) -> bytes:
         "unknown id": lambda: result(other or "nobody's"),
         "empty id": lambda: result(""),
         "twice": lambda: result(own) + result(own),
-        "not a message": lambda: frame(6, b"\xff\xff\xff"),
-        "ready again": lambda: frame(4, b"{}"),
-        "failed": lambda: frame(5, b"no\x1b[31m"),
-        "configure": lambda: frame(1, b"{}"),
-        "run": lambda: frame(2, b""),
+        "not a message": lambda: frame(5, b"\xff\xff\xff"),
+        "ready again": lambda: frame(3, b"{}"),
+        "failed": lambda: frame(4, b"no\x1b[31m"),
+        "run": lambda: frame(1, b""),
+        "cancel": lambda: frame(2, b""),
         "unknown kind": lambda: frame(99, b"x"),
-        "too long": lambda: struct.pack(">IB", 2**31, 6),
-        "no length": lambda: struct.pack(">IB", 0, 6),
+        "too long": lambda: struct.pack(">IB", 2**31, 5),
+        "no length": lambda: struct.pack(">IB", 0, 5),
         "garbage": lambda: b"GET / HTTP/1.1\r\n\r\n" * 1000,
-        "notice of rubbish": lambda: frame(8, b"[" * 100_000),
-        "notices without end": lambda: frame(8, b'{"request_id": "", "text": "x"}') * 1000,
+        "notice of rubbish": lambda: frame(7, b"[" * 100_000),
+        "notices without end": lambda: frame(7, b'{"request_id": "", "text": "x"}') * 1000,
     }
     return lies[name]()
 
@@ -59,8 +59,8 @@ LIES = [
     "not a message",
     "ready again",
     "failed",
-    "configure",
     "run",
+    "cancel",
     "unknown kind",
     "too long",
     "no length",
@@ -114,7 +114,7 @@ def make(origin: str) -> list[Any]:
 
     @function
     async def takes_back(ctx: inngest.Context) -> None:
-        await asyncio.to_thread(write, frame(7, str(ctx.request_id).encode()))
+        await asyncio.to_thread(write, frame(6, str(ctx.request_id).encode()))
         await asyncio.Event().wait()
 
     @function

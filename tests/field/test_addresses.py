@@ -52,6 +52,7 @@ def black_hole(port: int) -> Iterator[str]:
         yield "127.0.0.2"
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize("other", ["black hole", "127.0.0.3", "::1"])
 async def test_an_address_that_does_not_answer_does_not_delay_the_next(
     other: str, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +94,7 @@ async def test_the_addresses_of_the_api_are_raced_too(
     assert took < 5
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize(
     "error",
     [
@@ -112,14 +114,14 @@ async def test_whatever_a_resolver_raises_is_a_failed_attempt(
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
 
     await asyncio.wait_for(manager.run("ws://gateway.test:1/", timeout=10.0), 10)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert str(error) in (report.error or "")
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert str(error) in (end.error or "")
 
 
 async def test_the_same_question_waits_for_the_same_lookup(
@@ -145,6 +147,7 @@ async def test_the_same_question_waits_for_the_same_lookup(
     assert asked == ["a.test"]
 
 
+@pytest.mark.scenario("R")
 async def test_a_lookup_that_never_ends_does_not_stand_for_later_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,6 +211,7 @@ async def test_without_a_thread_the_lookup_fails_and_the_next_one_is_made(
     assert await asyncio.wait_for(getaddrinfo("127.0.0.1", 1), 10)
 
 
+@pytest.mark.scenario("security-endpoint")
 @pytest.mark.parametrize(
     "address",
     [

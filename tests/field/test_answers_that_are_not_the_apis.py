@@ -67,6 +67,7 @@ async def refused_flush(*answers: bytes | Answer, timeout: float = 5.0) -> ApiEr
     return caught.value
 
 
+@pytest.mark.scenario("47")
 @pytest.mark.parametrize(
     "body",
     [
@@ -168,6 +169,7 @@ async def test_a_body_that_trickles_is_limited_in_total() -> None:
     assert "within 0.5 s" in str(error)
 
 
+@pytest.mark.scenario("security-compression")
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "gzip, gzip"])
 async def test_a_compressed_answer_is_bounded_by_what_it_unfolds_to(encoding: str) -> None:
     bomb = gzip.compress(bytes(64 * 1024 * 1024))

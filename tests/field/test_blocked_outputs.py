@@ -252,7 +252,7 @@ async def test_what_is_dropped_is_counted_and_reported_once_it_flows_again() -> 
         await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), LIMIT)
         change = StateChanged(ConnectionState.ACTIVE, ConnectionState.ACTIVE)
         for _ in range(MOST_ITEMS + 500):
-            worker._announcer.tell(change)
+            worker._announcer.publish(change)
         release.set()
         assert await asyncio.to_thread(reported.wait, LIMIT)
         await worker.close()
@@ -320,24 +320,27 @@ def test_an_item_that_raises_does_not_keep_the_next_from_being_received() -> Non
     assert received == [3]
 
 
-def test_a_queue_has_no_room_while_half_of_it_is_taken() -> None:
+def test_what_was_dropped_is_not_reported_while_half_of_the_queue_is_taken() -> None:
     release = threading.Event()
 
     def receive(_: int) -> None:
         release.wait(60)
 
     outlet = Outlet(receive)
-    rooms = {}
+    reported = {}
     for item in range(MOST_ITEMS // 2 + 2):
-        rooms[item] = outlet.has_room
+        outlet.drop()
+        reported[item] = outlet.newly_dropped()
         outlet.put(item)
-    full = outlet.has_room
+    while_full = outlet.newly_dropped()
     release.set()
     outlet.close(lambda: None).result(LIMIT)
 
-    assert rooms[MOST_ITEMS // 2 - 2]
-    assert not full
-    assert outlet.has_room
+    assert reported[MOST_ITEMS // 2 - 2] == 1
+    assert while_full == 0
+    assert outlet.newly_dropped() > 0
+    assert outlet.newly_dropped() == 0
+    assert outlet.dropped == MOST_ITEMS // 2 + 2
 
 
 def test_it_works_on_when_a_thread_cannot_be_created(monkeypatch: pytest.MonkeyPatch) -> None:

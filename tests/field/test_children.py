@@ -16,7 +16,8 @@ import pytest
 import inngest_connect
 from inngest_connect import WebSocketWorkerConnection, connect, process_executor
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.execution.processes import child_handle
+from inngest_connect.execution.processes import child as parents_end
+from inngest_connect.execution.processes import interpreter
 from inngest_connect.testing import EmbeddedGateway, RunResult
 from tests.field import child_functions as children
 
@@ -183,7 +184,7 @@ async def test_the_watch_for_the_parent_works_without_the_kernels_help(tmp_path:
     found = tmp_path / "pid"
     code = f"""
 import os, sys, time
-from inngest_connect.execution.parent_watch import watch_parent
+from inngest_connect.execution.processes.parent_watch import watch_parent
 parent = os.getpid()
 if os.fork() == 0:
     sys.platform = "other"
@@ -254,7 +255,7 @@ async def test_without_a_thread_to_wait_for_a_child_the_worker_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spawned: list[int] = []
-    spawn = child_handle._spawn
+    spawn = interpreter.spawn
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -264,7 +265,7 @@ async def test_without_a_thread_to_wait_for_a_child_the_worker_says_so(
         spawned.append(process.pid)
         return process
 
-    monkeypatch.setattr(child_handle, "_spawn", remember)
+    monkeypatch.setattr(parents_end, "spawn", remember)
     async with EmbeddedGateway() as gateway:
         monkeypatch.setenv("CHILD_ORIGIN", gateway.api_origin)
         worker = connect(

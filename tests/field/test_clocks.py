@@ -36,8 +36,9 @@ connect([(client, [slow])]).run()
 """
 
 
+@pytest.mark.scenario("L")
 async def test_a_jumping_wall_clock_costs_no_lease_and_no_connection() -> None:
-    """Scenario L. A lease that is not extended in time is taken away; three of them pass here."""
+    """A lease that is not extended in time is taken away; three of them pass here."""
     settings: dict[str, Any] = {"lease": 1.0, "lease_grace": 0.5, "extend_lease_interval": "100ms"}
     async with EmbeddedGateway(heartbeat_interval="200ms", **settings) as gateway:
         source = str(Path(inngest_connect.__file__).parents[1])

@@ -87,6 +87,7 @@ async def test_one_signal_closes_every_worker_of_the_process() -> None:
     assert [worker.state for worker in workers] == [ConnectionState.CLOSED] * 2
 
 
+@pytest.mark.scenario("44")
 async def test_a_signal_is_noticed_while_the_main_thread_runs_native_code() -> None:
     async with EmbeddedGateway() as gateway:
         worker = connect([_app(gateway)], shutdown_signals=[signal.SIGUSR1])
@@ -338,6 +339,7 @@ threading.Thread(target=connect([(client, [f])]).run).start()
 """
 
 
+@pytest.mark.scenario("Z")
 async def test_a_worker_on_a_thread_closes_when_the_main_thread_ends() -> None:
     environment = {**os.environ, "INNGEST_DEV": "http://127.0.0.1:1"}
     process = await asyncio.create_subprocess_exec(

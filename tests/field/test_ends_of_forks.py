@@ -73,6 +73,7 @@ def _connected_sockets(process: int) -> set[str]:
     return {f"{row[1]} {row[2]}" for row in rows if row[9] in inodes and row[3] == "01"}
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize("how", ["thread", "none", "children"])
 async def test_a_forked_process_keeps_no_connection_open(how: str, tmp_path: Path) -> None:
     (tmp_path / "forking.py").write_text(PROGRAM)

@@ -112,6 +112,7 @@ async def test_after_the_first_signal_work_is_finished(tmp_path: Path) -> None:
     assert [cell for cell, end in ends.items() if end.seconds > 10] == []
 
 
+@pytest.mark.scenario("T")
 async def test_the_second_signal_ends_the_process_now(tmp_path: Path) -> None:
     ends = await _ends(SECOND_SIGNAL, "second signal", tmp_path)
 
@@ -129,6 +130,7 @@ async def test_after_shutdown_timeout_the_process_ends(tmp_path: Path) -> None:
     assert [cell for cell, end in ends.items() if end.seconds > 15.3] == []
 
 
+@pytest.mark.scenario("Z")
 async def test_a_worker_on_another_thread_ends_with_the_main_thread(tmp_path: Path) -> None:
     async def end(gateway: EmbeddedGateway, kind: str) -> tuple[int | None, bool]:
         program = Program(gateway, tmp_path, "another thread", kind, FUNCTIONS[kind])

@@ -37,6 +37,7 @@ async def _end_in_a_storm(program: Program, number: signal.Signals) -> tuple[int
     return code, program.output()
 
 
+@pytest.mark.scenario("T")
 @pytest.mark.parametrize(
     ("forms", "functions", "code"), [(IDLE, [], 0), (AT_WORK, ["plain"], 1)], ids=["idle", "work"]
 )
@@ -57,9 +58,9 @@ async def test_a_storm_of_signals_does_not_change_the_exit_code(
 
 AT_EVERY_LINE = """
 import signal, sys
-from inngest_connect import shutdown_signals as subject
+from inngest_connect.aio import shutdown_signals as subject
 
-NAMES = {"remove", "put_back", "_absorb_at_exit", "_ignore_until_the_end"}
+NAMES = {"remove", "_put_back", "_absorb_at_exit", "_ignore_until_the_end"}
 lines = set()
 
 def trace(frame, kind, argument):
@@ -89,6 +90,7 @@ def test_a_signal_at_every_line_of_the_end_does_not_kill_the_process() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "remove\n", "")
 
 
+@pytest.mark.scenario("Z")
 async def test_on_uvloop_a_worker_ends_as_on_asyncio(tmp_path: Path) -> None:
     pytest.importorskip("uvloop")
     async with EmbeddedGateway() as gateway:

@@ -110,6 +110,7 @@ async def _ends(port: int, reached: asyncio.Event, isolation: Literal["thread", 
     assert worker.state is ConnectionState.CLOSED
 
 
+@pytest.mark.scenario("T")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 @pytest.mark.parametrize("peer", [_silent, _trickling])
 async def test_while_the_api_does_not_answer(
@@ -120,6 +121,7 @@ async def test_while_the_api_does_not_answer(
         await _ends(port, reached, isolation)
 
 
+@pytest.mark.scenario("T")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_while_the_gateway_does_not_answer_the_upgrade(
     isolation: Literal["thread", "none"],
@@ -132,6 +134,7 @@ async def test_while_the_gateway_does_not_answer_the_upgrade(
         await _ends(port, reached, isolation)
 
 
+@pytest.mark.scenario("39")
 async def test_during_a_drain() -> None:
     async with EmbeddedGateway() as gateway:
         client = gateway.client("app")

@@ -17,8 +17,6 @@ pytestmark = pytest.mark.field
 class MortalExecutor:
     """Takes requests, and is dead when the test says so."""
 
-    running = 0
-
     def __init__(self, _: ExecutorPorts) -> None:
         self.dead = False
         self.asked = 0
@@ -35,7 +33,7 @@ class MortalExecutor:
     def cancel(self, request_id: str) -> None:
         pass
 
-    def gone(self) -> str | None:
+    def failure(self) -> str | None:
         self.asked += self.dead
         return "the functions' loop is closed" if self.dead else None
 

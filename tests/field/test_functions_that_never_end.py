@@ -29,6 +29,7 @@ def oldest(reader: InMemoryMetricReader) -> float:
     raise AssertionError(f"no {OLDEST}")
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_function_that_never_ends_is_reported(kind: str, isolation: str) -> None:

@@ -33,7 +33,7 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
 
 @dataclass
 class Api:
-    """A server that answers each request with ``answer``, until it is told to hang up."""
+    """A server that answers each request with ``answer``, until it hangs up."""
 
     answer: bytes = field(default_factory=lambda: http(200, CONFIRMED))
     port: int = 0
@@ -274,6 +274,7 @@ async def test_user_information_of_the_url_does_not_replace_the_key() -> None:
     assert with_user == without
 
 
+@pytest.mark.scenario("security-compression")
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_compressed_answer_takes_no_more_memory_than_its_limit(encoding: str) -> None:
     packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)

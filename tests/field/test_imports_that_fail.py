@@ -9,7 +9,7 @@ import pytest
 
 import inngest_connect
 from inngest_connect.cli.users_code import mistake_in_users_code
-from inngest_connect.execution.processes.child_process import describe
+from inngest_connect.execution.processes.program import describe
 
 pytestmark = pytest.mark.field
 SOURCE = str(Path(inngest_connect.__file__).parents[1])

@@ -53,6 +53,7 @@ async def test_the_key_is_sent_as_its_hash_and_the_fallback_is_not_used() -> Non
     assert {key for key, _ in flushes} == {bearer(OLD)}
 
 
+@pytest.mark.scenario("3")
 async def test_the_fallback_is_used_for_start_and_for_flushes_when_the_key_is_refused() -> None:
     async with faulty(signing_keys=(NEW,), app_options=PRODUCTION) as it, it.worker():
         result = await it.run_through_an_outage()
@@ -131,6 +132,7 @@ async def test_a_life_in_which_no_key_is_valid_any_more_goes_on_until_one_is() -
     assert set(refused) == {bearer(OLD), bearer(NEW)}
 
 
+@pytest.mark.scenario("4")
 async def test_a_first_connection_without_a_valid_key_names_both_by_their_ends() -> None:
     async with faulty(signing_keys=(STRANGER,), app_options=PRODUCTION) as it:
         errors: list[str] = []

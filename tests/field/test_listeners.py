@@ -10,7 +10,7 @@ import pytest
 
 from inngest_connect import ConfigurationError, ConnectionState, connect
 from inngest_connect.core.events import Draining, LeaseLost
-from inngest_connect.observability.event_listeners import MOST_WAITING, EventListeners
+from inngest_connect.observability.subscriptions import MOST_WAITING, Subscriptions, Where
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
 from tests.integration.demo_apps import make_app
@@ -18,6 +18,11 @@ from tests.integration.demo_apps import make_app
 pytestmark = pytest.mark.field
 LIMIT = 15.0
 EVENT = LeaseLost("r", "run", "fn")
+LOOP = Where.APPLICATION_LOOP
+
+
+def ignore(*_: object) -> None:
+    """What a test does not look at."""
 
 
 class CannotBeShown(Exception):
@@ -110,12 +115,11 @@ async def test_an_async_listener_that_never_returns_holds_up_nothing_and_is_boun
     async def hangs(event: Any) -> None:
         await asyncio.sleep(1000)
 
-    listeners = EventListeners(
-        {"lease_lost": hangs}, lambda *what: failed.append(what), lambda: dropped.append(None)
-    )
-    listeners.add("lease_lost", seen.append)
+    listeners = Subscriptions(lambda *what: failed.append(what), lambda: dropped.append(None))
+    listeners.add(LOOP, hangs, "lease_lost")
+    listeners.add(LOOP, seen.append, "lease_lost")
     for _ in range(MOST_WAITING + 11):
-        listeners.emit(EVENT)
+        listeners.call(LOOP, EVENT)
     await asyncio.sleep(0)  # one turn of the loop: it runs, and hangs
     listeners.cancel()
     await asyncio.wait_for(listeners.finished(), LIMIT)
@@ -163,17 +167,18 @@ def test_one_async_callback_gets_the_events_of_all_its_names_in_order() -> None:
         seen.append(event)
 
     async def main() -> None:
-        listeners = EventListeners({"lease_lost": slow_first, "draining": slow_first})
+        listeners = Subscriptions(ignore, ignore)
+        listeners.add(LOOP, slow_first, "lease_lost")
+        listeners.add(LOOP, slow_first, "draining")
         for number in range(3):
-            (one,) = listeners._listeners["lease_lost"]
-            (other,) = listeners._listeners["draining"]
-            one.call(2 * number)  # type: ignore[arg-type]
-            other.call(2 * number + 1)  # type: ignore[arg-type]
+            listeners.call(LOOP, LeaseLost(str(2 * number), "run", "fn"))
+            listeners.call(LOOP, Draining(str(2 * number + 1), "group"))
         await asyncio.wait_for(listeners.finished(), LIMIT)
 
     asyncio.run(main())
 
-    assert seen == [0, 1, 2, 3, 4, 5]
+    numbers = [e.request_id if isinstance(e, LeaseLost) else e.connection_id for e in seen]
+    assert numbers == ["0", "1", "2", "3", "4", "5"]
 
 
 def generates(event: Any) -> Any:
@@ -189,7 +194,7 @@ async def generates_async(event: Any) -> Any:
 )
 def test_what_cannot_be_called_usefully_is_refused_as_a_listener(callback: Any) -> None:
     with pytest.raises(ConfigurationError, match="lease_lost"):
-        EventListeners({"lease_lost": callback})
+        Subscriptions(ignore, ignore).add(LOOP, callback, "lease_lost")
 
 
 @pytest.mark.parametrize("form", [name for name in FORMS if name != "lambda"])
@@ -221,13 +226,14 @@ class Equal:
 @pytest.mark.parametrize("raises", [False, True])
 def test_listeners_that_compare_equal_are_two_listeners(raises: bool) -> None:
     one, other = Equal(raises), Equal(raises)
-    listeners = EventListeners({"draining": one})
-    listeners.add("draining", other)
+    listeners = Subscriptions(ignore, ignore)
+    listeners.add(LOOP, one, "draining")
+    listeners.add(LOOP, other, "draining")
     event = Draining("connection", "group")
 
-    listeners.emit(event)
-    listeners.remove("draining", other)
-    listeners.emit(event)
+    listeners.call(LOOP, event)
+    listeners.remove(LOOP, other, "draining")
+    listeners.call(LOOP, event)
 
     assert (len(one.seen), len(other.seen)) == (2, 1)
 
@@ -235,13 +241,14 @@ def test_listeners_that_compare_equal_are_two_listeners(raises: bool) -> None:
 def test_a_method_is_the_same_listener_each_time_it_is_read() -> None:
     seen: list[Any] = []
     asynchronous = Async()
-    listeners = EventListeners({"draining": seen.append})
-    listeners.add("draining", asynchronous.method)
+    listeners = Subscriptions(ignore, ignore)
+    listeners.add(LOOP, seen.append, "draining")
+    listeners.add(LOOP, asynchronous.method, "draining")
 
-    listeners.remove("draining", seen.append)
-    listeners.remove("draining", asynchronous.method)
+    listeners.remove(LOOP, seen.append, "draining")
+    listeners.remove(LOOP, asynchronous.method, "draining")
 
-    assert not listeners.wants("draining")
+    assert not listeners.wants(LOOP, "draining")
 
 
 @pytest.mark.parametrize("isolation", ["thread", "none"])

@@ -58,6 +58,7 @@ async def answers_after(odd: bytes) -> RawGateway:
     return gateway
 
 
+@pytest.mark.scenario("14")
 @pytest.mark.parametrize(
     ("odd", "reason"),
     [
@@ -100,6 +101,7 @@ async def test_what_is_only_unusual_is_answered_on_the_same_connection(odd: byte
     assert [close[:2] for close in gateway.closes] == [struct.pack(">H", 1000)]
 
 
+@pytest.mark.scenario("X")
 @pytest.mark.parametrize("code", [1000, 1004, 1006, 1012, 1015, 2999, 4001, 65535])
 async def test_whatever_a_close_frame_says_the_worker_comes_back(code: int) -> None:
     gateway = await answers_after(frame(8, struct.pack(">H", code)))

@@ -66,7 +66,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
         return answer() if host == "name.test" else REAL(host, *args, **named)
 
     released.clear()
-    monkeypatch.setattr("inngest_connect.transport.resolver._lookups", {})
+    monkeypatch.setattr("inngest_connect.transport.resolver._running", {})
     monkeypatch.setattr(socket, "getaddrinfo", fake)
 
 
@@ -79,12 +79,12 @@ async def api_fails() -> ApiError:
 
 
 async def dial_fails() -> inputs.SocketClosed:
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
     await asyncio.wait_for(manager.run("ws://name.test:1/", timeout=0.5), LIMIT)
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    return report
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    return end
 
 
 @pytest.mark.parametrize(("answer", "offline"), MEMBERS)
@@ -100,6 +100,7 @@ async def test_it_is_known_whether_anything_was_reached(
     assert (failed.offline, closed.offline) == (offline, offline)
 
 
+@pytest.mark.scenario("R")
 @pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN])
 async def test_a_machine_without_a_route_is_offline(
     number: int, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +133,21 @@ async def test_a_limit_that_passes_says_what_was_waited_for(
 
     assert stage in str(failed)
     assert stage in (closed.error or "")
+
+
+async def test_a_time_limit_of_the_system_is_not_taken_for_that_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def gives_up(*_: Any, **__: Any) -> Any:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    resolve(monkeypatch, loopback)
+    monkeypatch.setattr("aiohappyeyeballs.start_connection", gives_up)
+
+    failed, closed = await asyncio.gather(api_fails(), dial_fails())
+
+    assert f"could not be reached: [Errno {errno.ETIMEDOUT}] Connection timed out" in str(failed)
+    assert "Connection timed out" in (closed.error or "")
 
 
 def worker_of(gateway: EmbeddedGateway, origin: str, **options: Any) -> WebSocketWorkerConnection:
@@ -177,6 +193,7 @@ class Sleep:
         )
 
 
+@pytest.mark.scenario("L")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_a_machine_that_slept_during_a_wait_connects_soon(
     isolation: str, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +215,7 @@ async def test_a_machine_that_slept_during_a_wait_connects_soon(
     assert len(gateway.http.get_request_history(START_PATH)) == 2
 
 
+@pytest.mark.scenario("L")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 async def test_a_connection_over_which_the_machine_slept_is_replaced(
     isolation: str, monkeypatch: pytest.MonkeyPatch

@@ -92,6 +92,7 @@ def test_an_id_made_of_a_secret_is_not_shown(name: str, cut: slice) -> None:
         assert not shows_a_part(redactor.id(text), SECRETS[name])
 
 
+@pytest.mark.scenario("security-logs")
 @pytest.mark.parametrize("text", ["x" * 65, "x" * 500_000, HOSTILE, "\udcff", "\u202e"])
 def test_an_id_of_unusual_form_is_short_and_printable(text: str) -> None:
     shown = Redactor().id(text)
@@ -166,6 +167,7 @@ class Everything(logging.Handler):
         assert record.getMessage().isprintable(), record.getMessage()
 
 
+@pytest.mark.scenario("security-keys", "security-logs")
 async def test_a_hostile_gateway_reaches_no_log_no_event_and_no_page_unmasked() -> None:
     log = Everything()
     logger = logging.getLogger("test_secrets_of_peers")

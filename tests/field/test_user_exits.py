@@ -372,6 +372,7 @@ CUT_OFF = [
 ]
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize("how", ["run", "none", "children", "cli", "own loop"])
 async def test_exits_of_user_code_are_failures_of_their_runs(tmp_path: Path, how: str) -> None:
     goes_on = [*GOES_ON, *(NEEDS_OUR_LOOP if how != "own loop" else [])]
@@ -399,6 +400,7 @@ async def test_exits_of_user_code_are_failures_of_their_runs(tmp_path: Path, how
     assert (finished.output, named, code) == ("finished", True, None)
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize("how", ["run", "children", "cli"])
 async def test_cancelling_all_tasks_fails_what_ran_and_nothing_else(
     tmp_path: Path, how: str

@@ -55,6 +55,7 @@ async def becomes_ready(
     return message.connection
 
 
+@pytest.mark.scenario("W")
 @pytest.mark.parametrize("isolation", ["thread", "none"])
 @pytest.mark.parametrize("end", [aborts, drains, closes, goes_away])
 async def test_young_connections_follow_the_schedule(

@@ -157,6 +157,7 @@ async def test_a_function_that_nobody_has_is_a_clear_error() -> None:
                 await gateway.invoke("app-none")
 
 
+@pytest.mark.scenario("C")
 async def test_a_lost_worker_costs_an_attempt_and_the_next_worker_finishes() -> None:
     """The first worker is stopped by force; its lease expires and the run is retried."""
     async with EmbeddedGateway(lease=0.2, lease_grace=0.1, extend_lease_interval="50ms") as gateway:

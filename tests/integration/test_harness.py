@@ -52,8 +52,8 @@ async def test_a_partition_is_visible_outside_and_its_end_heals_the_worker() -> 
     harness.assert_nothing_lost()
 
 
+@pytest.mark.scenario("E")
 async def test_a_black_hole_ends_the_connection_by_missing_heartbeats() -> None:
-    """Scenario E."""
     async with ConnectionTestHarness(heartbeat_interval="300ms") as harness:
         app = make_app(harness.api_origin)
         await harness.start_worker([app.pair])

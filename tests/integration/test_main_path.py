@@ -17,8 +17,8 @@ K = pb.GatewayMessageType
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.scenario("23")
 async def test_an_async_function_is_executed_on_the_callers_loop() -> None:
-    """Scenario 23."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -29,8 +29,8 @@ async def test_an_async_function_is_executed_on_the_callers_loop() -> None:
     assert app.seen.threads["echo"] == threading.main_thread().name
 
 
+@pytest.mark.scenario("25")
 async def test_sync_functions_run_in_the_sdks_thread_pool() -> None:
-    """Scenario 25."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -40,8 +40,8 @@ async def test_sync_functions_run_in_the_sdks_thread_pool() -> None:
     assert app.seen.threads["sync"] != threading.main_thread().name
 
 
+@pytest.mark.scenario("23")
 async def test_a_function_with_three_steps_runs_each_step_once() -> None:
-    """Scenario 23."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -80,8 +80,9 @@ async def test_an_error_that_must_not_be_retried_is_not() -> None:
     assert (result.status, result.attempts) == ("failed", 1)
 
 
+@pytest.mark.scenario("26", "29")
 async def test_a_function_that_outlives_its_lease_several_times_is_executed_once() -> None:
-    """Scenarios 26 and 29: the lease is half a second, the function takes four of them."""
+    """The lease is half a second, the function takes four of them."""
     async with EmbeddedGateway(lease=0.5, extend_lease_interval="100ms") as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -97,8 +98,8 @@ async def test_a_function_that_outlives_its_lease_several_times_is_executed_once
     assert gateway.ledger.lost == 0
 
 
+@pytest.mark.scenario("N")
 async def test_sys_exit_in_a_sync_function_is_that_functions_failure() -> None:
-    """Scenario N."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True) as worker:
@@ -110,8 +111,8 @@ async def test_sys_exit_in_a_sync_function_is_that_functions_failure() -> None:
     assert worker.state is ConnectionState.CLOSED
 
 
+@pytest.mark.scenario("1", "24")
 async def test_the_conversation_has_the_documented_order() -> None:
-    """Scenarios 1 and 24."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -131,8 +132,9 @@ async def test_the_conversation_has_the_documented_order() -> None:
     assert (connection.close_code, connection.close_reason) == (1000, "WORKER_SHUTDOWN")
 
 
+@pytest.mark.scenario("1")
 async def test_the_worker_introduces_itself_as_the_server_expects() -> None:
-    """Scenario 1, field content."""
+    """The content of each field."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway, env="branch-1")
         app.client._app_version = "v7"
@@ -169,12 +171,12 @@ async def test_two_apps_share_one_connection() -> None:
     assert connections == 1
 
 
+@pytest.mark.scenario("28")
 @pytest.mark.skipif(
     "request_id" not in inngest.Context.__dataclass_fields__,
     reason="the contexts of this SDK have no ids",
 )
 async def test_the_ids_of_the_request_reach_the_function() -> None:
-    """Scenario 28."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         call = executor_request("app", "app-echo", {"name": "e", "data": {}}, request_id="the-call")
@@ -206,8 +208,8 @@ async def test_the_io_thread_is_gone_after_the_close() -> None:
     assert "inngest-connect-io" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.mark.scenario("36", "37")
 async def test_a_drain_moves_the_worker_without_anybody_noticing() -> None:
-    """Scenarios 36 and 37."""
     async with EmbeddedGateway(lease=1.0, extend_lease_interval="200ms") as gateway:
         app = make_app(gateway)
         changes: list[object] = []
@@ -232,8 +234,8 @@ async def test_a_drain_moves_the_worker_without_anybody_noticing() -> None:
     assert gateway.ledger.duplicates == 0
 
 
+@pytest.mark.scenario("O")
 async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
-    """Scenario O."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], max_worker_concurrency=2, wait=True) as worker:
@@ -253,8 +255,8 @@ async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
     assert queued == 4
 
 
+@pytest.mark.scenario("G", "security-sizes")
 async def test_a_reply_the_gateway_cannot_take_fails_that_request_alone() -> None:
-    """Scenario G."""
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True) as worker:

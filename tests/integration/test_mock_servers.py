@@ -1,4 +1,4 @@
-"""MockWebSocketServer, scripted message by message, with the methods of SPEC.md."""
+"""MockWebSocketServer, scripted message by message."""
 
 import asyncio
 import contextlib
@@ -74,8 +74,8 @@ async def test_a_gateway_that_stops_answering_is_left() -> None:
         harness.assert_external_state_remains(ConnectionState.ACTIVE)
 
 
+@pytest.mark.scenario("H")
 async def test_a_request_that_is_delivered_twice_is_executed_once() -> None:
-    """Scenario H."""
     async with ConnectionTestHarness() as harness:
         app = make_app(harness.api_origin)
         await harness.start_worker([app.pair])
@@ -93,8 +93,9 @@ async def test_a_request_that_is_delivered_twice_is_executed_once() -> None:
     assert app.seen.calls["wait"] == 1
 
 
+@pytest.mark.scenario("I")
 async def test_nothing_is_lost_when_messages_overtake_one_another() -> None:
-    """Scenario I: the gateway handles what it receives up to 30 ms later, out of order."""
+    """The gateway handles what it receives up to 30 ms later, out of order."""
     async with ConnectionTestHarness(
         handling_delay=0.03, lease=2.0, extend_lease_interval="100ms", retry_delay=0.01
     ) as harness:

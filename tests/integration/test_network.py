@@ -49,10 +49,10 @@ async def connects(api: MockHTTPServer, gateway: MockWebSocketServer) -> None:
     await started
 
 
+@pytest.mark.scenario("S")
 async def test_a_private_authority_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     async with encrypted(authority) as (api, gateway):
         await connects(api, gateway)
@@ -61,26 +61,26 @@ async def test_a_private_authority_holds_for_both_connections(
     assert gateway.url.startswith("wss:")
 
 
+@pytest.mark.scenario("S")
 async def test_an_unknown_authority_is_refused_by_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     errors: list[ErrorOccurred] = []
     failures: list[WebSocketFailed] = []
-    told = asyncio.Event()
+    reported = asyncio.Event()
     listeners: dict[str, Callable[..., object]] = {
-        "error": lambda e: (errors.append(e), told.set()),
+        "error": lambda e: (errors.append(e), reported.set()),
         "websocket_error": failures.append,
     }
     async with encrypted(authority) as (api, gateway):
         for origin in (api.origin, None):
-            told.clear()
+            reported.clear()
             async with MockHTTPServer() as plain:
                 plain.add_gateway(gateway.name, gateway.url)
                 app = make_app(origin or plain.origin)
                 worker = connect([app.pair], shutdown_signals=[], timing=QUICK_TIMING, on=listeners)
                 started = asyncio.create_task(worker.start())
-                await told.wait()
+                await reported.wait()
                 await worker.close(wait=True)
                 await started
 
@@ -88,10 +88,10 @@ async def test_an_unknown_authority_is_refused_by_both_connections(
     assert "certificate was not accepted" in failures[0].message
 
 
+@pytest.mark.scenario("S")
 async def test_a_certificate_for_another_name_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scenario S."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     failed = asyncio.Event()
     async with encrypted(authority, "elsewhere.example") as (api, _):
@@ -110,6 +110,7 @@ async def test_a_certificate_for_another_name_is_refused(
     assert worker.get_state_history()[0].state.value != "ACTIVE"
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_the_proxy_of_the_environment_carries_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ async def test_the_proxy_of_the_environment_carries_both_connections(
     assert proxy.asked == [f"127.0.0.1:{api.port}", f"127.0.0.1:{gateway.port}"]
 
 
+@pytest.mark.scenario("security-proxy")
 async def test_no_proxy_holds_for_both_connections(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +135,14 @@ async def test_no_proxy_holds_for_both_connections(
     assert proxy.asked == []
 
 
+@pytest.mark.scenario("security-downgrade")
 async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     authority: trustme.CA, authority_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Security: downgrade. The session token would travel in clear."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     errors: list[ErrorOccurred] = []
-    told = asyncio.Event()
+    reported = asyncio.Event()
     async with encrypted(authority) as (api, _), MockWebSocketServer(greet=True) as plain:
         api.gateways = []
         api.add_gateway(plain.name, plain.url)
@@ -148,10 +151,10 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
             [app.pair],
             shutdown_signals=[],
             timing=QUICK_TIMING,
-            on={"error": lambda e: (errors.append(e), told.set())},
+            on={"error": lambda e: (errors.append(e), reported.set())},
         )
         started = asyncio.create_task(worker.start())
-        await told.wait()
+        await reported.wait()
         await worker.close(wait=True)
         await started
 
@@ -160,6 +163,7 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     assert plain.connections == []
 
 
+@pytest.mark.scenario("security-compression")
 async def test_pings_are_answered_and_no_compression_is_offered() -> None:
     """RFC 6455 section 5.5.3; security, decompression bomb."""
     async with MockHTTPServer() as api, MockWebSocketServer(greet=True) as gateway:

@@ -79,9 +79,9 @@ def slow_function(
     return running
 
 
+@pytest.mark.scenario("44")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_finishes_what_is_in_flight(number: signal.Signals) -> None:
-    """Row: first SIGTERM/SIGINT. Scenario 44."""
     with GatewayThread() as thread, worker_process(thread.api_origin) as process:
         running = slow_function(thread, process, seconds=0.5)
         process.send_signal(number)
@@ -93,8 +93,8 @@ def test_the_first_signal_finishes_what_is_in_flight(number: signal.Signals) -> 
     assert code == 0
 
 
+@pytest.mark.scenario("T")
 def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
-    """Row: second signal. Scenario T."""
     with GatewayThread(drain_window=1.0) as thread, worker_process(thread.api_origin) as process:
         slow_function(thread, process, seconds=3600)
         process.send_signal(signal.SIGTERM)
@@ -109,7 +109,7 @@ def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
 
 
 def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
-    """Row: second signal; a function in a thread cannot be cancelled."""
+    """A function in a thread cannot be cancelled."""
     code = WORKER.replace("async def slow(ctx: inngest.Context)", "def slow(ctx)").replace(
         "await asyncio.sleep", "__import__('time').sleep"
     )
@@ -124,8 +124,9 @@ def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
     assert "WorkAbandoned" in errors
 
 
+@pytest.mark.scenario("T")
 def test_a_signal_while_waiting_to_retry_ends_at_once() -> None:
-    """Scenario T, during back-off: nothing listens at that address."""
+    """The signal arrives during back-off: nothing listens at that address."""
     with worker_process("http://127.0.0.1:1") as process:
         assert line(process) == "running"
         assert process.stderr is not None
@@ -232,7 +233,7 @@ def test_a_missing_extra_is_named() -> None:
 
 
 def test_a_worker_whose_loop_is_gone_shuts_down_and_says_so() -> None:
-    """Row: the caller's loop is gone."""
+    """The application's event loop is closed."""
     code = """
         import asyncio, logging, sys, inngest
         from inngest_connect import ConnectionState, Timing, connect

@@ -71,8 +71,8 @@ KEY = "signkey-test-" + "ab" * 32
 OTHER_KEY = "signkey-test-" + "cd" * 32
 
 
+@pytest.mark.scenario("8")
 def test_apps_that_cannot_share_a_connection_are_refused() -> None:
-    """Scenario 8."""
     cases = [
         (app_with("a"), app_with("a"), "two apps have the id 'a'"),
         (app_with("a"), app_with("b", env="branch"), "environment"),
@@ -95,9 +95,9 @@ def test_apps_that_cannot_share_a_connection_are_refused() -> None:
         assert KEY not in str(caught.value)
 
 
+@pytest.mark.scenario("8")
 @pytest.mark.parametrize("apps", [[], "app", [("only",)], [object()], [("no client", [])]])
 def test_what_is_no_list_of_apps_is_refused(apps: object) -> None:
-    """Scenario 8."""
     with pytest.raises(ConfigurationError):
         connect(apps)  # type: ignore[arg-type]
 
@@ -147,8 +147,8 @@ async def test_connect_app_is_as_good_as_a_tuple() -> None:
     assert result.status == "completed"
 
 
+@pytest.mark.scenario("43")
 async def test_start_runs_until_close_and_both_may_be_repeated() -> None:
-    """Scenario 43."""
     async with EmbeddedGateway() as gateway:
         worker = connect([make_app(gateway).pair], shutdown_signals=[])
         started = asyncio.create_task(worker.start())
@@ -163,8 +163,8 @@ async def test_start_runs_until_close_and_both_may_be_repeated() -> None:
         await worker.start()
 
 
+@pytest.mark.scenario("42")
 async def test_a_worker_closed_before_its_start_cannot_be_started() -> None:
-    """Scenario 42."""
     worker = connect([app_with().pair])
 
     await worker.close(wait=True)
@@ -174,8 +174,9 @@ async def test_a_worker_closed_before_its_start_cannot_be_started() -> None:
         await worker.start()
 
 
+@pytest.mark.scenario("42")
 async def test_close_before_the_first_connection_ends_it() -> None:
-    """Scenario 42: nothing listens at that address."""
+    """Nothing listens at that address."""
     worker = connect([app_with().pair], shutdown_signals=[])
     started = asyncio.create_task(worker.start())
     failed = asyncio.Event()
@@ -188,8 +189,8 @@ async def test_close_before_the_first_connection_ends_it() -> None:
     assert worker.state is ConnectionState.CLOSED
 
 
+@pytest.mark.scenario("17")
 async def test_cancelling_start_ends_the_worker_and_nothing_is_left() -> None:
-    """Scenario 17."""
     worker = connect([app_with().pair], shutdown_signals=[])
     started = asyncio.create_task(worker.start())
     failed = asyncio.Event()
@@ -299,8 +300,8 @@ async def test_the_debug_state_tells_what_is_in_flight_and_no_secret() -> None:
     assert "canary" not in repr(state)
 
 
+@pytest.mark.scenario("44")
 def test_run_needs_no_event_loop_and_restores_signal_handlers() -> None:
-    """Scenario 44."""
 
     def before(number: int, frame: object) -> None:
         """The program's own handler."""
@@ -329,8 +330,9 @@ def test_run_needs_no_event_loop_and_restores_signal_handlers() -> None:
     assert after is before
 
 
+@pytest.mark.scenario("22")
 def test_a_blocked_caller_loop_costs_no_heartbeat_and_no_lease() -> None:
-    """Scenario 22: the loop is blocked for several heartbeats and several leases."""
+    """The loop is blocked for several heartbeats and several leases."""
     options = {"lease": 0.6, "heartbeat_interval": "100ms", "extend_lease_interval": "150ms"}
     with GatewayThread(**options) as thread:
         client = make_client(thread.api_origin)

@@ -1,4 +1,4 @@
-"""SPEC's figures, with their own generous limits. They find disasters, not regressions."""
+"""Figures with generous limits. They find disasters, not regressions."""
 
 import asyncio
 import statistics
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.performance
 
 
 async def test_a_connection_takes_less_than_two_seconds() -> None:
-    """SPEC: connection establishment < 2 s."""
+    """Below 2 s."""
     async with EmbeddedGateway() as gateway:
         worker = connect([make_app(gateway).pair], shutdown_signals=[])
         begun = time.perf_counter()
@@ -32,7 +32,7 @@ async def test_a_connection_takes_less_than_two_seconds() -> None:
 
 
 async def test_an_execution_costs_less_than_a_hundred_milliseconds() -> None:
-    """SPEC: function execution overhead < 100 ms."""
+    """Below 100 ms."""
     async with EmbeddedGateway(record=False) as gateway:
         async with connect([make_app(gateway).pair], wait=True):
             for _ in range(50):
@@ -75,7 +75,7 @@ async def test_reconnecting_is_quick(options: dict[str, Any], limit: float) -> N
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_does_not_grow_with_age_and_a_hundred_connections_are_few() -> None:
-    """SPEC: memory usage bounded, 100+ connections. ``make scale`` measures ten times as much."""
+    """``make scale`` measures ten times as much."""
     script = Path(__file__).parents[2] / "scripts" / "scale_figures.py"
     sizes = ["--executions", "5000", "--reconnects", "60", "--connections", "100"]
 

@@ -98,6 +98,7 @@ async def traced_worker() -> AsyncIterator[TracedWorker]:
             await process.wait()
 
 
+@pytest.mark.scenario("V")
 async def test_an_execution_leaves_nothing_behind() -> None:
     """Measured: 8 bytes. What a worker keeps by design is bounded and warmed up."""
     async with traced_worker() as worker:
@@ -109,6 +110,7 @@ async def test_an_execution_leaves_nothing_behind() -> None:
     assert growth / 1_500 < 100
 
 
+@pytest.mark.scenario("V")
 async def test_a_reconnect_leaves_nothing_behind() -> None:
     """Measured: 55 bytes over 720. Histories of 50 and 100 entries are full after warming up.
 

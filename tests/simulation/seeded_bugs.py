@@ -6,15 +6,16 @@ from typing import Any
 from unittest import mock
 
 from inngest_connect.core.connections.attempts import Attempts
-from inngest_connect.core.connections.generations import Connections
+from inngest_connect.core.connections.connections import Connections
 from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
-from inngest_connect.core.connections.lifecycle import ConnectionLifecycle
+from inngest_connect.core.connections.phases import Phase
 from inngest_connect.core.events import Reconnecting
 from inngest_connect.core.requests.delivery import ReplyDelivery
 from inngest_connect.core.requests.leases import LeaseTable
 from inngest_connect.core.requests.request_table import Progress, RequestTable
 from inngest_connect.core.retry import ScheduleRetry
-from inngest_connect.core.shutdown import Shutdown
+from inngest_connect.core.shutdown import Shutdown, Stage
+from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.state_machine import TRANSITIONS, ConnectionEvent, ConnectionState
 
 Bug = Callable[[], Any]
@@ -26,16 +27,15 @@ def replaced(owner: type, name: str, make: Callable[[Any], Any]) -> Bug:
 
 
 def extensions_stay_on_the_drained_socket(right: Any) -> Any:
-    def ready(self: ConnectionLifecycle, event: Any, now: float) -> None:
-        before = self._requests.carrier
-        right(self, event, now)
-        self._requests.carrier = before if before is not None else self._requests.carrier
+    def extend_due(self: RequestTable, carrier: Any, now: float) -> None:
+        first = self.__dict__.setdefault("first_carrier", carrier)
+        right(self, first if first.phase is not Phase.RETIRED else carrier, now)
 
-    return ready
+    return extend_due
 
 
 def a_reconnect_forgets_replies(right: Any) -> Any:
-    def connection_ready(self: ReplyDelivery, carrier: int, now: float, out: Any) -> None:
+    def connection_ready(self: ReplyDelivery, carrier: Any, now: float) -> None:
         for reply in list(self.buffer):
             self.buffer.remove(reply.request_id)
 
@@ -43,21 +43,22 @@ def a_reconnect_forgets_replies(right: Any) -> Any:
 
 
 def the_old_socket_is_closed_early(right: Any) -> Any:
-    def gateway_closing(self: Any, generation: Any, now: float) -> None:
+    def gateway_closing(self: WorkerCore, generation: Any, now: float) -> None:
         right(self, generation, now)
-        if generation is self._connections.current:
-            self.drop(generation, "closed early", now)
+        current = self.connections.current
+        if current is not None and generation is current:
+            self._drop(current, "closed early", now)
 
     return gateway_closing
 
 
 def nothing_is_flushed(right: Any) -> Any:
-    return lambda self, now, out: None
+    return lambda self, now: None
 
 
 def a_failed_flush_drops_the_reply(right: Any) -> Any:
     def flush_failed(self: ReplyDelivery, request_id: str, *rest: Any) -> bool:
-        self._flush_ended(request_id)
+        self._flush_ended(request_id, failed=True)
         self.buffer.remove(request_id)
         return True
 
@@ -65,8 +66,8 @@ def a_failed_flush_drops_the_reply(right: Any) -> Any:
 
 
 def a_request_runs_although_it_was_not_acknowledged(right: Any) -> Any:
-    def acknowledgement_failed(self: RequestTable, request_id: str, out: Any) -> None:
-        self.acknowledgement_written(request_id, 0.0, out)
+    def acknowledgement_failed(self: RequestTable, request_id: str) -> None:
+        self.acknowledgement_written(request_id, None, 0.0)
 
     return acknowledgement_failed
 
@@ -105,13 +106,18 @@ def the_lease_id_is_not_rotated(right: Any) -> Any:
 
 
 def the_shutdown_leaves_replies_behind(right: Any) -> Any:
-    return lambda self, now: True
+    def has_what_it_awaits(self: Shutdown) -> bool:
+        if self.stage is Stage.CLOSING:
+            return not self._connections.closing
+        return self.stage is Stage.FLUSHING or bool(right(self))
+
+    return has_what_it_awaits
 
 
 def the_limit_is_not_kept(right: Any) -> Any:
-    def start_ready(self: RequestTable, now: float, out: Any) -> None:
+    def start_ready(self: RequestTable, now: float) -> None:
         running, self.running = self.running, 0
-        right(self, now, out)
+        right(self, now)
         self.running += running
 
     return start_ready
@@ -127,15 +133,20 @@ def a_forgotten_request_keeps_its_lease(right: Any) -> Any:
 
 
 def a_token_is_told(right: Any) -> Any:
-    def start_succeeded(self: Connections, event: Any, now: float, out: Any) -> None:
-        right(self, event, now, out)
-        out.append(Reconnecting(0, 0.0, f"dialing with {event.session_token}"))
+    def dial(self: Connections, attempt: Any, named: Any, now: float) -> None:
+        right(self, attempt, named, now)
+        self._outbox.put(Reconnecting(0, 0.0, f"dialing with {named.session_token}"))
 
-    return start_succeeded
+    return dial
 
 
 def a_third_socket_is_opened(right: Any) -> Any:
-    return lambda self, out: None
+    def begin(self: Connections, now: float) -> None:
+        closing, self.closing = self.closing, {}
+        right(self, now)
+        self.closing = closing
+
+    return begin
 
 
 def silence_is_computed_in_another_way_than_its_deadline(right: Any) -> Any:
@@ -173,9 +184,9 @@ def a_sleep_is_noticed_at_the_end_of_a_wait(right: Any) -> Any:
 SEEDED_BUGS: dict[str, Bug] = {
     make.__name__: replaced(owner, name, make)
     for owner, name, make in (
-        (ConnectionLifecycle, "ready", extensions_stay_on_the_drained_socket),
+        (RequestTable, "extend_due", extensions_stay_on_the_drained_socket),
         (ReplyDelivery, "connection_ready", a_reconnect_forgets_replies),
-        (ConnectionLifecycle, "gateway_closing", the_old_socket_is_closed_early),
+        (WorkerCore, "_gateway_closing", the_old_socket_is_closed_early),
         (ReplyDelivery, "tick", nothing_is_flushed),
         (ReplyDelivery, "flush_failed", a_failed_flush_drops_the_reply),
         (RequestTable, "acknowledgement_failed", a_request_runs_although_it_was_not_acknowledged),
@@ -183,11 +194,11 @@ SEEDED_BUGS: dict[str, Bug] = {
         (HeartbeatMonitor, "dead", silence_is_not_noticed),
         (ScheduleRetry, "delay", it_stops_to_retry),
         (LeaseTable, "extended", the_lease_id_is_not_rotated),
-        (Shutdown, "_final_flush_over", the_shutdown_leaves_replies_behind),
+        (Shutdown, "_has_what_it_awaits", the_shutdown_leaves_replies_behind),
         (RequestTable, "start_ready", the_limit_is_not_kept),
         (RequestTable, "_forget", a_forgotten_request_keeps_its_lease),
-        (Connections, "start_succeeded", a_token_is_told),
-        (Connections, "_make_room", a_third_socket_is_opened),
+        (Connections, "dial", a_token_is_told),
+        (Connections, "begin", a_third_socket_is_opened),
         (HeartbeatMonitor, "dead", silence_is_computed_in_another_way_than_its_deadline),
         (Attempts, "failed", a_machine_without_a_network_waits_for_minutes),
         (Attempts, "look_at", a_sleep_is_noticed_at_the_end_of_a_wait),

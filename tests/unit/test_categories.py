@@ -1,7 +1,4 @@
-"""Each directory of tests is a category of SPEC.md, and its tests carry the marker of that name.
-
-The simulation is ours.
-"""
+"""Each directory of tests is a category, and its tests carry the marker of that name."""
 
 from pathlib import Path
 
@@ -15,7 +12,7 @@ CATEGORIES = {
 }  # fmt: skip
 
 
-def test_every_category_of_the_specification_has_tests() -> None:
+def test_every_category_has_tests() -> None:
     assert {path.name for path in TESTS.iterdir() if list(path.glob("**/test_*.py"))} == CATEGORIES
 
 

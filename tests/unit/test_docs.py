@@ -11,7 +11,7 @@ import typer
 
 from inngest_connect.cli.app import app
 from inngest_connect_ready import parser
-from tests.pages import PAGES, ROOT, Block, blocks
+from tests.pages import PAGES, ROOT, Block, anchors, blocks
 
 pytestmark = pytest.mark.unit
 
@@ -21,13 +21,6 @@ COMMAND = re.compile(r"(?<![\w./-])inngest-connect ([a-z]+)((?: +[^\s`|&>#;]+)*)
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
-
-
-def anchors(page: Path) -> set[str]:
-    """The anchors of headings, as the usual renderers make them."""
-    headings = re.findall(r"^#+ (.+)$", text_of(page), re.M)
-    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
-    return {heading.strip().replace(" ", "-") for heading in kept}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

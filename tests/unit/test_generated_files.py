@@ -14,12 +14,24 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_page_about_the_state_machine_is_that_of_the_table() -> None:
+def test_the_drawings_are_those_of_the_tables() -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/state_machine_docs.py", "--check"], cwd=ROOT, check=False
+        [sys.executable, "scripts/diagrams.py", "--check"],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
-    assert done.returncode == 0, "docs/state-machine.md is stale: run `make docs`"
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_connect_and_the_tables_of_options_are_those_of_the_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/option_docs.py", "--check"], cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 0, "connect() or a table of options is stale: run `make docs`"
 
 
 def test_the_generated_module_has_the_fields_of_the_proto_file() -> None:

@@ -1,1 +1,5 @@
-"""asyncio shells that know nothing of Inngest: threads, hand-over, waiters, signals. Private."""
+"""Private. Threads, event loops, signals and the end of the process.
+
+These modules know nothing of Inngest: each would serve any program that runs an event loop on a
+thread beside the application's.
+"""

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
+from ..factory import connect
 from ..observability.package_logger import silent_logger
+from ..observability.recent_activity import percentile
 from ..testing import EmbeddedGateway
 from .demo_functions import LEASE_SECONDS, DemoFunction, Intended, demo_functions
 
@@ -245,8 +246,6 @@ class _Demo:
 
 
 def _percentile(ordered: list[float], fraction: float) -> float | None:
-    """In milliseconds; None of nothing."""
-    if not ordered:
-        return None
-    index = min(int(fraction * len(ordered)), len(ordered) - 1)
-    return round(ordered[index] * 1000, 2)
+    """In milliseconds; None for an empty list."""
+    value = percentile(((each, 1) for each in ordered), fraction)
+    return None if value is None else round(value * 1000, 2)

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Final
@@ -13,13 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..connection import WebSocketWorkerConnection
-from ..core.events import Event, RequestCompleted
 from ..observability.debug_state import DebugState, InFlightRequest
+from ..observability.recent_activity import RecentActivity
 from ..state_machine import ConnectionState
 
 _REDRAWS_PER_SECOND: Final = 4
-_WINDOW: Final = 60.0
-_MOST_SAMPLES: Final = 5000
 _MOST_REQUESTS: Final = 10
 _MOST_EVENTS: Final = 8
 
@@ -47,23 +44,21 @@ class _Recent(logging.Handler):
 
 
 class LiveView:
-    """``handler`` belongs to the root logger while the view is shown."""
+    """``handler`` is to be a handler of the root logger while the view is shown."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.handler: Final = _Recent()
         self._console = console or Console()
-        self._finished: deque[tuple[float, float]] = deque(maxlen=_MOST_SAMPLES)
-        """When a request was completed, and how long it took with its wait; monotonic seconds."""
-        self._began = time.monotonic()
+        self._recent = RecentActivity()
 
     @contextlib.contextmanager
     def showing(self, worker: WebSocketWorkerConnection) -> Iterator[None]:
-        """Draw ``worker`` until the end of the block, and leave the last picture standing."""
-        remove = worker.add_counter(self._observe)
-        # The view has a thread of its own: it moves on while a function blocks the event loop.
+        """Draw ``worker`` until the end of the block, and leave the last picture on the screen."""
+        remove = worker.add_counter(self._recent.observe)
+        # rich draws on its own thread: the view is redrawn while a function blocks the event loop.
         live = Live(
             console=self._console,
-            get_renderable=lambda: self.render(worker.get_debug_state(), time.monotonic()),
+            get_renderable=lambda: self.render(worker.get_debug_state()),
             refresh_per_second=_REDRAWS_PER_SECOND,
         )
         try:
@@ -72,38 +67,25 @@ class LiveView:
         finally:
             remove()
 
-    def _observe(self, observation: Event) -> None:
-        if isinstance(observation, RequestCompleted):
-            took = observation.queued_seconds + observation.seconds
-            self._finished.append((time.monotonic(), took))
-
-    def render(self, state: DebugState, now: float) -> RenderableType:
+    def render(self, state: DebugState) -> RenderableType:
         """The picture of one moment."""
-        return Group(
-            _header(state), self._figures(state, now), _requests(state), *self._recent_events()
-        )
+        lines = [
+            Text(line, style="dim", no_wrap=True, overflow="ellipsis")
+            for line in tuple(self.handler.lines)
+        ]
+        return Group(_header(state), self._figures(state), _requests(state), *lines)
 
-    def _figures(self, state: DebugState, now: float) -> RenderableType:
-        finished = [sample for sample in tuple(self._finished) if sample[0] > now - _WINDOW]
-        took = sorted(seconds for _, seconds in finished)
+    def _figures(self, state: DebugState) -> RenderableType:
+        # Whole seconds of the last minute, or since the view is shown when that is less.
+        rates = self._recent.last_seconds(min(max(int(self._recent.age()), 1), 60))
         line = Text()
-        line.append(f"{self._rate(finished, now):.1f}/s", style="bold")
-        line.append(f"   p50 {_percentile(took, 0.5)}   p99 {_percentile(took, 0.99)}")
+        line.append(f"{rates.completed:.1f}/s", style="bold")
+        line.append(f"   p50 {_milliseconds(rates.p50)}   p99 {_milliseconds(rates.p99)}")
         line.append(f"   running {state.running}   queued {state.queued}")
         line.append(f"   unacknowledged replies {state.unacknowledged_replies}")
         if state.heartbeat_round_trip is not None:
             line.append(f"   heartbeat {state.heartbeat_round_trip * 1000:.0f} ms")
         return line
-
-    def _rate(self, finished: list[tuple[float, float]], now: float) -> float:
-        """A second, over the time that the samples cover."""
-        begun = finished[0][0] if len(finished) == _MOST_SAMPLES else self._began
-        return len(finished) / min(max(now - begun, 1.0), _WINDOW)
-
-    def _recent_events(self) -> Iterator[RenderableType]:
-        for line in tuple(self.handler.lines):
-            text = Text(line, style="dim", no_wrap=True, overflow="ellipsis")
-            yield text
 
 
 def _header(state: DebugState) -> RenderableType:
@@ -158,8 +140,5 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} s"
 
 
-def _percentile(ordered: list[float], fraction: float) -> str:
-    if not ordered:
-        return "-"
-    value = ordered[min(int(fraction * len(ordered)), len(ordered) - 1)]
-    return f"{value * 1000:.1f} ms"
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"

@@ -19,7 +19,6 @@ class QueuedHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self._outlet: Outlet[str] = Outlet(self._write, is_frequent=lambda item: type(item) is str)
         self._process = os.getpid()
-        self._reported = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if os.getpid() != self._process:
@@ -43,9 +42,8 @@ class QueuedHandler(logging.StreamHandler[TextIO]):
             written.wait(DRAIN_SECONDS)
 
     def _write(self, text: str) -> None:
-        lost = self._outlet.dropped - self._reported
+        lost = self._outlet.newly_dropped()
         if lost:
-            self._reported += lost
             text += self.terminator + self.format(_dropped(lost))
         self.stream.write(text + self.terminator)
         self.stream.flush()

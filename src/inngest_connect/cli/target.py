@@ -4,27 +4,28 @@ Everything wrong raises TargetError: a first line with what was found, a second 
 """
 
 import difflib
-import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from inngest import Function, Inngest
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
-from ..sdk.apps import Apps, ConnectApp
+from ..factory import connect
+from ..sdk.apps import ConnectApp, apps_of, is_factory
+from ..sdk.target import MissingAttribute, MissingModule, attribute_of, import_module
 from .users_code import mistake_in_users_code
 
 _FORM: Final = "Write it as package.module:attribute, for example shop.worker:apps"
 _KINDS: Final = (
     "A worker is a list of (inngest.Inngest, [functions]) tuples, one such tuple or ConnectApp, "
-    "a connect() result, or a function without arguments that returns one of these"
+    "a connect() result, or a function without arguments that returns one of these."
 )
 _MOST_NAMES: Final = 8
 
@@ -40,14 +41,14 @@ class TargetError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the worker is: ``module:attribute``; and the worker, not started."""
+    """``name`` is where the worker is, ``module:attribute``. The worker is not started."""
 
     name: str
     worker: WebSocketWorkerConnection
 
 
 def load_target(text: str, directory: Path | None = None) -> Target:
-    """Import the module, find the attribute, and make a worker of it.
+    """Import the module, find the attribute, and create a worker from it.
 
     ``directory``, by default the current one, is put on ``sys.path``. Raises TargetError, and
     ConfigurationError for what ``connect()`` finds wrong with the apps.
@@ -57,11 +58,27 @@ def load_target(text: str, directory: Path | None = None) -> Target:
     directory = directory or Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
-    module = _import(module_name, directory)
-    if not attribute:
-        attribute = _only_candidate(module, module_name)
+    try:
+        module = import_module(module_name)
+    except MissingModule as error:
+        raise TargetError(
+            f"there is no module {error.name!r}, in {directory} or installed",
+            _did_you_mean(error.name, _modules(directory), "Modules here"),
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(f"module {module_name!r} cannot be imported", error) from error
+    attribute = attribute or _only_candidate(module, module_name)
+    try:
+        value = attribute_of(module, module_name, attribute)
+    except MissingAttribute as error:
+        known = _public(error.owner)
+        if error.owner is module and not difflib.get_close_matches(error.name, known, n=1):
+            known = _candidates(module)
+        raise TargetError(str(error), _did_you_mean(error.name, known, "It has")) from error
     name = f"{module_name}:{attribute}"
-    return Target(name, _worker(_attribute(module, module_name, attribute), name))
+    return Target(name, _worker(value, name))
 
 
 def _check_form(text: str, module_name: str, attribute: str) -> None:
@@ -72,23 +89,7 @@ def _check_form(text: str, module_name: str, attribute: str) -> None:
         raise TargetError(f"{text!r} is a file path", f"Write it as a module: {meant}")
     parts = [*module_name.split("."), *(attribute.split(".") if attribute else ())]
     if text.endswith(":") or not all(part.isidentifier() for part in parts):
-        raise TargetError(f"{text!r} is no module and attribute", _FORM)
-
-
-def _import(name: str, directory: Path) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise TargetError(
-                f"there is no module {error.name!r}, in {directory} or installed",
-                _did_you_mean(error.name, _modules(directory), "Modules here"),
-            ) from error
-        raise _broken(f"module {name!r} cannot be imported", error) from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise _broken(f"module {name!r} cannot be imported", error) from error
+        raise TargetError(f"{text!r} is not a module and attribute", _FORM)
 
 
 def _broken(finding: str, error: BaseException) -> TargetError:
@@ -102,21 +103,6 @@ def _modules(directory: Path) -> list[str]:
     return sorted({*files, *packages} - {"__init__", "conftest", "setup"})
 
 
-def _attribute(module: Any, module_name: str, attribute: str) -> Any:
-    value, where = module, module_name
-    for part in attribute.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError as error:
-            close = difflib.get_close_matches(part, _public(value), n=1)
-            names = close or (_candidates(module) if value is module else _public(value))
-            raise TargetError(
-                f"{where!r} has no attribute {part!r}", _did_you_mean(part, names, "It has")
-            ) from error
-        where = f"{where}.{part}" if where != module_name else f"{where}:{part}"
-    return value
-
-
 def _did_you_mean(name: str, candidates: Sequence[str], introduction: str) -> str:
     close = difflib.get_close_matches(name, candidates, n=1)
     if close:
@@ -127,31 +113,34 @@ def _did_you_mean(name: str, candidates: Sequence[str], introduction: str) -> st
     return f"{introduction}: {', '.join(candidates[:_MOST_NAMES])}{more}"
 
 
-def _public(value: Any) -> list[str]:
+def _public(value: object) -> list[str]:
     return [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
 
 
-def _candidates(module: Any) -> list[str]:
+def _candidates(module: ModuleType) -> list[str]:
     """Names of the module that are workers or apps. Nothing is called to find out."""
     found: dict[int, str] = {}
     for name in _public(module):
         value = vars(module)[name]
-        if isinstance(value, WebSocketWorkerConnection) or _apps_of(value) is not None:
+        plain = isinstance(value, list | tuple | ConnectApp)  # other sequences may run code
+        if isinstance(value, WebSocketWorkerConnection) or (plain and apps_of(value)):
             found.setdefault(id(value), name)
     return sorted(found.values())
 
 
-def _only_candidate(module: Any, module_name: str) -> str:
+def _only_candidate(module: ModuleType, module_name: str) -> str:
     found = _candidates(module)
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(f"{module_name}:{name}" for name in found[:_MOST_NAMES])
         raise TargetError(f"module {module_name!r} has {len(found)} workers", f"Choose: {names}")
-    raise TargetError(f"module {module_name!r} has no worker at its top level", f"{_KINDS}.")
+    raise TargetError(f"module {module_name!r} has no worker at its top level", _KINDS)
 
 
-def _worker(value: Any, name: str, *, called: bool = False) -> WebSocketWorkerConnection:
+def _worker(value: object, name: str) -> WebSocketWorkerConnection:
+    if is_factory(value):
+        value, name = _call(value, name), f"{name}()"
     if isinstance(value, WebSocketWorkerConnection):
         if value.was_started:
             raise TargetError(
@@ -159,29 +148,13 @@ def _worker(value: Any, name: str, *, called: bool = False) -> WebSocketWorkerCo
                 "Leave the start to this command: assign connect(...) and do not run it",
             )
         return value
-    apps = _apps_of(value)
-    if apps is not None:
-        return connect(apps)
-    if not called and callable(value) and not isinstance(value, type | Function | Inngest):
-        return _worker(_call(value, name), f"{name}()", called=True)
-    raise TargetError(f"{name!r} is {_describe(value)}", f"{_KINDS}.")
+    apps = apps_of(value)
+    if apps is None:
+        raise TargetError(f"{name!r} is {_describe(value)}", _KINDS)
+    return connect(apps)
 
 
-def _apps_of(value: Any) -> Apps | None:
-    if _is_app(value):
-        return [value]
-    if isinstance(value, list | tuple) and value and all(_is_app(each) for each in value):
-        return list(value)
-    return None
-
-
-def _is_app(value: Any) -> bool:
-    if isinstance(value, ConnectApp):
-        return True
-    return isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], Inngest)
-
-
-def _call(function: Callable[[], Any], name: str) -> Any:
+def _call(function: Callable[[], Any], name: str) -> object:
     if inspect.iscoroutinefunction(function):
         raise TargetError(
             f"{name!r} is an async function",
@@ -209,7 +182,7 @@ def _call(function: Callable[[], Any], name: str) -> Any:
         raise _broken(f"{name}() failed", error) from error
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Function):
         return f"one Inngest function, {value.id!r}, without its client"
     if isinstance(value, Inngest):

@@ -1,36 +1,30 @@
-"""Report: what the core answers to one event, and what it counts.
+"""Outbox: the only way out of the core. What it decided about one input, in order, and its counts.
 
-Owns the worker's state machine, so that no state changes without being told, and the counters.
+Every part of the core has the same outbox and puts its commands there while it handles an input.
+``WorkerCore.handle`` takes them all at the end, so the order of effects is the order of decisions.
 """
 
 from collections import Counter
 
-from ..errors import InvalidTransition
-from ..state_machine import ConnectionEvent, ConnectionStateMachine
 from .commands import Command
-from .events import ErrorOccurred, StateChanged
+from .events import ErrorOccurred
 
 
-class Report:
-    """``commands`` is what has been decided in answer to the present event."""
+class Outbox:
+    """``counters`` counts by name since the worker began; nothing else counts the same again."""
 
     def __init__(self) -> None:
-        self.machine = ConnectionStateMachine()
         self.counters: Counter[str] = Counter()
-        self.commands: list[Command] = []
+        self._commands: list[Command] = []
+        # Bound once: this is called several times for each request. It stays valid because
+        # ``take`` empties the list and does not replace it.
+        self.put = self._commands.append
 
-    def transition(self, event: ConnectionEvent, now: float) -> None:
-        """Apply ``event``. A refusal is our own mistake; it is told and changes nothing."""
-        before = self.machine.external_state
-        try:
-            self.machine.handle(event, now)
-        except InvalidTransition as error:
-            self.counters["invalid_transitions"] += 1
-            self.error("invalid_transition", str(error))
-            return
-        after = self.machine.external_state
-        if after is not before:
-            self.commands.append(StateChanged(before, after))
+    def take(self) -> list[Command]:
+        """Return what was put since the last call. The caller may extend the list."""
+        commands = self._commands.copy()
+        self._commands.clear()
+        return commands
 
     def error(
         self,
@@ -41,4 +35,5 @@ class Report:
         request_id: str | None = None,
         fatal: bool = False,
     ) -> None:
-        self.commands.append(ErrorOccurred(kind, message, request_id, connection_id, fatal))
+        """Put an ``error`` event that no single request is to blame for."""
+        self.put(ErrorOccurred(kind, message, request_id, connection_id, fatal))

@@ -1,29 +1,79 @@
-"""Shutdown: from the wish to close until nothing is left to do.
+"""Shutdown: the stages from the wish to close until nothing is left to do.
 
-Stages (PROTOCOL.md section 8): *requested*, from when on no new work is taken; *paused*, once the
-last acknowledgements had time to land; then work in flight is finished, over new connections if
-need be, and replies are delivered or flushed; *aborting*, when the time limit is over or the user
-insists: what runs is cancelled, and what is ready gets a last moment to be flushed.
+Rules of this file:
+1. What a stage waits for, and what comes after it, is in ``STAGES``. Drawings and tests come from
+   it. No flag repeats what the stage says.
+2. Stages only move forward. New requests are refused from the first one on, so work only shrinks.
+
+Theory of operation. The first thing to wait for are acknowledgements: WORKER_PAUSE can overtake one
+that was just written, and the gateway would then take back a request that runs here. When they had
+time to arrive, WORKER_PAUSE is sent, and functions run to their end, over new connections if need
+be (each is paused before anything else). Then replies are delivered or flushed, and at last sockets
+are closed. A shutdown that is *forced*, by ``shutdown_timeout`` or by the user who insists, cancels
+what runs and goes to FLUSHING immediately: replies that are ready get a last moment.
 """
 
+import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ConnectError, WorkAbandoned
 from ..protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
-from .commands import Send
-from .connections.generations import Connections
+from ..protocol import connect_pb2 as pb
+from .connections.connections import Connections
 from .deadlines import earliest
-from .outbox import Report
+from .outbox import Outbox
 from .requests.delivery import ReplyDelivery
 from .requests.request_table import RequestTable
 from .settings import CoreSettings
 from .wire import messages
 from .wire.remote_text import clean, shortened_id
 
+_WORKER_PAUSE: Final = pb.GatewayMessageType.WORKER_PAUSE
+
 FIRST_NOTICE: Final = 1.0
 NOTICE_INTERVAL: Final = 30.0
-"""Seconds until the shutdown says what it waits for, and between one such notice and the next."""
+"""Seconds until a shutdown reports what it waits for, and between one such notice and the next."""
+
+
+class Stage(enum.Enum):
+    """How far a shutdown has come."""
+
+    RUNNING = "RUNNING"
+    """Nobody has asked for a shutdown."""
+    SETTLING = "SETTLING"
+    FINISHING = "FINISHING"
+    FLUSHING = "FLUSHING"
+    CLOSING = "CLOSING"
+    DONE = "DONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stage: what it waits for, and what comes next."""
+
+    awaits: str
+    """Completes "the worker has ..."; ``Shutdown._has_what_it_awaits`` decides it."""
+    next: Stage | None
+    forced: Stage | None = None
+    """What comes next when the shutdown is forced in this stage; None where nothing changes."""
+
+
+STAGES: Final[dict[Stage, Row]] = {
+    Stage.RUNNING: Row("been asked to close", Stage.SETTLING),
+    Stage.SETTLING: Row(
+        "given the last acknowledgement its pause_delay, and sent WORKER_PAUSE",
+        Stage.FINISHING,
+        Stage.FLUSHING,
+    ),
+    Stage.FINISHING: Row("no unfinished function", Stage.FLUSHING, Stage.FLUSHING),
+    Stage.FLUSHING: Row(
+        "no undelivered reply, or was forced and final_flush_timeout has passed", Stage.CLOSING
+    ),
+    Stage.CLOSING: Row("no socket left", Stage.DONE),
+    Stage.DONE: Row("", None),
+}
 
 
 class Shutdown:
@@ -35,96 +85,154 @@ class Shutdown:
         connections: Connections,
         requests: RequestTable,
         delivery: ReplyDelivery,
-        report: Report,
+        outbox: Outbox,
     ) -> None:
-        self.requested = False
-        self.aborting = False
-        self.error: ConnectError | None = None
-        """What ``start()`` has to raise, whatever becomes of the work."""
+        self.stage = Stage.RUNNING
+        self.forced = False
+        self.abandoned: tuple[str, ...] = ()
+        """Request ids that were given up unfinished."""
         self._settings = settings
         self._connections = connections
         self._requests = requests
         self._delivery = delivery
-        self._report = report
-        self._pause_at = 0.0
+        self._outbox = outbox
         self._signals = True
+        self._pause_at: float | None = None
+        """When WORKER_PAUSE is due on the serving connection, None once it was sent there."""
         self._notice_at: float | None = None
         self._deadline: float | None = None
-        self._flush_until: float | None = None
-        self._flush_over = False
-        self._hurried = False
-        self.abandoned: tuple[str, ...] = ()
-        """Request ids that were given up unfinished."""
+        """When the shutdown is forced, or a forced one stops to flush."""
+        self._error: ConnectError | None = None
 
-    def request(self, now: float, *, signals: bool) -> None:
-        """Begin; the pause waits for acknowledgements just written, which it could overtake."""
-        self.requested = True
+    # --- what asks for it -------------------------------------------------------------------
+
+    def request(
+        self, now: float, *, signals: bool = True, error: ConnectError | None = None
+    ) -> None:
+        """Begin. ``signals``: whether a second signal would force it.
+
+        ``error`` is what ``start()`` raises, whatever becomes of the work.
+        """
         self._signals = signals
+        self._error = error
+        self._enter(Stage.SETTLING, now)
         landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
         self._pause_at = max(now, landed_at)
         self._notice_at = now + FIRST_NOTICE
         if self._settings.shutdown_timeout is not None:
             self._deadline = now + self._settings.shutdown_timeout
 
-    def abort(self, now: float) -> Sequence[str]:
-        """Give up what is unfinished; returns its request ids."""
-        self.aborting = True
-        self._flush_until = now + self._settings.final_flush_timeout
-        self.abandoned = tuple(self._requests.abandon(self._report.commands))
+    def force(self, now: float) -> Sequence[str]:
+        """Give up what is unfinished; returns its request ids. Does nothing the second time."""
+        if self.forced:
+            return ()
+        self.forced = True
+        self._notice_at = None
+        self._deadline = now + self._settings.final_flush_timeout
+        self.abandoned = tuple(self._requests.abandon())
+        following = STAGES[self.stage].forced
+        if following is not None:
+            self._enter(following, now)
+        else:
+            self._hurry(now)
         return self.abandoned
+
+    def paused(self) -> None:
+        """A connection that was made meanwhile has sent WORKER_PAUSE as its first message."""
+        self._pause_at = None
+
+    def connection_lost(self, now: float) -> None:
+        """The serving connection ended: nothing delivers replies over a socket any more."""
+        if self.stage is Stage.FLUSHING:
+            self._hurry(now)
+
+    # --- moving along -----------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
         """The next time at which something changes by itself, None when nothing does."""
-        if not self.requested:
-            return None
-        if self.aborting:
-            return earliest(self._flush_until, self._pause_due())
-        return earliest(self._deadline, self._pause_due(), self._notice_at)
+        pause_at = self._pause_at if self._connections.current is not None else None
+        return earliest(self._deadline, pause_at, self._notice_at)
 
     def settle(self, now: float) -> bool:
-        """Move along as far as the situation allows. Returns True when nothing is left."""
-        self._check_deadline(now)
-        self._say_what_is_awaited(now)
-        self._pause(now)
-        if self._requests.unfinished and not self.aborting:
-            return False
-        self._connections.abandon_attempt(self._report.commands)
-        self._flush_what_is_left(now)
-        if len(self._delivery.buffer) and not self._final_flush_over(now):
-            return False
-        if self._pause_due() is not None and not self.aborting:
-            return False
-        return self._close_sockets(now)
+        """Move along as far as the situation allows. Returns True when nothing is left to do.
+
+        Called after every input, because what a stage waits for can end by any of them: by a reply,
+        an acknowledgement, a closed socket or the time.
+        """
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            if not self.forced:
+                self._time_is_over(now)
+        if self._notice_at is not None and now >= self._notice_at:
+            self._notice_at = now + NOTICE_INTERVAL
+            self._report_what_is_awaited(now)
+        current = self._connections.current
+        if self._pause_at is not None and current is not None and now >= self._pause_at:
+            self._pause_at = None
+            current.send(_WORKER_PAUSE, messages.PAUSE)
+        while self._has_what_it_awaits():
+            following = STAGES[self.stage].next
+            assert following is not None
+            self._enter(following, now)
+        return self.stage is Stage.DONE
+
+    def _has_what_it_awaits(self) -> bool:
+        # A forced shutdown flushes until its deadline has passed, which is None from then on.
+        delivered = not len(self._delivery.buffer) or (self.forced and self._deadline is None)
+        match self.stage:
+            case Stage.SETTLING:
+                return self._pause_at is None or self._connections.current is None
+            case Stage.FINISHING:
+                return not self._requests.unfinished
+            case Stage.FLUSHING:
+                return delivered
+            case Stage.CLOSING:
+                # A function that was given up can still return while sockets close.
+                return not self._connections.closing and delivered
+            case Stage.RUNNING | Stage.DONE:
+                return False
+
+    def _enter(self, stage: Stage, now: float) -> None:
+        self.stage = stage
+        match stage:
+            case Stage.FLUSHING:
+                self._connections.abandon_attempt(now)
+                self._hurry(now)
+            case Stage.CLOSING:
+                for generation in self._connections.living():
+                    self._connections.close(generation, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN, now)
+            case Stage.DONE:
+                self._notice_at = self._deadline = None
+
+    def _hurry(self, now: float) -> None:
+        """Flush when no socket can deliver; a flush that fails then keeps its own schedule."""
+        if self.forced or self._connections.current is None:
+            self._delivery.hurry(now)
+            self._delivery.tick(now)
+
+    # --- what it reports --------------------------------------------------------------------
 
     def outcome(self) -> ConnectError | None:
-        """What ``start()`` raises, if anything; tells of every reply that is left behind."""
-        undelivered = [reply.request_id for reply in self._delivery.buffer]
-        for request_id in undelivered:
+        """What ``start()`` raises, if anything; reports every reply that is left behind."""
+        undelivered = list(self._delivery.buffer)
+        for reply in undelivered:
             text = "the worker ended before the server accepted this reply"
-            error = self._delivery.error("reply_undelivered", text, request_id)
-            self._report.commands.append(error)
-        if self.error is not None:
-            return self.error
-        lost = (*self.abandoned, *undelivered)
+            self._delivery.error("reply_undelivered", text, reply)
+        if self._error is not None:
+            return self._error
+        lost = (*self.abandoned, *(reply.request_id for reply in undelivered))
         return WorkAbandoned(lost) if lost else None
 
-    def _check_deadline(self, now: float) -> None:
-        if self.aborting or self._deadline is None or now < self._deadline:
-            return
-        abandoned = self.abort(now)
+    def _time_is_over(self, now: float) -> None:
+        abandoned = self.force(now)
         if abandoned:
             limit = self._settings.shutdown_timeout
             ids = ", ".join(map(shortened_id, abandoned))
-            self._report.error(
-                "shutdown_timeout",
-                f"shutdown_timeout={limit:g} s is over; not finished: {ids}",
-            )
+            text = f"shutdown_timeout={limit:g} s has passed; not finished: {ids}"
+            self._outbox.error("shutdown_timeout", text)
 
-    def _say_what_is_awaited(self, now: float) -> None:
-        """Who stopped the worker sees why it does not end, and what they can do."""
-        if self.aborting or self._notice_at is None or now < self._notice_at:
-            return
-        self._notice_at = now + NOTICE_INTERVAL
+    def _report_what_is_awaited(self, now: float) -> None:
+        """Report why the worker does not end, and what the operator can do."""
         awaited = [f"{self._requests.unfinished} function(s)"] if self._requests.unfinished else []
         if len(self._delivery.buffer):
             awaited.append(f"{len(self._delivery.buffer)} reply(s) that Inngest has not stored yet")
@@ -144,44 +252,6 @@ class Shutdown:
         else:
             text += ". Cancel the task that runs the worker to stop now"
         if oldest is None:
-            self._report.error("shutdown_waiting", text)
+            self._outbox.error("shutdown_waiting", text)
         else:
-            error = self._delivery.error("shutdown_waiting", text, oldest.request.request_id)
-            self._report.commands.append(error)
-
-    def _pause_due(self) -> float | None:
-        """When WORKER_PAUSE is due, None when none is."""
-        current = self._connections.current
-        if current is None or current.paused or not self.requested:
-            return None
-        return self._pause_at
-
-    def _pause(self, now: float) -> None:
-        current, due_at = self._connections.current, self._pause_due()
-        if current is None or due_at is None or now < due_at:
-            return
-        current.paused = True
-        self._report.commands.append(Send(current.number, messages.PAUSE))
-
-    def _flush_what_is_left(self, now: float) -> None:
-        """Once, and only when no socket can do it; a failed flush then keeps its own schedule."""
-        if self._hurried or not (self.aborting or self._connections.current is None):
-            return
-        self._hurried = True
-        self._delivery.hurry(now)
-        self._delivery.tick(now, self._report.commands)
-
-    def _final_flush_over(self, now: float) -> bool:
-        if self._flush_until is not None and now >= self._flush_until:
-            self._flush_until = None
-            self._flush_over = True
-        return self._flush_over
-
-    def _close_sockets(self, now: float) -> bool:
-        """Returns True when the last one has ended."""
-        self._requests.carrier = None
-        for generation in self._connections.living():
-            self._connections.close(
-                generation, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN, now, self._report.commands
-            )
-        return not self._connections.closing
+            self._requests.error("shutdown_waiting", text, oldest.request.request_id)

@@ -1,29 +1,31 @@
 """WorkerCore: every decision of one worker, in one pure object.
 
-    commands = core.handle(event, now)        what to do about something that happened
+    commands = core.handle(input, now)        what to do about something that happened
     deadline = core.next_deadline()           when to call ``handle(Tick(), now)`` next
 
-Theory of operation. The core owns the worker-wide state machine, the connections (one generation
-per socket), and the tables that outlive sockets: requests, leases, replies. An event goes to one
-method, which changes the tables and appends commands; afterwards ``_settle`` does what follows from
-the new situation whatever the event was: send what is due, start what has room, move a shutdown
-along. No caller has an opinion: the orchestrator carries the commands out, a simulator may do so in
-virtual time. Times are monotonic seconds.
+Theory of operation. Three tables decide: the worker's state (``state_machine``), the phase of each
+connection (``connections.phases``) and the stage of a shutdown (``shutdown``). What outlives a
+connection is in three more: requests, leases, replies. This file is the only one that knows them
+all: an input goes to one of its methods, which changes the tables that it concerns. Afterwards
+``_settle`` does what follows from the new situation, whatever the input was: send what is due,
+start what has a free slot, move a shutdown along. The orchestrator carries the commands out, a
+simulation does so in virtual time (``drive``). Times are monotonic seconds.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
-from ..errors import ConnectError, StartupTimeout
-from ..protocol import CLOSE_NORMAL
+from ..errors import AuthenticationError, ConnectError, InvalidTransition, StartupTimeout
+from ..protocol import CLOSE_ABNORMAL, CLOSE_NORMAL, REASON_GATEWAY_CLOSING
+from ..protocol import connect_pb2 as pb
 from ..state_machine import ConnectionEvent as E
-from ..state_machine import ConnectionStateMachine
+from ..state_machine import ConnectionState, ConnectionStateMachine
 from . import inputs
-from .commands import Command, Finished, Send
-from .connections.generations import Connections, Generation
-from .connections.lifecycle import ConnectionLifecycle
-from .connections.message_handler import (
+from .commands import AbortSocket, Command, Finished
+from .connections.connections import Connections
+from .connections.generation import Generation
+from .connections.inbound import (
     ConnectionReady,
     GatewayClosing,
     HeartbeatAcked,
@@ -35,10 +37,18 @@ from .connections.message_handler import (
     SyncFailed,
     Violation,
 )
-from .connections.phases import Phase
+from .connections.message_handler import MessageHandler
+from .connections.phases import PHASES, Phase
 from .deadlines import earliest
-from .events import HeartbeatAnswered, RequestReceived
-from .outbox import Report
+from .events import (
+    Connected,
+    Draining,
+    HeartbeatAnswered,
+    RequestReceived,
+    StateChanged,
+    WebSocketFailed,
+)
+from .outbox import Outbox
 from .requests.delivery import ReplyDelivery
 from .requests.leases import LeaseTable
 from .requests.message_buffer import MessageBuffer
@@ -49,6 +59,8 @@ from .shutdown import Shutdown
 from .signing_keys import SigningKeys
 from .wire import messages
 from .wire.remote_text import shortened_id
+
+_K = pb.GatewayMessageType
 
 STOPPED: Final = 10.0
 """Seconds by which a Tick is late when the process was stopped, or its machine slept."""
@@ -65,170 +77,300 @@ class WorkerCore:
         random: Callable[[], float],
     ) -> None:
         keys = SigningKeys(settings.signing_keys)
-        report = Report()
+        outbox = Outbox()
         self.identity = identity
         self.settings = settings
+        self.machine = ConnectionStateMachine()
         self.leases = LeaseTable(settings.extend_lease_interval)
         self.buffer = MessageBuffer(settings.max_buffer_bytes)
-        self.delivery = ReplyDelivery(
-            self.buffer, settings, keys, random, lambda: self.leases.interval
-        )
-        self.requests = RequestTable(identity, settings, self.leases, self.delivery)
-        self.connections = Connections(identity, settings, keys, retry, random)
-        self.shutdown = Shutdown(settings, self.connections, self.requests, self.delivery, report)
-        self.finished = False
-        self._lifecycle = ConnectionLifecycle(
-            self.connections,
-            self.requests,
-            self.delivery,
-            self.leases,
-            self.shutdown,
-            keys,
-            report,
-        )
-        self._report = report
+        self.delivery = ReplyDelivery(self.buffer, settings, keys, random, self.leases, outbox)
+        self.requests = RequestTable(identity, settings, self.leases, self.delivery, outbox)
+        self.connections = Connections(settings, keys, retry, random, outbox)
+        self.shutdown = Shutdown(settings, self.connections, self.requests, self.delivery, outbox)
+        self._messages = MessageHandler(identity, settings)
+        self._keys = keys
+        self._outbox = outbox
         self._startup_deadline: float | None = None
-        self._handlers: dict[type[inputs.Input], Callable[..., None]] = {
-            inputs.Started: self._started,
-            inputs.StartSucceeded: self._lifecycle.start_succeeded,
-            inputs.StartFailed: self._start_failed,
-            inputs.RetryDelayAnswered: self._retry_delay_answered,
-            inputs.SocketOpened: self._lifecycle.socket_opened,
-            inputs.MessageReceived: self._message_received,
-            inputs.TextReceived: self._text_received,
-            inputs.SocketClosed: self._lifecycle.socket_closed,
-            inputs.LineObserved: self._line_observed,
-            inputs.AcknowledgementWritten: self._acknowledgement_written,
-            inputs.AcknowledgementFailed: self._acknowledgement_failed,
-            inputs.ExecutionFinished: self._execution_finished,
-            inputs.FunctionMisbehaved: self._function_misbehaved,
-            inputs.FlushSucceeded: self._flush_succeeded,
-            inputs.FlushFailed: self._flush_failed,
-            inputs.CloseRequested: self._close_requested,
-            inputs.AbortRequested: self._abort_requested,
-            inputs.Tick: self._tick,
-        }
-
-    @property
-    def machine(self) -> ConnectionStateMachine:
-        """The worker's state."""
-        return self._report.machine
+        self._lost_at: float | None = None
+        """Since when there is no connection, None before the first one and while there is one."""
 
     @property
     def counters(self) -> Counter[str]:
         """How often what has happened."""
-        return self._report.counters
+        return self._outbox.counters
 
-    def handle(self, event: inputs.Input, now: float) -> list[Command]:
-        """Take one event and return what to do about it, in order."""
-        report = self._report
-        if not self.finished:
-            self._handlers[type(event)](event, now)
+    @property
+    def finished(self) -> bool:
+        """Whether the worker is CLOSED: further inputs change nothing."""
+        return self.machine.is_closed()
+
+    def handle(self, input: inputs.Input, now: float) -> list[Command]:
+        """Take one input and return what to do about it, in order."""
+        if not self.machine.is_closed():
+            self._dispatch(input, now)
             self._settle(now)
-        commands, report.commands = report.commands, []
-        return commands
+        return self._outbox.take()
 
     def next_deadline(self) -> float | None:
         """When to call again with a Tick, None if nothing waits for time."""
-        if self.finished:
+        if self.machine.is_closed():
             return None
         return earliest(
             self.connections.next_deadline(),
             self.delivery.next_deadline(),
-            self.leases.next_deadline() if self.requests.carrier is not None else None,
+            self.leases.next_deadline() if self._may_extend() else None,
             self.requests.long_running.next_deadline(),
             self._startup_deadline,
-            self._lifecycle.status_at,
             self.shutdown.next_deadline(),
         )
 
-    def close_at_once(self, now: float) -> None:
+    def close_immediately(self, now: float) -> None:
         """Record the end of a worker that never ran, or whose I/O loop has failed."""
-        self._report.transition(E.SHUTDOWN_REQUESTED, now)
-        self._report.transition(E.SHUTDOWN_COMPLETED, now)
-        self.finished = True
+        self._transition(E.SHUTDOWN_REQUESTED, now)
+        self._transition(E.SHUTDOWN_COMPLETED, now)
 
-    # --- connecting ------------------------------------------------------------------------
-
-    def _started(self, event: inputs.Started, now: float) -> None:
-        if self.settings.startup_timeout is not None:
-            self._startup_deadline = now + self.settings.startup_timeout
-        self._lifecycle.begin(now)
-
-    def _start_failed(self, event: inputs.StartFailed, now: float) -> None:
-        error = self._lifecycle.start_failed(event, now)
-        if error is not None:
-            self._fail(error, now)
-
-    def _retry_delay_answered(self, event: inputs.RetryDelayAnswered, now: float) -> None:
-        self.connections.attempts.strategy_answered(
-            event.question, event.delay, event.problem, now, self._report.commands
-        )
-
-    # --- what the gateway says -------------------------------------------------------------
-
-    def _message_received(self, event: inputs.MessageReceived, now: float) -> None:
-        generation = self.connections.get(event.generation)
-        if generation is None:
+    def _transition(self, event: E, now: float) -> None:
+        """Apply ``event`` to the worker's state. A refusal is a bug here; it changes nothing."""
+        before = self.machine.external_state
+        try:
+            self.machine.handle(event, now)
+        except InvalidTransition as error:
+            self._outbox.counters["invalid_transitions"] += 1
+            self._outbox.error("invalid_transition", str(error))
             return
-        inbound = generation.handler.receive(event.data, now, self._report.commands)
-        if inbound is not None:
-            self._inbound(inbound, generation, now)
+        after = self.machine.external_state
+        if after is not before:
+            self._outbox.put(StateChanged(before, after))
 
-    def _text_received(self, event: inputs.TextReceived, now: float) -> None:
-        generation = self.connections.get(event.generation)
-        if generation is not None:
-            self._inbound(Malformed("text_message"), generation, now)
+    def _dispatch(self, input: inputs.Input, now: float) -> None:
+        connections, requests = self.connections, self.requests
+        match input:  # the most frequent first: classes are compared one after the other
+            case inputs.MessageReceived():
+                generation = connections.get(input.generation)
+                if generation is not None:
+                    inbound = self._messages.receive(generation, input.data, now)
+                    if inbound is not None:
+                        self._received(inbound, generation, now)
+            case inputs.AcknowledgementWritten():
+                self._outbox.counters["requests_acknowledged"] += 1
+                requests.acknowledgement_written(input.request_id, connections.current, now)
+            case inputs.ExecutionFinished():
+                requests.finished(input.request_id, input.result, connections.current, now)
+            case inputs.LineObserved():
+                generation = connections.get(input.generation)
+                if generation is not None and generation.heartbeat is not None:
+                    generation.heartbeat.line_observed(input.moved, now)
+            case inputs.Tick():
+                self._tick(now)
+            case inputs.AcknowledgementFailed():
+                requests.acknowledgement_failed(input.request_id)
+            case inputs.FlushSucceeded():
+                connections.attempts.evidence_of_api(now)
+                if self.delivery.flush_succeeded(input.request_id, now):
+                    requests.delivered(input.request_id)
+            case inputs.FlushFailed(request_id, status, message, retry_after):
+                if self.delivery.flush_failed(request_id, status, message, retry_after, now):
+                    requests.delivered(request_id)
+            case inputs.Started():
+                if self.settings.startup_timeout is not None:
+                    self._startup_deadline = now + self.settings.startup_timeout
+                self._begin_attempt(now)
+            case inputs.StartSucceeded():
+                attempt = self._attempt(input.generation)
+                if attempt is not None:
+                    self._transition(E.AUTH_SUCCESS, now)
+                    connections.dial(attempt, input, now)
+            case inputs.StartFailed():
+                attempt = self._attempt(input.generation)
+                if attempt is not None:
+                    self._start_failed(attempt, input, now)
+            case inputs.RetryDelayAnswered(question, delay, problem):
+                connections.attempts.strategy_answered(question, delay, problem, now)
+            case inputs.SocketOpened():
+                attempt = self._attempt(input.generation)
+                if attempt is not None:
+                    self._transition(E.WEBSOCKET_OPEN, now)
+                    connections.opened(attempt, now)
+            case inputs.TextReceived():
+                generation = connections.get(input.generation)
+                if generation is not None:
+                    self._received(Malformed("text_message"), generation, now)
+            case inputs.SocketClosed():
+                generation = connections.get(input.generation)
+                if generation is not None:
+                    if input.error is not None:
+                        failed = WebSocketFailed(generation.connection_id, input.error)
+                        self._outbox.put(failed)
+                    reason = input.reason or input.error or ""
+                    self._ended(generation, input.code, reason, now, offline=input.offline)
+            case inputs.FunctionMisbehaved():
+                about = input.request_id or None
+                self._outbox.error("function_misbehaved", input.text, request_id=about)
+            case inputs.CloseRequested():
+                if not self.machine.is_shutting_down():
+                    self._shut_down(now, signals=input.signals)
+            case inputs.AbortRequested():
+                if not self.machine.is_shutting_down():
+                    self._shut_down(now)
+                if not self.shutdown.forced:
+                    # Named here, because the application's event loop may be closed, and then no
+                    # function reports its end.
+                    ids = ", ".join(map(shortened_id, self.shutdown.force(now)))
+                    left = f"; not finished: {ids}" if ids else ""
+                    text = f"stopping now: {input.reason}{left}"
+                    self._outbox.error("shutdown_forced", text)
+            case _:
+                assert_never(input)
 
-    def _line_observed(self, event: inputs.LineObserved, now: float) -> None:
-        generation = self.connections.get(event.generation)
-        if generation is not None:
-            generation.handler.line_observed(event.moved, now)
+    def _settle(self, now: float) -> None:
+        # Asked after every input: each question is one attribute or one comparison.
+        if self.connections.closing:
+            for generation in tuple(self.connections.closing.values()):
+                # A replaced connection stays only until its replies are acknowledged.
+                if not self.delivery.waiting_on(generation.number):
+                    self.connections.close(generation, CLOSE_NORMAL, "", now)
+        if self.requests.queue and not self.shutdown.forced:
+            self.requests.start_ready(now)
+        if self.leases.deadlines.first <= now and self._may_extend():
+            assert self.connections.current is not None
+            self.requests.extend_due(self.connections.current, now)
+        if self.delivery.deadlines.first <= now:
+            self.delivery.tick(now)
+        if self.requests.long_running.first <= now:
+            self.requests.long_running.tick(now, self.requests.queued)
+        if self.machine.is_shutting_down() and self.shutdown.settle(now):
+            error = self.shutdown.outcome()
+            self._transition(E.SHUTDOWN_COMPLETED, now)
+            self._outbox.put(Finished(error))
 
-    def _inbound(self, inbound: Inbound, generation: Generation, now: float) -> None:
-        report = self._report
+    def _may_extend(self) -> bool:
+        return self.machine.state.extends_leases and self.connections.current is not None
+
+    # --- connecting -------------------------------------------------------------------------
+
+    def _attempt(self, number: int) -> Generation | None:
+        attempt = self.connections.attempt
+        return attempt if attempt is not None and attempt.number == number else None
+
+    def _begin_attempt(self, now: float) -> None:
+        self._transition(E.CONNECT_REQUESTED, now)
+        self.connections.begin(now)
+
+    def _start_failed(self, attempt: Generation, failed: inputs.StartFailed, now: float) -> None:
+        connections, cause = self.connections, failed.message
+        refused = failed.status in (401, 403)
+        self._transition(E.AUTH_FAILED if refused else E.ERROR_OCCURRED, now)
+        other_key = connections.refusals.by_api(failed, attempt.key)
+        if refused and not connections.ever_ready and self._keys.exhausted():
+            self._give_up(AuthenticationError(cause), now)
+            return
+        connections.give_up_attempt(now)
+        if other_key:
+            connections.attempts.plan(0.0, cause, now)
+        else:
+            connections.attempts.failed(cause, now, failed.retry_after, offline=failed.offline)
+        self._await_attempt(now)
+
+    def _handshake_ended(
+        self, attempt: Generation, code: int, reason: str, now: float, offline: bool
+    ) -> None:
+        attempts, cause = self.connections.attempts, f"{code} {reason}".strip()
+        self._transition(E.ERROR_OCCURRED, now)
+        self.connections.refusals.by_gateway(code, reason, attempt.key)
+        self._outbox.error("connection_failed", f"no connection through this gateway: {cause}")
+        self.connections.give_up_attempt(now)
+        if reason == REASON_GATEWAY_CLOSING:
+            attempts.refused_by_closing_gateway(cause, now)
+        else:
+            attempts.failed(cause, now, offline=offline)
+        self._await_attempt(now)
+
+    def _await_attempt(self, now: float) -> None:
+        """An attempt failed. A worker that was connected before is RECONNECTING meanwhile."""
+        if self.connections.ever_ready and self.connections.current is None:
+            self._transition(E.RECONNECT_STARTED, now)
+
+    def _ready(self, ready: ConnectionReady, generation: Generation, now: float) -> None:
+        """The attempt serves from now on, and replaces a connection that is drained."""
+        self._startup_deadline = None
+        self._outbox.counters["connections"] += 1
+        replaced = self.connections.ready(now)
+        self._transition(E.GATEWAY_READY, now)
+        if replaced is not None:
+            self._transition(E.NEW_CONNECTION_READY, now)
+        lost_at, self._lost_at = self._lost_at, None
+        self._outbox.put(
+            Connected(
+                generation.connection_id,
+                generation.gateway_group,
+                now - generation.begun_at,
+                now - lost_at if lost_at is not None else None,
+            )
+        )
+        for complaint in ready.complaints:
+            self._outbox.error(
+                "unusable_interval", complaint, connection_id=generation.connection_id
+            )
+        if self.machine.is_shutting_down():
+            # Before anything else, or the gateway would send requests here. See
+            # docs/protocol.md#pause.
+            generation.send(_K.WORKER_PAUSE, messages.PAUSE)
+            self.shutdown.paused()
+        else:
+            generation.send(_K.WORKER_READY, messages.READY)
+        self.leases.set_interval(ready.extend_lease_interval, now)
+        self.leases.connection_changed(now)
+        if replaced is None:
+            self.delivery.connection_ready(generation, now)
+
+    # --- what the gateway sends -------------------------------------------------------------
+
+    def _received(self, inbound: Inbound, generation: Generation, now: float) -> None:
+        outbox, connection_id = self._outbox, generation.connection_id
         match inbound:
             case RequestArrived():
-                self._request_arrived(inbound, generation, now)
+                self._request_arrived(inbound.request, generation, now)
             case ReplyAcked():
-                if self.delivery.acknowledged(inbound.request_id, now, report.commands):
+                if self.delivery.acknowledged(inbound.request_id, now):
                     self.requests.delivered(inbound.request_id)
             case LeaseAnswered(request_id, new_lease_id):
-                report.counters["lease_extensions"] += new_lease_id is not None
-                self.requests.lease_answered(request_id, new_lease_id, now, report.commands)
+                outbox.counters["lease_extensions"] += new_lease_id is not None
+                self.requests.lease_answered(request_id, new_lease_id, now)
             case HeartbeatAcked(round_trip):
-                self.connections.answered(generation, now)
-                report.commands.append(HeartbeatAnswered(generation.connection_id, round_trip))
+                self.connections.heartbeat_answered(generation, now)
+                outbox.put(HeartbeatAnswered(connection_id, round_trip))
             case ConnectionReady():
-                self._startup_deadline = None
-                self._lifecycle.ready(inbound, now)
+                self._ready(inbound, generation, now)
             case GatewayClosing():
-                self._lifecycle.gateway_closing(generation, now)
+                self._gateway_closing(generation, now)
             case SyncFailed(code, message):
-                text = f"the apps could not be synchronised: {code} {message}".strip()
-                report.error("sync_failed", text, connection_id=generation.connection_id)
+                text = f"the apps could not be synchronized: {code} {message}".strip()
+                outbox.error("sync_failed", text, connection_id=connection_id)
             case Malformed(kind):
-                report.counters[f"malformed:{kind}"] += 1
+                outbox.counters[f"malformed:{kind}"] += 1
                 text = f"the gateway sent a malformed message: {kind}"
-                report.error("malformed_message", text, connection_id=generation.connection_id)
+                outbox.error("malformed_message", text, connection_id=connection_id)
             case Violation(text):
-                report.counters["violations"] += 1
-                told = f"the gateway must not say: {text}"
-                report.error("protocol_violation", told, connection_id=generation.connection_id)
-                self._lifecycle.drop(generation, text, now)
+                outbox.counters["violations"] += 1
+                shown = f"the gateway violated the protocol: {text}"
+                outbox.error("protocol_violation", shown, connection_id=connection_id)
+                self._drop(generation, text, now)
+            case _:
+                assert_never(inbound)
 
-    def _request_arrived(self, inbound: RequestArrived, generation: Generation, now: float) -> None:
-        counters = self._report.counters
-        # Not ours: the gateway has given it to another worker by now (PROTOCOL section 4).
-        if generation.handler.phase is not Phase.ACTIVE or self.shutdown.requested:
+    def _request_arrived(
+        self, request: pb.GatewayExecutorRequestData, generation: Generation, now: float
+    ) -> None:
+        counters = self._outbox.counters
+        if generation.phase is not Phase.ACTIVE or not self.machine.state.accepts_requests:
+            # Without an acknowledgement the gateway gives it to another worker.
             counters["requests_ignored"] += 1
             return
-        request = inbound.request
         counters["requests_received"] += 1
-        if not self.requests.arrived(request, generation.number, now, self._report.commands):
+        if not self.requests.arrived(request, generation, now):
             counters["requests_repeated"] += 1
             return
-        self._report.commands.append(
+        self._outbox.put(
             RequestReceived(
                 request.request_id,
                 request.run_id,
@@ -238,123 +380,108 @@ class WorkerCore:
             )
         )
 
-    # --- requests and replies --------------------------------------------------------------
+    def _gateway_closing(self, generation: Generation, now: float) -> None:
+        """Make another connection first, and keep this one until then."""
+        connections = self.connections
+        if generation is connections.attempt:
+            self._outbox.put(AbortSocket(generation.number))
+            self._transition(E.ERROR_OCCURRED, now)
+            connections.give_up_attempt(now)
+            connections.attempts.refused_by_closing_gateway(REASON_GATEWAY_CLOSING, now)
+            self._await_attempt(now)
+        elif generation.phase is Phase.ACTIVE:
+            generation.enter(Phase.DRAINING, now)
+            connections.attempts.exclude(generation.gateway_group)
+            self._transition(E.DRAINING_REQUESTED, now)
+            self._outbox.put(Draining(generation.connection_id, generation.gateway_group))
+            if connections.attempt is None and self._wants_connection():
+                connections.replace(generation, REASON_GATEWAY_CLOSING, now)
 
-    def _acknowledgement_written(self, event: inputs.AcknowledgementWritten, now: float) -> None:
-        self._report.counters["requests_acknowledged"] += 1
-        self.requests.acknowledgement_written(event.request_id, now, self._report.commands)
+    def _wants_connection(self) -> bool:
+        state = self.machine.state
+        return state.connects and (
+            state is not ConnectionState.CLOSING or self.requests.unfinished > 0
+        )
 
-    def _acknowledgement_failed(self, event: inputs.AcknowledgementFailed, now: float) -> None:
-        self.requests.acknowledgement_failed(event.request_id, self._report.commands)
+    # --- ends -------------------------------------------------------------------------------
 
-    def _execution_finished(self, event: inputs.ExecutionFinished, now: float) -> None:
-        self.requests.finished(event.request_id, event.result, now, self._report.commands)
+    def _drop(self, generation: Generation, cause: str, now: float) -> None:
+        """Our decision to end a socket that is of no use any more."""
+        self._outbox.put(AbortSocket(generation.number))
+        self._ended(generation, CLOSE_ABNORMAL, cause, now)
 
-    def _function_misbehaved(self, event: inputs.FunctionMisbehaved, now: float) -> None:
-        request_id = event.request_id or None
-        self._report.error("function_misbehaved", event.text, request_id=request_id)
+    def _ended(
+        self, generation: Generation, code: int, reason: str, now: float, *, offline: bool = False
+    ) -> None:
+        connections = self.connections
+        serving = generation is connections.current
+        closing = self.machine.is_shutting_down()
+        connections.ended(generation, code, reason, now, closing=closing)
+        if generation is connections.attempt:
+            self._handshake_ended(generation, code, reason, now, offline)
+        elif serving:
+            self._lost(generation, reason, now)
+        elif connections.current is not None:
+            # What the drained socket took with it unacknowledged goes over its successor.
+            self.delivery.connection_ready(connections.current, now)
 
-    def _flush_succeeded(self, event: inputs.FlushSucceeded, now: float) -> None:
-        self.connections.attempts.evidence_of_api(now, self._report.commands)
-        if self.delivery.flush_succeeded(event.request_id, now, self._report.commands):
-            self.requests.delivered(event.request_id)
+    def _lost(self, generation: Generation, reason: str, now: float) -> None:
+        """The serving connection ended: functions continue, and a new connection is made."""
+        connections = self.connections
+        self._outbox.counters["connections_lost"] += 1
+        self._lost_at = now
+        self._transition(E.CONNECTION_LOST, now)
+        if connections.attempt is not None:
+            self._transition(E.CONNECT_REQUESTED, now)
+        elif connections.attempts.retry_at is None and self._wants_connection():
+            # What a drain has planned already is kept: its end is not a second failure.
+            connections.replace(generation, reason, now)
+        self.shutdown.connection_lost(now)
 
-    def _flush_failed(self, event: inputs.FlushFailed, now: float) -> None:
-        commands = self._report.commands
-        if self.delivery.flush_failed(
-            event.request_id, event.status, event.message, event.retry_after, now, commands
-        ):
-            self.requests.delivered(event.request_id)
-
-    # --- closing ---------------------------------------------------------------------------
-
-    def _close_requested(self, event: inputs.CloseRequested, now: float) -> None:
-        if self.shutdown.requested:
-            return
+    def _shut_down(
+        self, now: float, *, signals: bool = True, error: ConnectError | None = None
+    ) -> None:
         self._startup_deadline = None
-        self.shutdown.request(now, signals=event.signals)
-        self._report.transition(E.SHUTDOWN_REQUESTED, now)
+        self._transition(E.SHUTDOWN_REQUESTED, now)
+        self.shutdown.request(now, signals=signals, error=error)
 
-    def _abort_requested(self, event: inputs.AbortRequested, now: float) -> None:
-        self._close_requested(inputs.CloseRequested(), now)
-        if not self.shutdown.aborting:
-            # Named here, since the loop that functions run on may not live to report each of them.
-            ids = ", ".join(map(shortened_id, self.shutdown.abort(now)))
-            left = f"; not finished: {ids}" if ids else ""
-            self._report.error("shutdown_forced", f"stopping now: {event.reason}{left}")
-
-    def _fail(self, error: ConnectError, now: float) -> None:
+    def _give_up(self, error: ConnectError, now: float) -> None:
         """Nothing can be done but to end; ``start()`` raises ``error``."""
-        self._report.error("start_failed", str(error), fatal=True)
-        self.shutdown.error = error
-        self._close_requested(inputs.CloseRequested(), now)
+        self._outbox.error("start_failed", str(error), fatal=True)
+        self._shut_down(now, error=error)
 
-    # --- time ------------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------
 
-    def _tick(self, event: inputs.Tick, now: float) -> None:
+    def _tick(self, now: float) -> None:
         if self._startup_deadline is not None and now >= self._startup_deadline:
             limit, origin = self.settings.startup_timeout, self.settings.api_origin
             text = (
                 f"not connected within startup_timeout={limit:g} s through {origin}: "
                 "check that it is reachable from here"
             )
-            self._fail(StartupTimeout(text), now)
+            self._give_up(StartupTimeout(text), now)
             return
+        connections = self.connections
         deadline = self.next_deadline()
-        if self.connections.attempts.due(now, self._report.commands):
-            self._lifecycle.begin(now)
-        for generation in self.connections.living():
-            self._tick_generation(generation, now)
-        if self._lifecycle.status_at is not None and now >= self._lifecycle.status_at:
-            self._send_status(now)
+        if connections.attempts.due(now):
+            self._begin_attempt(now)
+        for generation in connections.living():
+            cause = generation.tick(now)
+            if cause is None:
+                continue
+            if PHASES[generation.phase].expires_to is Phase.CLOSING:
+                connections.close(generation, CLOSE_NORMAL, "", now)
+                continue
+            if generation.phase is not Phase.CLOSING:
+                connection_id = generation.connection_id
+                self._outbox.error("gateway_silent", cause, connection_id=connection_id)
+            self._drop(generation, cause, now)
+        current = connections.current
+        if current is not None and current.take_status_due(now):
+            data = messages.worker_status(
+                self.requests.unfinished_ids(), self.machine.is_shutting_down()
+            )
+            current.send(_K.WORKER_STATUS, data)
         if deadline is not None and now - deadline >= STOPPED:
             # Last: an attempt that was under way has failed now because it was stopped, too.
-            self.connections.attempts.continued(now, self._report.commands)
-
-    def _tick_generation(self, generation: Generation, now: float) -> None:
-        expired = generation.handler.tick(now, self._report.commands)
-        if expired is not None:
-            connection_id = generation.connection_id
-            self._report.error("gateway_silent", expired.text, connection_id=connection_id)
-            self._lifecycle.drop(generation, expired.text, now)
-            return
-        if generation.close_deadline is None or now < generation.close_deadline:
-            return
-        if generation.close_sent:
-            self._lifecycle.drop(generation, "no close frame from the gateway", now)
-        else:
-            self.connections.close(generation, CLOSE_NORMAL, "", now, self._report.commands)
-
-    def _send_status(self, now: float) -> None:
-        self._lifecycle.status_at = now + self._lifecycle.status_interval
-        current = self.connections.current
-        if current is not None and current.phase is Phase.ACTIVE:
-            data = messages.worker_status(self.requests.unfinished_ids(), self.shutdown.requested)
-            self._report.commands.append(Send(current.number, data))
-
-    # --- what follows from any event -------------------------------------------------------
-
-    def _close_what_is_acknowledged(self, now: float) -> None:
-        """A replaced socket stays only until its replies are acknowledged."""
-        for generation in tuple(self.connections.closing.values()):
-            if not generation.close_sent and not self.delivery.waiting_on(generation.number):
-                self.connections.close(generation, CLOSE_NORMAL, "", now, self._report.commands)
-
-    def _settle(self, now: float) -> None:
-        # Asked after every event: each question is one attribute or one comparison.
-        commands = self._report.commands
-        if self.connections.closing:
-            self._close_what_is_acknowledged(now)
-        if self.requests.queue and not self.shutdown.aborting:
-            self.requests.start_ready(now, commands)
-        if self.leases.deadlines.first <= now:
-            self.requests.extend_due(now, commands)
-        if self.delivery.deadlines.first <= now:
-            self.delivery.tick(now, commands)
-        if self.requests.long_running.first <= now:
-            self.requests.long_running.tick(now, self.requests.queued, commands)
-        if self.shutdown.requested and self.shutdown.settle(now):
-            error = self.shutdown.outcome()
-            self._report.transition(E.SHUTDOWN_COMPLETED, now)
-            self.finished = True
-            commands.append(Finished(error))
+            connections.attempts.continued(now)

@@ -1,4 +1,9 @@
-"""The interface behind which user functions run (Strategy), and how one is chosen."""
+"""The interface behind which user functions run, and how an executor is created.
+
+Two event loops take part. The I/O loop has the connection; the application's event loop is the one
+that ``start()`` was awaited on, where functions run unless they run in child processes. With
+``isolation="none"`` the two are one.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,63 +11,58 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ..core.events import Event
-from ..core.inputs import ExecutionFinished, FunctionMisbehaved
+from ..core.inputs import AbortRequested, ExecutionFinished, FunctionMisbehaved
 from ..core.wire.messages import ExecutionResult
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError, ConnectError
 from ..protocol import connect_pb2 as pb
 
-LOOP_GONE: Final = "the event loop that start() ran on is closed, so no function can run"
+LOOP_CLOSED: Final = "the event loop that start() ran on is closed, so no function can run"
 
 RunRequest = Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]
-"""Runs one request to its result; given by the SDK adapter."""
-
-Report = Callable[[ExecutionFinished], None]
-"""Takes the end of one execution; safe to call from any thread."""
+"""Runs one request to its result; the SDK adapter provides it."""
 
 
 class Executor(Protocol):
-    """Runs requests.
+    """Runs requests, and posts exactly one ExecutionFinished for each.
 
-    Life: ``start`` on the I/O loop, then any number of requests, ``stop`` on the I/O loop, and at
-    last ``wait_stopped`` on the caller's loop. What is no coroutine is called on the I/O loop and
-    returns at once.
+    ``start`` is awaited on the I/O loop, before any request. ``stop`` is awaited on the I/O loop
+    after the last one, and then ``wait_stopped`` on the application's event loop. The other methods
+    are called on the I/O loop and do not block.
     """
 
-    @property
-    def running(self) -> int:
-        """Requests that have not ended, waiting and cancelled ones included."""
-        ...
-
     async def start(self) -> None:
-        """Get ready. Raises ConfigurationError when functions could not run; may be cancelled."""
+        """Prepare to run functions; may be cancelled.
+
+        Raises ConfigurationError when they cannot run.
+        """
         ...
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
-        """Run it, after the next ``flush``; exactly one ExecutionFinished is reported for each."""
+        """Run it, after the next ``flush``."""
         ...
 
     def flush(self) -> None:
-        """All that came together was submitted."""
+        """Begin with what was submitted: the batch is complete."""
         ...
 
     def cancel(self, request_id: str) -> None:
-        """Stop it if that is possible. A function in a thread runs to its end."""
+        """Stop the function if possible. One that runs in a thread runs to its end."""
         ...
 
-    def gone(self) -> str | None:
-        """Why functions can no longer run, None while they can."""
+    def failure(self) -> str | None:
+        """Why functions can no longer run; None while they can."""
         ...
 
     async def stop(self) -> None:
-        """The I/O loop ends: cancel what runs there, and leave nothing behind.
+        """Cancel what runs on the I/O loop or in other processes, and leave nothing behind.
 
-        Raises the ConnectError that made the executor ``gone``, if the caller has to hear of it.
+        Raises the ConnectError behind ``failure`` if ``start()`` is to raise it.
         """
         ...
 
     async def wait_stopped(self, timeout: float) -> None:
-        """Cancel what runs on the caller's loop and give it ``timeout`` seconds."""
+        """Cancel what runs on the application's event loop and give it ``timeout`` seconds."""
         ...
 
 
@@ -71,25 +71,22 @@ class ExecutorPorts:
     """What an executor is connected to."""
 
     loop: asyncio.AbstractEventLoop
-    """The caller's."""
+    """The application's event loop."""
     run_request: RunRequest
-    """For the caller's loop; as is ``can_cancel``."""
+    """Called on the application's event loop, like ``can_cancel``."""
     can_cancel: Callable[[pb.GatewayExecutorRequestData], bool]
-    report: Report
-    on_loop_gone: Callable[[], None]
-    """Called when the caller's loop turns out to be closed."""
+    post: Callable[[ExecutionFinished | FunctionMisbehaved | AbortRequested], None]
+    """Takes what happened; safe to call from any thread."""
     observe: Callable[[Event], None]
-    """Tells users what happens to the executor; for the I/O loop."""
+    """Publishes what happens to the executor itself; for the I/O loop."""
     functions: Mapping[str, frozenset[str]]
     """App id to the slugs that requests may name."""
-    misbehaved: Callable[[FunctionMisbehaved], None] = lambda _: None
-    """Takes what user code did beside its own run; safe to call from any thread."""
 
 
 ExecutorFactory = Callable[[ExecutorPorts], Executor]
-"""Called on the caller's loop, by ``start()``."""
+"""``start()`` calls it on the application's event loop."""
 
-_METHODS: Final = ("start", "submit", "flush", "cancel", "gone", "stop", "wait_stopped")
+_METHODS: Final = ("start", "submit", "flush", "cancel", "failure", "stop", "wait_stopped")
 
 
 def create_executor(factory: ExecutorFactory, ports: ExecutorPorts) -> Executor:

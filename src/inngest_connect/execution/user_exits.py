@@ -5,7 +5,7 @@ which would end everything else on that loop. Two things prevent it:
 
 1. ``guard_tasks``: every task that a function creates (the SDK's own, parallel steps, background
    tasks) raises ``FunctionExited`` instead. This works on any loop.
-2. ``run_to_end``: where this package runs the loop, the loop is resumed after anything that stopped
+2. ``run_to_end``: where this package runs the loop, it resumes the loop after anything that stopped
    it before its main coroutine ended: an exit in a callback, ``loop.stop()``, a cancellation of all
    tasks. Nothing is lost by that: callbacks that did not run yet are still queued in the loop.
 """
@@ -21,40 +21,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ..core.inputs import FunctionMisbehaved
 from ..core.wire.user_text import guarded, is_a, shown_error
 from ..errors import LocalMistake
 
 Result = TypeVar("Result")
-Report = Callable[[str], None]
-"""Takes what happened, as a sentence. Called on the loop's thread."""
+Warn = Callable[[str], None]
+"""Takes a sentence about what user code did. Called on the thread of the loop."""
 
+EXITS: Final = (SystemExit, KeyboardInterrupt)
 _ASYNCIO: Final = Path(asyncio.__file__).parent
 _TRACEBACK: Final = BaseException.__dict__["__traceback__"]
 """Bypasses a property of a subclass."""
-EXITS: Final = (SystemExit, KeyboardInterrupt)
-
-
 _MOST_VAIN_TURNS: Final = 100
 """Times in a row that a loop may end before it has run anything. It cannot be resumed then."""
 
 
 class FunctionExited(Exception):
-    """In place of the SystemExit or KeyboardInterrupt that is its cause."""
+    """Replaces the SystemExit or KeyboardInterrupt that is its cause."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
-    """The function that the running code belongs to."""
+    """The request whose function the running code belongs to."""
 
+    request_id: str
     function: str
-    report: Report
+    post: Callable[[FunctionMisbehaved], None]
+
+    def exited(self, error: BaseException) -> None:
+        """Have users warned that the function raised ``error``, one of ``EXITS``."""
+        text = f"function {self.function!r} raised {_with_place(error)}"
+        self.post(FunctionMisbehaved(self.request_id, text))
 
 
 current_function: ContextVar[Origin | None] = ContextVar("inngest_connect_function", default=None)
 """Inherited by all tasks and callbacks that a function creates."""
 
 
-def describe_exit(error: BaseException) -> str:
+def _with_place(error: BaseException) -> str:
     """The exception, and where it was raised."""
 
     def place() -> str:
@@ -69,8 +74,8 @@ def describe_exit(error: BaseException) -> str:
 def is_ctrl_c(error: BaseException) -> bool:
     """Whether ``error`` is a signal's KeyboardInterrupt rather than one that user code raised.
 
-    Signals interrupt the main thread only. ``asyncio.Runner`` raises it in a frame of its own;
-    without a Runner, the default handler raises it wherever the main thread is.
+    Signals interrupt the main thread only. ``asyncio.Runner`` raises it in its own frame; without a
+    Runner, the default handler raises it in whatever frame the main thread executes.
     """
     if not is_a(error, KeyboardInterrupt):
         return False
@@ -87,11 +92,11 @@ def _from_runner(error: BaseException) -> bool:
 
 
 class _GuardedTasks:
-    """A task factory. Tasks of other code than functions are created as before."""
+    """A task factory. It creates tasks of other code than functions as the previous one did."""
 
-    def __init__(self, before: Callable[..., Any] | None) -> None:
-        self.before = before
-        self.users = 0
+    def __init__(self, previous: Callable[..., Any] | None) -> None:
+        self._previous = previous
+        self._users = 0
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
@@ -101,9 +106,20 @@ class _GuardedTasks:
         origin = current_function.get() if context is None else context.get(current_function)
         if origin is not None:
             work = _guarded(work, origin)
-        if self.before is not None:
-            return self.before(loop, work, **options)
+        if self._previous is not None:
+            return self._previous(loop, work, **options)
         return asyncio.Task(work, loop=loop, **options)
+
+    def add_user(self) -> None:
+        self._users += 1
+
+    def remove_user(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._users -= 1
+        # A factory that other code installed after this one calls it. Then it stays, which is
+        # harmless.
+        installed: Any = loop.get_task_factory()
+        if self._users == 0 and installed is self:
+            loop.set_task_factory(self._previous)
 
 
 async def _guarded(work: Coroutine[Any, Any, Result], origin: Origin) -> Result:
@@ -112,7 +128,7 @@ async def _guarded(work: Coroutine[Any, Any, Result], origin: Origin) -> Result:
     except EXITS as error:
         if is_ctrl_c(error):
             raise
-        origin.report(f"function {origin.function!r} raised {describe_exit(error)}")
+        origin.exited(error)
         raise FunctionExited from error
 
 
@@ -121,22 +137,18 @@ def guard_tasks(loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     installed: Any = loop.get_task_factory()
     guard: Any = installed if isinstance(installed, _GuardedTasks) else _GuardedTasks(installed)
     loop.set_task_factory(guard)
-    guard.users += 1
-
-    def release() -> None:
-        guard.users -= 1
-        # A factory that somebody installed after ours calls it; then it stays, and does no harm.
-        installed: Any = loop.get_task_factory()
-        if guard.users == 0 and installed is guard:
-            loop.set_task_factory(guard.before)
-
-    return release
+    guard.add_user()
+    return lambda: guard.remove_user(loop)
 
 
 class _MainTask(asyncio.Task[Result]):
     """Cannot be cancelled by user code that cancels all tasks of the loop."""
 
-    report: Report
+    def __init__(
+        self, main: Coroutine[Any, Any, Result], loop: asyncio.AbstractEventLoop, warn: Warn
+    ) -> None:
+        self._warn = warn
+        super().__init__(main, loop=loop)
 
     def cancel(self, msg: Any | None = None) -> bool:
         # Time limits and the end of the loop cancel it from asyncio, ``run_to_end`` from here.
@@ -144,18 +156,19 @@ class _MainTask(asyncio.Task[Result]):
         if caller == __name__ or caller.partition(".")[0] in ("asyncio", "uvloop"):
             return super().cancel(msg)
         if not self.done():
-            self.report(f"user code ({caller}) cancelled the worker's task; the worker goes on")
+            self._warn(f"user code ({caller}) cancelled the worker's task; the worker goes on")
         return False
 
 
 def run_to_end(
     main: Coroutine[Any, Any, Result],
-    report: Report,
+    warn: Warn,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> Result:
-    """``asyncio.run(main)`` for a loop of our own, which user code cannot end before ``main`` ends.
+    """``asyncio.run(main)``, except that user code cannot end the loop before ``main`` ends.
 
-    Raises KeyboardInterrupt after a Ctrl-C for which ``main`` has no handler, as asyncio.run does.
+    ``warn`` receives each attempt. Raises KeyboardInterrupt after a Ctrl-C for which ``main`` has
+    no handler, as asyncio.run does.
     """
     if asyncio._get_running_loop() is not None:
         main.close()
@@ -165,42 +178,41 @@ def run_to_end(
         )
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
-        task: _MainTask[Result] = _MainTask(main, loop=loop)
-        task.report = report
+        task = _MainTask(main, loop, warn)
         interrupted = False
         begun = asyncio.Event()
         vain = 0
+
+        async def until_done() -> None:
+            begun.set()
+            await asyncio.wait([task])
+
         while not task.done():
             vain = 0 if begun.is_set() else vain + 1
             begun.clear()
             try:
-                # The Runner has the handler for Ctrl-C: it cancels what it runs, which is not the
-                # task itself, and raises KeyboardInterrupt.
-                runner.run(_until(task, begun))
+                # The Runner has the handler for Ctrl-C. It cancels what it runs, which is a task
+                # that waits for ``task``, not ``task`` itself, and raises KeyboardInterrupt.
+                runner.run(until_done())
             except KeyboardInterrupt as error:
                 # The Runner's handler is uninstalled by now; what it raised shows its frame.
                 if not _from_runner(error):
-                    report(f"user code raised {describe_exit(error)}; the worker goes on")
+                    warn(f"user code raised {_with_place(error)}; the worker goes on")
                 elif interrupted:
                     raise
                 else:
                     interrupted = True
                     task.cancel()
             except asyncio.CancelledError:
-                report("user code cancelled all tasks of the event loop; the worker goes on")
+                warn("user code cancelled all tasks of the event loop; the worker goes on")
             except BaseException as error:
                 # A signal handler of user code can raise anything, in the middle of the loop.
                 if loop.is_closed() or vain > _MOST_VAIN_TURNS:
                     raise
                 if isinstance(error, RuntimeError) and "stopped before Future" in str(error):
-                    report("user code stopped the event loop; the worker resumed it")
+                    warn("user code stopped the event loop; the worker resumed it")
                 else:
-                    report(f"user code raised {describe_exit(error)}; the worker goes on")
+                    warn(f"user code raised {_with_place(error)}; the worker goes on")
         if interrupted and task.cancelled():
             raise KeyboardInterrupt
         return task.result()
-
-
-async def _until(task: asyncio.Task[Any], begun: asyncio.Event) -> None:
-    begun.set()
-    await asyncio.wait([task])

@@ -6,7 +6,9 @@ Holds ids, ages and counts; no payload, no key, no token. Ages are seconds befor
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..core.connections.phases import Phase
 from ..core.requests.request_table import InFlight
+from ..core.shutdown import Stage
 from ..core.wire.remote_text import shortened_id
 from ..core.worker_core import WorkerCore
 from ..state_machine import ConnectionState
@@ -77,9 +79,9 @@ def snapshot(
     identity = core.identity
     connections = core.connections
     current = connections.current
-    heartbeat = current.handler.heartbeat if current is not None else None
+    heartbeat = current.heartbeat if current is not None else None
     draining = list(connections.closing.values())
-    if current is not None and current.phase.name == "DRAINING":
+    if current is not None and current.phase is Phase.DRAINING:
         draining.append(current)
     return DebugState(
         instance_id=identity.instance_id,
@@ -93,8 +95,8 @@ def snapshot(
         last_heartbeat_sent_age=_age(heartbeat.last_sent_at if heartbeat else None, now),
         last_heartbeat_received_age=_age(heartbeat.last_answered_at if heartbeat else None, now),
         heartbeat_round_trip=heartbeat.round_trip if heartbeat else None,
-        last_message_age=_age(current.handler.last_message_at if current else None, now),
-        shutdown_requested=core.shutdown.requested,
+        last_message_age=_age(heartbeat.last_received_at if heartbeat else None, now),
+        shutdown_requested=core.shutdown.stage is not Stage.RUNNING,
         in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
         running=core.requests.running,
         queued=core.requests.queued,

@@ -14,13 +14,10 @@ from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
-from .metric_table import COUNTERS, HIGHEST, HISTOGRAMS, OBSERVABLES, Kind, Labels
+from .metric_table import COUNTERS, HIGHEST, HISTOGRAMS, OBSERVABLES, Kind, Labels, Values
 from .providers import global_meter_provider, unusable_provider
 
 SCOPE: Final = "inngest_connect"
-
-Values = dict[str, dict[Labels, float]]
-"""Value by labels, by the name of the instrument."""
 
 
 class Source(Protocol):

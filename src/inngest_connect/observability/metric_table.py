@@ -24,6 +24,9 @@ from ..protocol import (
 Labels = tuple[tuple[str, str], ...]
 """The attributes of one series, in a form that can be a key."""
 
+Values = dict[str, dict[Labels, float]]
+"""Value by labels, by the name of the instrument."""
+
 OTHER: Final = "_OTHER"
 """Stands for a value outside the closed set, as the semantic conventions spell it."""
 

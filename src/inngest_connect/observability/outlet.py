@@ -45,10 +45,10 @@ class Outlet(Generic[Item]):
         self._closing = False
         self.abandoned = False
         """Whether nothing is received any more: it was blocked when the interpreter ended."""
-        self.patient = True
-        """Whether the exit of the interpreter may wait for it; not once that was in vain."""
+        self._patient = True
         self.dropped = 0
         """Items that did not fit, since the construction."""
+        self._dropped_before = 0
 
     def put(self, item: "Item | Call") -> None:
         """From any thread; never blocks and never raises."""
@@ -65,10 +65,20 @@ class Outlet(Generic[Item]):
         with self._lock:
             self.dropped += 1
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the queue is less than half full."""
-        return self._queue.qsize() < MOST_ITEMS // 2
+    def newly_dropped(self) -> int:
+        """How many items were dropped since the last answer; 0 until the queue is half empty.
+
+        Called by ``receive``. A report earlier than that would be one of many.
+        """
+        count = self.dropped - self._dropped_before
+        if count == 0 or self._queue.qsize() >= MOST_ITEMS // 2:
+            return 0
+        self._dropped_before += count
+        return count
+
+    def give_up(self) -> None:
+        """Do not wait for it at the exit of the interpreter: that it is blocked is known."""
+        self._patient = False
 
     def close(self, last: Callable[[], None]) -> "concurrent.futures.Future[None]":
         """``last`` is called after all that was put; the future is done after that.
@@ -140,7 +150,7 @@ class Outlet(Generic[Item]):
         thread = self._thread
         if thread is None or not thread.is_alive():
             return None
-        if self.patient:
+        if self._patient:
             drained = self.close(_nothing)
             with contextlib.suppress(TimeoutError):
                 drained.result(max(deadline - time.monotonic(), 0))

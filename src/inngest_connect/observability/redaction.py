@@ -144,27 +144,27 @@ class Redactor:
         """Return ``fields`` masked by key and by value, nested ones included."""
         return {key: masked(key, value, self.text) for key, value in fields.items()}
 
-    def observation(self, observation: Event) -> Event:
-        """The observation without secrets in what came from the network or from user code."""
+    def event(self, event: Event) -> Event:
+        """The event without secrets in what came from the network or from user code."""
         changed: dict[str, str] = {}
-        for name in _ID_FIELDS[type(observation)]:
-            value = getattr(observation, name)
+        for name in _ID_FIELDS[type(event)]:
+            value = getattr(event, name)
             if value is not None and (shown := self.id(value)) != value:
                 changed[name] = shown
-        text_field = _REMOTE_TEXT.get(type(observation))
+        text_field = _REMOTE_TEXT.get(type(event))
         if text_field is not None:
-            value = getattr(observation, text_field)
+            value = getattr(event, text_field)
             if (shown := self.text(value)) != value:
                 changed[text_field] = shown
-        return _with(observation, changed) if changed else observation
+        return _with(event, changed) if changed else event
 
     def traceback(self, error: BaseException) -> str:
         """The traceback as Python prints it, with causes, notes and groups, masked."""
         return self.text("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
-def _with(observation: Any, changes: dict[str, str]) -> Event:
-    changed: Event = dataclasses.replace(observation, **changes)
+def _with(event: Any, changes: dict[str, str]) -> Event:
+    changed: Event = dataclasses.replace(event, **changes)
     return changed
 
 

@@ -1,29 +1,28 @@
-"""The Connect wire format and the constants that belong to it.
+"""The wire: generated messages (``connect_pb2``) and the constants that belong to them. Private.
 
-Sources are named per constant; "PROTOCOL" is the team's protocol notes. Constants that the server
-may change between releases (heartbeat, lease extension, status interval) are only defaults for
-empty fields: what the gateway sends is obeyed.
+docs/protocol.md describes the protocol. Intervals belong to the gateway: the defaults here are used
+only for fields that it leaves empty.
 """
 
 from typing import Final
 
 SUBPROTOCOL: Final = "v0.connect.inngest.com"
-"""Offered and required in the opening handshake (RFC 6455 section 1.9; PROTOCOL section 2)."""
+"""Offered in the opening handshake (RFC 6455 section 1.9). A gateway need not select it."""
 
 START_PATH: Final = "/v0/connect/start"
 FLUSH_PATH: Final = "/v0/connect/flush"
 
 GATEWAY_READ_LIMIT: Final = 8 * 1024 * 1024
-"""Bytes of one whole ConnectMessage; a larger one makes the gateway close 1009."""
+"""Bytes of one whole ConnectMessage. The gateway closes with 1009 when one is larger."""
 
 DEFAULT_HEARTBEAT_INTERVAL: Final = 10.0
-"""Seconds. Also the slowest we go: the router forgets a worker that is silent for 20 s."""
+"""Seconds, also the longest: the router drops a worker that sends no heartbeat for 20 s."""
 
 DEFAULT_EXTEND_LEASE_INTERVAL: Final = 30.0
-"""Seconds, a quarter of today's two-minute lease."""
+"""Seconds, a quarter of the lease."""
 
 MAX_EXTEND_LEASE_INTERVAL: Final = 40.0
-"""Seconds, a third of the lease: one lost extension must not cost it (PROTOCOL section 10)."""
+"""Seconds, a third of the lease, so that one lost extension does not cost it."""
 
 CLOSE_NORMAL: Final = 1000
 CLOSE_GOING_AWAY: Final = 1001
@@ -35,11 +34,9 @@ CLOSE_MESSAGE_TOO_BIG: Final = 1009
 CLOSE_INTERNAL_ERROR: Final = 1011
 
 REASON_WORKER_SHUTDOWN: Final = "WORKER_SHUTDOWN"
-"""The reason of our own close; any other text is stored as the disconnect reason."""
+"""Of the worker's own close; the server stores any other text as the reason of the disconnect."""
 
+# Reasons of the gateway's closes; docs/protocol.md#close-codes says when each is sent.
 REASON_GATEWAY_CLOSING: Final = "connect_gateway_closing"
 REASON_AUTHENTICATION_FAILED: Final = "connect_authentication_failed"
-REASON_TOO_MANY_APPS: Final = "connect_too_many_apps_per_connection"
-REASON_HELLO_INVALID_MESSAGE: Final = "connect_worker_hello_invalid_msg"
-REASON_HELLO_INVALID_PAYLOAD: Final = "connect_worker_hello_invalid_payload"
 REASON_INTERNAL_ERROR: Final = "connect_internal_error"

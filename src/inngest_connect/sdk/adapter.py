@@ -9,7 +9,6 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import inngest
@@ -25,6 +24,7 @@ from .outputs import NotJson, encode, shorten_error
 
 SDK_LANGUAGE: Final = str(const.LANGUAGE)
 SDK_VERSION: Final = str(const.VERSION)
+DEFAULT_API_ORIGINS: Final = (const.DEFAULT_API_ORIGIN, const.DEV_SERVER_ORIGIN)
 FRAMEWORK: Final = str(server_lib.Framework.CONNECT.value)
 WORKING_VERSIONS: Final = "0.5.12 to 0.5.19"
 
@@ -36,45 +36,9 @@ _HAS_BLOCK_TIMING: Final = "timings" in comm_lib.CommRequest.model_fields and ha
 _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_COMPLETED}
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """What the worker needs to know of an ``inngest.Inngest`` client."""
-
-    app_id: str
-    api_origin: str = field(repr=False)
-    """It can have user information."""
-    env: str | None
-    is_production: bool
-    app_version: str | None
-    signing_key: str | None = field(repr=False)
-    signing_key_fallback: str | None = field(repr=False)
-    api_origin_is_default: bool = False
-    """Whether neither the program nor a variable names another API, as far as the SDK read it."""
-
-
-def client_settings(client: Any) -> ClientSettings:
-    """Raises ConfigurationError when ``client`` is no ``inngest.Inngest``."""
-    if not is_a(client, inngest.Inngest):
-        raise ConfigurationError(
-            f"an app is an (inngest.Inngest, [functions]) tuple, but its client is "
-            f"{shown_value(client)}"
-        )
-    return ClientSettings(
-        app_id=client.app_id,
-        api_origin=client.api_origin.strip(),
-        env=_stripped(client.env),
-        is_production=client.is_production,
-        app_version=getattr(client, "app_version", None) or getattr(client, "_app_version", None),
-        signing_key=_stripped(client.signing_key),
-        signing_key_fallback=_stripped(client.signing_key_fallback),
-        api_origin_is_default=client.api_origin
-        in (const.DEFAULT_API_ORIGIN, const.DEV_SERVER_ORIGIN),
-    )
-
-
-def _stripped(value: str | None) -> str | None:
-    """A variable that was read from a file often ends in a newline; an empty one is not set."""
-    return (value or "").strip() or None
+def client_version(client: inngest.Inngest) -> str | None:
+    """The app's version. The attribute is private in some releases, and the oldest has none."""
+    return getattr(client, "app_version", None) or getattr(client, "_app_version", None)
 
 
 def capabilities() -> bytes:
@@ -113,7 +77,7 @@ class SdkApp:
             name=client.app_id,
             functions=_function_configs(client.app_id, functions),
             function_slugs=frozenset(self._is_async),
-            version=client_settings(client).app_version,
+            version=client_version(client),
         )
 
     def is_async(self, function_slug: str) -> bool:

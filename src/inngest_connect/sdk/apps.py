@@ -1,28 +1,51 @@
-"""ConnectApp: an Inngest client with its functions, and what several of them must agree on."""
+"""What users pass as apps: one app, a list of apps, or a function that returns either.
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+An app is an Inngest client with its functions: a ``ConnectApp`` or a pair. ``connect()``, the
+command line and child processes all recognize apps here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, TypeGuard
+
+import inngest
 
 from ..core.wire.user_text import is_a, shown_value
 from ..errors import ConfigurationError
-from ..transport.urls import check_url, is_plain, shown_url
-from .adapter import ClientSettings, SdkApp, client_settings
-
-if TYPE_CHECKING:
-    import inngest
+from ..transport.urls import shown_setting
+from .adapter import SdkApp
+from .client_settings import ClientSettings, check_client, client_settings
 
 
 @dataclass(frozen=True)
 class ConnectApp:
     """One app: an Inngest client and the functions that belong to it."""
 
-    client: "inngest.Inngest"
-    functions: "Iterable[inngest.Function[Any]]"
+    client: inngest.Inngest
+    functions: Iterable[inngest.Function[Any]]
 
 
-Apps = Sequence["ConnectApp | tuple[inngest.Inngest, Iterable[inngest.Function[Any]]]"]
+Apps = Sequence[ConnectApp | tuple[inngest.Inngest, Iterable[inngest.Function[Any]]]]
+
+
+def apps_of(value: object) -> Apps | None:
+    """``value`` as a list of apps; None when it is neither an app nor a list of apps.
+
+    Only the shape is looked at: ``load_apps`` and ``sdk_app`` check the rest. Reads no generator.
+    """
+    if _is_app(value):
+        return [value]
+    return value if _is_sequence(value) and len(value) and all(map(_is_app, value)) else None
+
+
+def is_factory(value: object) -> TypeGuard[Callable[[], object]]:
+    """Whether ``value`` can be called for apps. A class would not return any."""
+    return callable(value) and not is_a(value, type, inngest.Function, inngest.Inngest)
+
+
+def sdk_app(app: Any) -> SdkApp:
+    """The app, ready to run requests. Raises ConfigurationError."""
+    return SdkApp(*_pair(app))
 
 
 def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
@@ -32,7 +55,7 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     to no app, clients that differ in what one connection can have only once, or production mode
     without a signing key.
     """
-    if is_a(apps, str, bytes) or not is_a(apps, Sequence) or not len(apps):
+    if not _is_sequence(apps) or not len(apps):
         raise ConfigurationError(
             f"apps is {shown_value(apps)}; pass a list of (inngest.Inngest, [functions]) tuples"
         )
@@ -48,63 +71,29 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     return settings[0], tuple(SdkApp(client, functions) for client, functions in pairs)
 
 
-def _pair(app: Any) -> "tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]":
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    return is_a(value, Sequence) and not is_a(value, str, bytes)
+
+
+def _is_app(value: object) -> TypeGuard[ConnectApp]:
+    if is_a(value, ConnectApp):
+        return True
+    # A pair of two apps has no client.
+    return _is_pair(value) and is_a(value[0], inngest.Inngest)
+
+
+def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
+    return is_a(value, tuple, list) and len(value) == 2  # type: ignore[arg-type]
+
+
+def _pair(app: Any) -> tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]:
     pair = (app.client, app.functions) if is_a(app, ConnectApp) else app
-    is_pair = is_a(pair, tuple, list) and len(pair) == 2
-    if not is_pair or is_a(pair[1], str, bytes) or not is_a(pair[1], Iterable):
+    if not _is_pair(pair) or is_a(pair[1], str, bytes) or not is_a(pair[1], Iterable):
         raise ConfigurationError(
             f"an app is {shown_value(app)}; pass a (inngest.Inngest, [functions]) tuple or a "
             "ConnectApp"
         )
     return pair[0], tuple(pair[1])  # a generator is read once
-
-
-_API_VARIABLES: Final = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
-_ENV_VARIABLES: Final = (
-    "INNGEST_ENV", "RAILWAY_GIT_BRANCH", "RENDER_GIT_BRANCH", "VERCEL_GIT_BRANCH",
-)  # fmt: skip
-
-
-def check_client(client: ClientSettings, variables: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigurationError for an API address or an environment that cannot be used."""
-    origin = client.api_origin
-    for name in _API_VARIABLES:
-        value = variables.get(name, "").strip()
-        if not is_plain(value):  # the SDK removes line ends from the middle of a URL
-            raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(value))}; it takes ASCII characters "
-                "without spaces"
-            )
-    source = next((v for v in _API_VARIABLES if _names(variables.get(v, ""), origin)), None)
-    check_url(source or "api_base_url", origin, ("http", "https"), "https://api.inngest.com")
-    if client.env is not None and not is_plain(client.env):
-        name = next(
-            (v for v in _ENV_VARIABLES if variables.get(v, "").strip() == client.env), "env"
-        )
-        raise ConfigurationError(
-            f"{name} is {shown_value(client.env)}; the name of an environment has ASCII "
-            "letters, digits and signs, and no spaces"
-        )
-    if source is not None or not client.api_origin_is_default:
-        return
-    # The SDK ignores a value that it cannot read, and would connect somewhere else.
-    for name in _API_VARIABLES:
-        value = variables.get(name, "").strip()
-        if value and (name != "INNGEST_DEV" or not value.isalnum()):
-            raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(value))}, which is not a URL that can be "
-                f"used, so the SDK would connect to {origin}; set a URL such as "
-                "'http://127.0.0.1:8288', or unset it"
-            )
-
-
-def _names(value: str, origin: str) -> bool:
-    """Whether ``origin`` comes from this value of a variable; the SDK adds a scheme to it."""
-    value = value.strip()
-    return bool(value) and value.rstrip("/") in (
-        origin.rstrip("/"),
-        origin.rstrip("/").partition("://")[2],
-    )
 
 
 def _check_agreement(settings: Sequence[ClientSettings]) -> None:
@@ -123,16 +112,13 @@ def _check_agreement(settings: Sequence[ClientSettings]) -> None:
             ("API origin", first.api_origin, other.api_origin),
         ):
             if mine != theirs:
+                both = f"{shown_setting(mine)} and {shown_setting(theirs)}"
                 raise ConfigurationError(
-                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: "
-                    f"{_shown(mine)} and {_shown(theirs)}. Use one connect() call for each"
+                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: {both}. "
+                    "Use one connect() call for each"
                 )
         if first.signing_key != other.signing_key:
             raise ConfigurationError(
                 f"apps {first.app_id!r} and {other.app_id!r} have different signing keys. "
                 "Use one connect() call for each"
             )
-
-
-def _shown(value: object) -> str:
-    return shown_value(shown_url(value) if isinstance(value, str) else value)

@@ -1,9 +1,10 @@
-"""``status_app``: the routes, as an ASGI application of their own or inside the user's server."""
+"""``status_app``: the routes as an ASGI application, for the status server or the user's server."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,23 +14,21 @@ from starlette.routing import Route
 
 from ..connection import WebSocketWorkerConnection
 from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health
-from .diagram import describe, draw
-from .feed import EventFeed
+from ..observability.recent_activity import RecentActivity
 from .guard import Guard
-from .recorder import Recorder
-from .report import PAGE_REQUESTS, make_report, to_json
+from .state import PAGE_REQUESTS, state_json
 
 if TYPE_CHECKING:
     from .prometheus import PrometheusMetrics
+
+FRESH_SECONDS: Final = 0.1
+"""For how long an answer of ``/state.json`` is given to further clients."""
 
 _ASSETS: Final = {
     "status.css": "text/css",
     "status.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-_NO_METRICS: Final = (
-    'metrics need OpenTelemetry\'s exporter: pip install "inngest-connect[status]"\n'
-)
 
 
 def status_app(
@@ -50,21 +49,21 @@ def status_app(
 
 
 class Site:
-    """The handlers of one worker's routes, and what has to be ended with them."""
+    """The handlers of one worker's routes, and the subscriptions that end with them."""
 
     def __init__(
         self, worker: WebSocketWorkerConnection, blocked_limit: float, silence_limit: float
     ) -> None:
         self._worker = worker
         self._limits = {"blocked_limit": blocked_limit, "silence_limit": silence_limit}
-        self.feed = EventFeed(self._page_report)
-        self._recorder = Recorder(self.feed.wake)
+        self._recent = RecentActivity()
         self._metrics = _metrics(worker)
-        self._stop_recording = worker.add_counter(self._recorder.observe)
+        self._stop_observing = worker.add_counter(self._recent.observe)
+        self._states: dict[bool, tuple[float, str]] = {}
 
     def application(self, allowed_hosts: Sequence[str] | None) -> Starlette:
-        """GET and HEAD; Starlette answers 405 to the rest."""
-        handlers: dict[str, Callable[[Request], Response]] = {
+        """GET and HEAD; Starlette answers 405 to other methods."""
+        handlers: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self._page,
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -72,30 +71,35 @@ class Site:
             "/state.json": self._state_json,
             **{f"/{name}": self._asset for name in _ASSETS},
         }
-        routes = [Route(path, _on_the_loop(handler)) for path, handler in handlers.items()]
-        routes.append(Route("/events", self.feed, methods=["GET"]))
-        return Starlette(routes=routes, middleware=[Middleware(Guard, allowed_hosts=allowed_hosts)])
+        return Starlette(
+            routes=[Route(path, handler) for path, handler in handlers.items()],
+            middleware=[Middleware(Guard, allowed_hosts=allowed_hosts)],
+        )
 
     def stop(self) -> None:
-        """End all streams and forget the worker. From any thread."""
-        self.feed.stop()
-        self._stop_recording()
+        """Observe the worker no longer. From any thread."""
+        self._stop_observing()
         if self._metrics is not None:
             self._metrics.close()
 
-    # --- routes -----------------------------------------------------------------------------
+    # The handlers are coroutines that never wait: Starlette would run a plain function in a thread,
+    # which takes longer than any of them.
 
-    def _healthz(self, request: Request) -> Response:
-        health = self._health()
-        return self._verdict(request, "live", health.not_live)
+    async def _healthz(self, request: Request) -> Response:
+        return self._verdict(request, "live", self._health().not_live)
 
-    def _readyz(self, request: Request) -> Response:
-        health = self._health()
-        return self._verdict(request, "ready", health.not_ready)
+    async def _readyz(self, request: Request) -> Response:
+        return self._verdict(request, "ready", self._health().not_ready)
+
+    def _health(self) -> Health:
+        return self._worker.get_health(**self._limits)
 
     def _verdict(self, request: Request, what: str, reason: str | None) -> Response:
         status = 200 if reason is None else 503
-        if not _wants_json(request):
+        wanted = request.query_params.get("format")
+        if wanted is None and "application/json" in request.headers.get("accept", ""):
+            wanted = "json"
+        if wanted != "json":
             return PlainTextResponse(f"{reason or 'ok'}\n", status)
         state = self._worker.get_debug_state()
         body = {
@@ -106,55 +110,32 @@ class Site:
         }
         return JSONResponse(body, status)
 
-    def _metrics_text(self, _: Request) -> Response:
+    async def _metrics_text(self, _: Request) -> Response:
         if self._metrics is None:
-            return PlainTextResponse(_NO_METRICS, 501)
+            remedy = 'pip install "inngest-connect[status]"'
+            return PlainTextResponse(f"metrics need OpenTelemetry's exporter: {remedy}\n", 501)
         body, content_type = self._metrics.render()
         return Response(body, headers={"Content-Type": content_type})
 
-    def _state_json(self, _: Request) -> Response:
-        report = make_report(self._worker, self._recorder, self._health())
-        return Response(to_json(report), media_type="application/json")
+    async def _state_json(self, request: Request) -> Response:
+        """The page asks for ``?brief``: with 10,000 requests in flight, all of them are 2 MB."""
+        brief = "brief" in request.query_params
+        made_at, text = self._states.get(brief, (float("-inf"), ""))
+        now = time.monotonic()
+        if now - made_at >= FRESH_SECONDS:
+            most = PAGE_REQUESTS if brief else None
+            text = state_json(self._worker, self._recent, self._health(), most)
+            self._states[brief] = (now, text)
+        return Response(text, media_type="application/json")
 
-    def _page(self, _: Request) -> Response:
-        state = self._worker.get_debug_state().state
-        page = _read("index.html")
-        for mark, text in (
-            ("{{diagram}}", draw(state)),
-            ("{{arrows}}", describe()),
-            ("{{report}}", self._page_report()),
-        ):
-            page = page.replace(mark, text)
+    async def _page(self, _: Request) -> Response:
+        # Not an image: the script lights the state by a class, which takes one document.
+        page = _read("index.html").replace("{{diagram}}", _read("state_machine.svg"))
         return Response(page, media_type="text/html")
 
-    def _asset(self, request: Request) -> Response:
+    async def _asset(self, request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
         return Response(_read(name), media_type=_ASSETS[name])
-
-    # --- what they tell -----------------------------------------------------------------------
-
-    def _health(self) -> Health:
-        return self._worker.get_health(**self._limits)
-
-    def _page_report(self) -> str:
-        report = make_report(self._worker, self._recorder, self._health(), PAGE_REQUESTS)
-        return to_json(report)
-
-
-def _on_the_loop(handler: Callable[[Request], Response]) -> Callable[[Request], Any]:
-    """Starlette runs a sync handler in a thread; these are done before one would have started."""
-
-    async def endpoint(request: Request) -> Response:
-        return handler(request)
-
-    return endpoint
-
-
-def _wants_json(request: Request) -> bool:
-    wanted = request.query_params.get("format")
-    return wanted == "json" or (
-        wanted is None and "application/json" in request.headers.get("accept", "")
-    )
 
 
 def _read(name: str) -> str:
@@ -162,7 +143,7 @@ def _read(name: str) -> str:
 
 
 def _metrics(worker: WebSocketWorkerConnection) -> "PrometheusMetrics | None":
-    """None when the exporter is not installed, which is no reason to have no status page."""
+    """None when the exporter is not installed; the other routes work without it."""
     with contextlib.suppress(ImportError):
         from .prometheus import PrometheusMetrics
 

@@ -16,14 +16,13 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ..observability.metric_table import HISTOGRAMS
-from ..observability.metrics import Metrics
 
 if TYPE_CHECKING:
     from ..connection import WebSocketWorkerConnection
 
 
 class PrometheusMetrics:
-    """Counts from its construction on, so make it before the worker is started."""
+    """Create it before the worker is started: durations are recorded from its construction on."""
 
     def __init__(self, worker: "WebSocketWorkerConnection") -> None:
         self._registry = CollectorRegistry()
@@ -33,10 +32,10 @@ class PrometheusMetrics:
             shutdown_on_exit=False,
             views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
         )
-        self._metrics = Metrics(worker.get_debug_state, self._provider)
+        self._metrics = worker.create_metrics(self._provider)
         # On the thread that observes: this provider is our own, and its reader only holds a lock
         # for as long as it copies numbers.
-        self._remove_counter = worker.add_counter(self._metrics.observe)
+        self._remove_counter = worker.add_counter(self._metrics.measure)
         self._closed = False
 
     def render(self) -> tuple[bytes, str]:

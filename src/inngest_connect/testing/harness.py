@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
+from ..core.settings import Timing
 from ..errors import NotConnectedError
+from ..factory import connect
 from ..sdk.apps import Apps
 from ..state_machine import ConnectionState
-from ..timing import Timing
 from .changes import Changes
 from .fault_proxy import FaultProxy
 from .load import Load, apply_load

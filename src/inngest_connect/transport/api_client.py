@@ -2,17 +2,19 @@
 
 Keys leave this process only as the hash that the API compares. No redirect is followed.
 
-What answers may be a proxy, a firewall or a captive portal, with any status. Only two things count
-as an answer of the API: a decodable success that names what was asked for, and a refusal in the
-API's own JSON error form. Everything else is a failed exchange, which says nothing about a key or
-about a reply. One exchange is limited in total time and in size, whatever its encoding, and ends in
-an ``ApiError`` whatever goes wrong: an unexpected exception must not end the worker.
+A proxy, a firewall or a captive portal can answer in place of the API, with any status. Only two
+things count as an answer of the API: a decodable success that names what was asked for, and a
+refusal in the API's own error form (docs/protocol.md#refusals). Everything else is a failed
+exchange, which proves nothing about a key or a reply. One exchange is limited in total time and in
+size, whatever its encoding, and every failure is an ``ApiError``: an unexpected exception must not
+end the worker.
 """
 
 import asyncio
 import http.cookiejar
 import json
 import ssl
+import urllib.parse
 import zlib
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -26,10 +28,10 @@ from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
-from .environment import check_proxy_variables, proxy_for, tls_context, without_user
-from .http_network import CURRENT_WAY, transport
+from .environment import check_proxy_variables, proxy_for, tls_context
+from .http_network import PROGRESS, transport
 from .signing_key import SigningKey
-from .tcp import Way
+from .tcp import DialProgress
 from .urls import shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -44,28 +46,22 @@ _LONGEST_FIELDS: Final = {
 """Characters. A token of a header's length is masked in microseconds; one of 500 kB is not."""
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """The API refused, or the exchange failed.
+    """The API refused, or the exchange failed."""
 
-    ``status`` is the HTTP status, None without an answer. ``refusal`` is the same when the API
-    itself refused, and None when something in between answered. ``retry_after`` is seconds.
-    ``offline``: nothing outside this machine was reached.
-    """
+    message: str
+    status: int | None = None
+    """The HTTP status, None without an answer."""
+    retry_after: float | None = None
+    """Seconds."""
+    refusal: int | None = None
+    """The status if the API itself refused, None if something in between answered."""
+    offline: bool = field(default=False, kw_only=True)
+    """Nothing outside this machine was reached."""
 
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        retry_after: float | None = None,
-        refusal: int | None = None,
-        *,
-        offline: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.refusal = refusal
-        self.offline = offline
-        self.retry_after = retry_after
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class StartAnswer:
 
 
 class ApiClient:
-    """Belongs to one event loop; ``timeout`` is seconds for one whole exchange."""
+    """Belongs to one event loop, where any number of exchanges may run concurrently."""
 
     def __init__(
         self,
@@ -90,18 +86,22 @@ class ApiClient:
         timeout: float,
         redactor: Redactor | None = None,
     ) -> None:
-        """``redactor`` learns the tokens of each answer and cleans what the API says of itself."""
+        """``timeout`` is seconds for one whole exchange.
+
+        ``redactor`` learns the tokens of each answer, and masks secrets in what the API answers.
+        Raises ConfigurationError for a proxy or certificate authorities that cannot be used.
+        """
         self.api_origin = api_origin.rstrip("/")
         self._shown_origin = shown_url(self.api_origin)
         self._env = env
         self._keys = keys
+        self._timeout = timeout
         self._redactor = redactor if redactor is not None else Redactor()
         self._tls_context: ssl.SSLContext | None = None
         encrypted = self.api_origin.startswith("https:")
         # Reading the certificate store takes tens of milliseconds; http:// never needs it.
         verify = self.tls_context() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._timeout = timeout
-        # A jar that takes nothing: a cookie that a peer sets must not shape later requests.
+        # A jar that accepts nothing: a cookie that a peer sets must not change later requests.
         no_cookies = http.cookiejar.CookieJar(
             http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         )
@@ -125,10 +125,13 @@ class ApiClient:
                 f"{self._redactor.text(shown_error(error))}; check "
                 "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
             ) from None
-        self._through = f" through the proxy {without_user(proxy)}" if proxy else ""
-        # User information of the URL becomes an Authorization header, unless that is the key's. It
-        # is taken off the URL, because httpx logs each URL whole, at INFO.
-        self._url = str(url.copy_with(userinfo=b""))
+        self._through = ""
+        if proxy:
+            address = urllib.parse.urlsplit(proxy).netloc.rpartition("@")[2]
+            self._through = f" through the proxy {address}"
+        # User information of the URL becomes the Authorization header, unless a key does. It is
+        # removed from the URL, because httpx logs each URL whole, at INFO.
+        self._url = str(url.copy_with(userinfo=b"")).rstrip("/")
         with_user = not keys and (url.username or url.password)
         self._auth = httpx.BasicAuth(url.username, url.password) if with_user else httpx.Auth()
 
@@ -139,7 +142,7 @@ class ApiClient:
         return self._tls_context
 
     async def start(self, exclude_gateways: tuple[str, ...], key: int) -> StartAnswer:
-        """Ask for a gateway. Raises ApiError."""
+        """Ask for a gateway. ``key`` is the index of the signing key. Raises ApiError."""
         body = pb.StartRequest(exclude_gateways=exclude_gateways).SerializeToString()
         content = await self._post(START_PATH, body, key)
         try:
@@ -150,9 +153,9 @@ class ApiClient:
             len(getattr(answer, name)) > limit for name, limit in _LONGEST_FIELDS.items()
         )
         if not answer.connection_id or not answer.gateway_endpoint or too_long:
-            # Text of a captive portal can decode to a message without fields that we know, or with
-            # fields that are no names and no tokens.
-            raise ApiError(f"{self._shown_origin} did not answer with a StartResponse") from None
+            # The text of a captive portal can decode to a message without known fields, or with
+            # fields that hold neither names nor tokens.
+            raise ApiError(f"{self._shown_origin} did not answer with a StartResponse")
         self._redactor.learn(answer.session_token, answer.sync_token)
         return StartAnswer(
             answer.connection_id,
@@ -166,7 +169,7 @@ class ApiClient:
         """Deliver one serialized SDKResponse. Raises ApiError.
 
         Delivered means a FlushResponse that names this request: a 200 alone can come from anything
-        between here and the API, and believing it would lose the result in silence.
+        between here and the API, and believing it would lose the result silently.
         """
         content = await self._post(FLUSH_PATH, payload, key)
         try:
@@ -184,53 +187,47 @@ class ApiClient:
         await self._http.aclose()
 
     async def _post(self, path: str, body: bytes, key: int) -> bytes:
-        url, shown = self._url.rstrip("/") + path, self._shown_origin + path
-        way = Way()
-        CURRENT_WAY.set(way)
-        try:
-            # One limit for the whole exchange; those of httpx are for each read and write, and an
-            # answer that trickles never exceeds them.
-            async with (
-                asyncio.timeout(self._timeout),
-                self._http.stream(
-                    "POST",
-                    url,
-                    content=body,
-                    headers=self._headers(key),
-                    auth=self._auth,
-                ) as response,
-            ):
-                content = await _read(response, shown)
-        except ApiError:
-            raise
-        except TimeoutError:
-            text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
-            raise ApiError(
-                f"{text}, {way.stage}" if way.stage else text, offline=way.offline
-            ) from None
-        except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
-            cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
-            text = f"{shown} could not be reached{self._through}: {cause}"
-            raise ApiError(text, offline=way.offline) from None
-        status = response.status_code
-        if status == 200:
-            return content
-        refusal = status if _is_refusal_of_the_api(status, content) else None
-        text = self._refusal(shown, status, content, key, by_the_api=refusal is not None)
-        raise ApiError(text, status, _retry_after(response), refusal)
+        """One exchange: the content of a 200. Raises ApiError for everything else.
 
-    def _headers(self, key: int) -> dict[str, str]:
+        A cancellation passes through. Leaving ``stream`` early closes the connection instead of
+        keeping it, so the rest of an answer is never read as the beginning of the next.
+        """
+        shown = self._shown_origin + path
         # Names in lower case, as the official worker sends them: some test servers compare them so.
         headers = {"content-type": "application/protobuf", "accept-encoding": "identity"}
         if self._env is not None:
             headers["x-inngest-env"] = self._env
         if self._keys:
             headers["authorization"] = self._keys[key].bearer()
-        return headers
-
-    def _refusal(self, url: str, status: int, content: bytes, key: int, *, by_the_api: bool) -> str:
-        detail = self._redactor.text(_error_text(content))
-        text = f"{url} answered HTTP {status}" + (f": {detail}" if detail else "")
+        progress = DialProgress()
+        PROGRESS.set(progress)
+        # For the whole exchange: the limits of httpx are for each read and write, and an answer
+        # that trickles never exceeds them.
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with (
+                limit,
+                self._http.stream(
+                    "POST", self._url + path, content=body, headers=headers, auth=self._auth
+                ) as response,
+            ):
+                content = await _read(response, shown)
+        except ApiError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
+            if limit.expired():
+                text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
+                text += f", {progress.stage}" if progress.stage else ""
+            else:
+                cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
+                text = f"{shown} could not be reached{self._through}: {cause}"
+            raise ApiError(text, offline=progress.offline) from None
+        status = response.status_code
+        if status == 200:
+            return content
+        detail, by_the_api = _stated_error(status, content)
+        text = f"{shown} answered HTTP {status}"
+        text += f": {self._redactor.text(detail)}" if detail else ""
         if status in (401, 403) and not by_the_api:
             text += " (not in the API's own form: a firewall, a proxy or another server answered)"
         elif status in (401, 403):
@@ -239,47 +236,38 @@ class ApiClient:
             text += "INNGEST_SIGNING_KEY_FALLBACK and INNGEST_ENV"
         elif 300 <= status < 400:
             text += " (redirects are not followed): set api_base_url to the final address"
-        return text
+        raise ApiError(text, status, _retry_after(response), status if by_the_api else None)
 
 
 async def _read(response: httpx.Response, url: str) -> bytes:
-    """The content, decoded here: httpx unfolds a chunk whole, however large that becomes."""
+    """The content, decoded here: httpx decompresses a chunk whole, however large it becomes."""
     received = bytearray()
+    too_large = ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
     async for chunk in response.aiter_raw():
         received += chunk
         if len(received) > _MAX_ANSWER_BYTES:
-            raise ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
+            raise too_large
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return bytes(received)
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise ApiError(f"{url} answered with the content encoding {encoding[:40]!r}")
-    unfolding = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    content = unfolding.decompress(received, _MAX_ANSWER_BYTES + 1)
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    content = decompressor.decompress(received, _MAX_ANSWER_BYTES + 1)
     if len(content) > _MAX_ANSWER_BYTES:
-        raise ApiError(f"{url} answered with more than {_MAX_ANSWER_BYTES} bytes")
-    if not unfolding.eof:
-        # The beginning of a message decodes, too, without the fields that come last.
+        raise too_large
+    if not decompressor.eof:
+        # The beginning of a message decodes too, without the fields that come last.
         raise ApiError(f"{url} answered with an incomplete {encoding} stream")
     return content
 
 
-def _is_refusal_of_the_api(status: int, content: bytes) -> bool:
-    """Whether this is the API's JSON error form, or the development server's plain 401."""
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError):
-        return status == 401 and content.strip() == b"Authentication failed"
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("error"), str):
-        return False
-    stated = parsed.get("status", status)
-    return isinstance(stated, int) and stated == status
+def _stated_error(status: int, content: bytes) -> tuple[str, bool]:
+    """The text of an error answer, and whether the API itself sent it.
 
-
-def _error_text(content: bytes) -> str:
-    """Errors are JSON from the API and plain text from a proxy or middleware.
-
-    Anything else is not shown: a StartResponse with another status holds tokens that nobody masks.
+    The API sends JSON with ``error`` and, if any, the ``status`` of the answer; the development
+    server also sends a plain 401. Proxies and middleware send text. Anything else is not shown: a
+    StartResponse with another status holds tokens that nobody masks.
     """
     text = content[:300].decode(errors="replace").strip()
     if not all(letter.isprintable() or letter.isspace() for letter in text):
@@ -287,17 +275,17 @@ def _error_text(content: bytes) -> str:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError):
-        return text if not text.startswith("<") else "an HTML page"
-    if isinstance(parsed, dict) and isinstance(parsed.get("error"), str):
-        return str(parsed["error"])[:_MAX_DETAIL]
-    return text
+        by_the_api = status == 401 and content.strip() == b"Authentication failed"
+        return "an HTML page" if text.startswith("<") else text, by_the_api
+    if not isinstance(parsed, dict) or not isinstance(parsed.get("error"), str):
+        return text, False
+    stated = parsed.get("status", status)
+    return parsed["error"][:_MAX_DETAIL], isinstance(stated, int) and stated == status
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds, from either form of the header (RFC 9110 section 10.2.3); at most an hour."""
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
+    value = response.headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         return min(float(value), 3600.0)
     try:

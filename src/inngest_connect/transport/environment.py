@@ -1,4 +1,4 @@
-"""What the process environment says about the network: proxies and certificate authorities.
+"""What the process environment defines about the network: proxies and certificate authorities.
 
 The same rules hold for the HTTP calls and for ``wss://``: both libraries get the proxy and the TLS
 context as arguments and do not read the environment. ``ws://`` never goes through a proxy.
@@ -16,13 +16,16 @@ import httpx
 
 from ..core.wire.user_text import shown_value
 from ..errors import ConfigurationError
-from .urls import check_url, shown_url
+from .urls import check_url, shown_setting, shown_url
 
-# Not socks4: the HTTP client does not speak it.
+PROXY_VARIABLES: Final = (
+    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
+)  # fmt: skip
 _PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
-_CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_VARIABLE_SCHEMES: Final = {"wss": "https", "https": "https", "http": "http"}
-_PORTS: Final = {"wss": 443, "https": 443, "http": 80}
+"""Not socks4, which the HTTP client does not support."""
+CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIED: Final = {"wss": ("https", 443), "https": ("https", 443), "http": ("http", 80)}
+"""For each scheme that a proxy can carry, the scheme of its variable, and its port."""
 
 
 def proxy_for(url: str) -> str | None:
@@ -32,56 +35,48 @@ def proxy_for(url: str) -> str | None:
     NO_PROXY, in upper or lower case, for ``http://`` HTTP_PROXY. Raises ConfigurationError for a
     proxy that cannot be used, instead of connecting without it.
     """
+    return proxy_and_reason(url)[0]
+
+
+def proxy_and_reason(url: str) -> tuple[str | None, str]:
+    """``proxy_for(url)``, and the rule that decided. Raises ConfigurationError."""
     parts = urllib.parse.urlsplit(url)
-    scheme = _VARIABLE_SCHEMES.get(parts.scheme)
-    if scheme is None or parts.hostname is None:
-        return None
+    if parts.scheme not in _PROXIED or parts.hostname is None:
+        return None, "direct, because ws:// never goes through a proxy"
+    scheme, default_port = _PROXIED[parts.scheme]
     proxies = urllib.request.getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy:
-        return None
+        return None, "direct, because no proxy variable is set"
     if not urllib.request.getproxies_environment() and urllib.request.proxy_bypass(parts.hostname):
-        return None  # the settings of macOS or Windows
-    port = parts.port or _PORTS[parts.scheme]
-    if _is_excepted(parts.scheme, parts.hostname, port, proxies.get("no", "")):
-        return None
-    return _checked(_variable(scheme if proxies.get(scheme) else "all"), proxy)
+        return None, "direct, because of the settings of macOS or Windows"
+    port = parts.port or default_port
+    if _is_excepted({parts.scheme, scheme, "all"}, parts.hostname, port, proxies.get("no", "")):
+        return None, f"direct, because NO_PROXY covers {parts.hostname}"
+    kind = scheme if proxies.get(scheme) else "all"
+    proxy = _checked(kind, proxy)
+    return proxy, f"{shown_url(proxy)}, because of {_variable(kind)}"
 
 
-def _checked(name: str, proxy: str) -> str:
-    """The URL of the proxy that the variable names. Raises ConfigurationError."""
-    url = proxy if "://" in proxy else f"http://{proxy}"
-    scheme = check_url(name, url, _PROXY_SCHEMES, "http://proxy.example.com:3128").scheme
-    return scheme + url[len(scheme) :]  # in lower case: both libraries compare it as it is
-
-
-def _variable(kind: str) -> str:
-    """The variable that names the proxy of this kind, in the case in which it is set."""
-    name = f"{kind}_proxy"
-    return name.upper() if os.environ.get(name.upper()) else name
-
-
-def without_user(proxy: str) -> str:
-    """``host:port`` of a proxy's URL."""
-    return urllib.parse.urlsplit(proxy).netloc.rpartition("@")[2]
-
-
-def _is_excepted(scheme: str, host: str, port: int, no_proxy: str) -> bool:
+def _is_excepted(schemes: set[str], host: str, port: int, no_proxy: str) -> bool:
     """Whether NO_PROXY names the host.
 
     Entries are separated by commas: ``*``, a host with all hosts below it (a leading dot or ``*.``
-    says the same), an address, a network such as ``10.0.0.0/8``, each with an optional scheme and
+    means the same), an address, a network such as ``10.0.0.0/8``, each with an optional scheme and
     port. Names are not resolved.
     """
     host = host.rstrip(".").lower()
     for entry in no_proxy.lower().replace(",", " ").split():
-        only_scheme, separator, name = entry.rpartition("://")
-        if separator and only_scheme not in (scheme, _VARIABLE_SCHEMES[scheme], "all"):
+        scheme, separator, name = entry.rpartition("://")
+        if separator and scheme not in schemes:
             continue
-        name, only_port = _split_port(name)
-        if only_port is not None and only_port != port:
-            continue
-        name = name.removeprefix("*.").lstrip(".").rstrip(".")
+        # ``host:port`` or ``[::1]:port``, but not ``::1``.
+        before, _, after = name.rpartition(":")
+        if before and after.isdecimal() and (":" not in before or before.endswith("]")):
+            if int(after) != port:
+                continue
+            name = before
+        name = name.strip("[]").removeprefix("*.").strip(".")
         if name == "*" or (name and (host == name or host.endswith(f".{name}"))):
             return True
         try:
@@ -92,13 +87,17 @@ def _is_excepted(scheme: str, host: str, port: int, no_proxy: str) -> bool:
     return False
 
 
-def _split_port(name: str) -> tuple[str, int | None]:
-    """Host and port of ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port``."""
-    host, _, port = name.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if port.isdecimal() and host and (":" not in host or bracketed):
-        return host.strip("[]"), int(port)
-    return name.strip("[]"), None
+def _checked(kind: str, proxy: str) -> str:
+    """The URL of the proxy of this kind of variable. Raises ConfigurationError."""
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    scheme = check_url(_variable(kind), url, _PROXY_SCHEMES, "http://proxy.example.com:3128")
+    return scheme + url[len(scheme) :]  # in lower case: both libraries compare it as it is
+
+
+def _variable(kind: str) -> str:
+    """The variable that names the proxy of this kind, in the case in which it is set."""
+    name = f"{kind}_proxy"
+    return name.upper() if os.environ.get(name.upper()) else name
 
 
 def check_proxy_variables() -> None:
@@ -106,13 +105,10 @@ def check_proxy_variables() -> None:
     for kind, proxy in urllib.request.getproxies().items():
         if kind not in ("http", "https", "all") or not proxy:
             continue
-        name = _variable(kind)
-        if (
-            _checked(name, proxy).startswith("socks")
-            and importlib.util.find_spec("socksio") is None
-        ):
+        is_socks = _checked(kind, proxy).startswith("socks")
+        if is_socks and importlib.util.find_spec("socksio") is None:
             raise ConfigurationError(
-                f"{name} is {shown_value(shown_url(proxy))}, and the HTTP client needs a "
+                f"{_variable(kind)} is {shown_setting(proxy)}, and the HTTP client needs a "
                 'package for SOCKS: pip install "httpx[socks]"'
             )
 
@@ -121,17 +117,17 @@ def check_network(*urls: str | None) -> None:
     """Raises ConfigurationError for variables that ``urls`` cannot be reached with."""
     check_proxy_variables()
     # The list of certifi is always readable, and reading one takes tens of milliseconds.
-    is_named = any(os.environ.get(name) for name in _CA_VARIABLES)
+    is_named = any(os.environ.get(name) for name in CA_VARIABLES)
     if is_named and any(url and url.startswith(("https:", "wss:")) for url in urls):
         tls_context()
 
 
 def tls_context() -> ssl.SSLContext:
-    """Verifying context for HTTPS and wss; honours SSL_CERT_FILE and SSL_CERT_DIR.
+    """A verifying context for HTTPS and wss; honors SSL_CERT_FILE and SSL_CERT_DIR.
 
     Raises ConfigurationError when what they name cannot be read.
     """
-    name = next((name for name in _CA_VARIABLES if os.environ.get(name)), None)
+    name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
     try:
         context = httpx.create_ssl_context(trust_env=True)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

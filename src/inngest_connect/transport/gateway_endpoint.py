@@ -1,4 +1,4 @@
-"""Which gateway address do we dial, and may we?
+"""Which gateway address is dialed, and whether it may be.
 
 The address decides who receives the session token, so it is checked after the user's rewrite and
 before every dial.
@@ -8,7 +8,7 @@ import urllib.parse
 
 from ..aio.hook import Hook, HookFailed
 from ..core.wire.user_text import class_name, is_a
-from .urls import is_plain, shown_url
+from .urls import shown_setting, shown_url, url_problem
 
 
 async def endpoint_to_dial(
@@ -16,7 +16,7 @@ async def endpoint_to_dial(
 ) -> str:
     """The user's address, or the one ``named`` by the API; checked after the user's ``rewrite``.
 
-    Raises ValueError when it is refused, and HookFailed when ``rewrite`` gives no address.
+    Raises ValueError when it is refused, and HookFailed when ``rewrite`` returns no address.
     """
     endpoint = gateway_url or named
     if rewrite is None:
@@ -36,28 +36,14 @@ async def endpoint_to_dial(
 
 def check_gateway_endpoint(endpoint: str, api_origin: str, *, rewritten: bool) -> str:
     """Return ``endpoint``. Raises ValueError, naming it and the remedy, when it is refused."""
-    shown = shown_url(endpoint)
-    try:
-        parts = urllib.parse.urlsplit(endpoint)
-        port_is_valid = parts.port is None or parts.port > 0
-    except ValueError:
-        raise ValueError(f"the gateway address {shown!r} is not a URL") from None
-    if not is_plain(endpoint):
-        # A zero byte ends the name for the resolver, and a space the path for the server.
+    problem = url_problem(endpoint, ("ws", "wss"), user=False)
+    if problem is not None:
+        raise ValueError(f"the gateway address {shown_setting(endpoint)} is refused: {problem}")
+    scheme = urllib.parse.urlsplit(endpoint).scheme  # in lower case
+    if scheme == "ws" and not rewritten and api_origin.startswith("https:"):
         raise ValueError(
-            f"the gateway address {shown!r} has a space, a control character or a letter outside "
-            "ASCII; refused"
-        )
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ValueError(
-            f"the gateway address {shown!r} has user information or a fragment; refused"
-        )
-    if parts.scheme not in ("ws", "wss") or not parts.hostname or not port_is_valid:
-        raise ValueError(f"the gateway address {shown!r} is not a ws:// or wss:// URL with a host")
-    if parts.scheme == "ws" and not rewritten and api_origin.startswith("https:"):
-        raise ValueError(
-            f"the API {shown_url(api_origin)} named an unencrypted gateway {shown!r}: the session "
-            "token would travel in clear. If that is intended, pass gateway_url or "
-            "rewrite_gateway_endpoint"
+            f"the API {shown_url(api_origin)} named an unencrypted gateway "
+            f"{shown_setting(endpoint)}: the session token would travel in clear. If that is "
+            "intended, pass gateway_url or rewrite_gateway_endpoint"
         )
     return endpoint

@@ -1,6 +1,6 @@
-"""The network below the HTTP client: connections made by ``tcp``, on asyncio streams.
+"""The network below the HTTP client: connections of ``tcp`` on asyncio streams.
 
-The client's own network resolves names through the event loop, which asks the loop's pool of
+The client's own network resolves names through the event loop, which uses the loop's pool of
 threads: on the application's loop that is the pool of ``asyncio.to_thread``. Functions that fill it
 would keep the worker from the API, and a resolver that hangs would keep threads from functions.
 """
@@ -8,7 +8,6 @@ would keep the worker from the API, and a resolver that hangs would keep threads
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,32 +15,26 @@ import httpcore
 import httpx
 
 from ..aio.fork_guard import keep_from_forks
-from .tcp import Way, connect
+from .tcp import DialProgress, connect
 
-CURRENT_WAY: ContextVar[Way] = ContextVar("inngest_connect_way")
-"""Of the exchange that this task carries out. A connection is made by the task that needs it."""
+PROGRESS: ContextVar[DialProgress] = ContextVar("inngest_connect_dial_progress")
+"""Of the exchange that this task carries out. The client connects in the task that sends the
+request, so an idle connection that is used again leaves it untouched."""
 
 
 def transport(verify: ssl.SSLContext, proxy: str | None) -> httpx.AsyncHTTPTransport:
     """The client's transport on this network. Raises what httpx raises for a proxy."""
     made = httpx.AsyncHTTPTransport(verify=verify, proxy=proxy, trust_env=False)
-    # Of httpcore's pools an option, which httpx does not pass on.
+    # httpcore's pools take the network as an option, which httpx does not pass on.
     made._pool._network_backend = _Network()
     return made
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """Time limits are ignored: one limit holds for the whole exchange."""
+    """The ``timeout`` of each call is ignored: one limit holds for the whole exchange."""
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        connected = await connect(host, port, CURRENT_WAY.get(Way()))
+    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> "_Stream":
+        connected = await connect(host, port, PROGRESS.get(DialProgress()))
         try:
             stream = _Stream(*await asyncio.open_connection(sock=connected))
         except BaseException:
@@ -50,27 +43,16 @@ class _Network(httpcore.AsyncNetworkBackend):
         keep_from_forks(stream, connected)
         return stream
 
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
 
 class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
-    async def read(
-        self,
-        max_bytes: int,
-        timeout: float | None = None,
-    ) -> bytes:
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return await self._reader.read(max_bytes)
 
-    async def write(
-        self,
-        buffer: bytes,
-        timeout: float | None = None,
-    ) -> None:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         try:
             self._writer.write(buffer)
             await self._writer.drain()
@@ -78,23 +60,23 @@ class _Stream(httpcore.AsyncNetworkStream):
             # The client reads on after this one: a server may answer before it has read all.
             raise httpcore.WriteError(str(error)) from error
 
-    async def aclose(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
-            self._writer.close()
-            await asyncio.sleep(0)
-            # A peer that does not answer the end of a TLS session is not waited for.
-            self._writer.transport.abort()
-
     async def start_tls(
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> "_Stream":
         await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
         return self
 
+    async def aclose(self) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.close()
+            # One turn of the loop sends the end of a TLS session; the peer's answer is not awaited.
+            await asyncio.sleep(0)
+            self._writer.transport.abort()
+
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # asked of idle connections, on which nothing may arrive
+        if info == "is_readable":  # whether an idle connection, on which nothing arrives, has ended
             return self._reader.at_eof() or self._reader.exception() is not None
         return self._writer.get_extra_info(info)

@@ -1,10 +1,24 @@
 """SendQueue: what waits to be written on one WebSocket, and what of it the kernel has taken.
 
-The transport's own buffer is kept empty: as soon as the kernel does not take a message whole, no
-more is written until it has. So a heartbeat or an extension waits behind at most one message, not
-behind every reply before it, and it is known of each message whether it is still in this process.
-That matters for acknowledgements: a request belongs to this worker only when its acknowledgement
-was handed to the kernel, and one that is dropped with a buffer was never given.
+Theory of operation. A message is *written* when the kernel has taken all of its bytes. That cannot
+be asked afterwards, so the transport's own buffer is kept empty: ``send`` of a transport with an
+empty buffer passes the bytes to the kernel immediately and buffers the rest. If the buffer is still
+empty, the message is written. If not, the queue is *blocked*, and writes nothing until the
+transport calls ``resume_writing``, which it does when its buffer is empty again. So
+
+- of each message it is known whether it is still in this process, and whether the kernel has it;
+- a heartbeat or a lease extension waits behind at most one message, and not behind every reply that
+  was queued before it, because replies are written last;
+- a reply that was meanwhile delivered by a flush can be withdrawn.
+
+Why it matters: a request belongs to this worker only when its acknowledgement was written, and a
+message that is dropped with a buffer was never sent. Written does not mean received: on a half-open
+connection the kernel takes bytes that never arrive. The function then runs here and, because the
+server repeats the request, perhaps elsewhere too; the first reply wins. The heartbeats detect that
+connection. The opposite error, a function that does not run although the server has the
+acknowledgement, would lose the run, and cannot happen.
+
+Everything here runs on the event loop of the transport.
 """
 
 import socket
@@ -19,20 +33,21 @@ from ..core.requests.delivery import WRITTEN_AT_ONCE
 LONGEST_QUEUE: Final = WRITTEN_AT_ONCE
 """Bytes that may wait, of replies and of everything else separately."""
 
+_HAS_LINUX_TCP_INFO: Final = hasattr(socket, "TCP_CORK")
 _TCP_INFO_COUNTERS: Final = struct.Struct("=QQIII")
 _TCP_INFO_OFFSET: Final = 120
 """Linux ``struct tcp_info``: bytes acknowledged, bytes received, two counts, bytes not sent."""
 
 
 class SendQueue:
-    """Belongs to one open transport and its event loop."""
+    """Belongs to one open transport."""
 
     def __init__(self, transport: picows.WSTransport) -> None:
+        self.transport = transport
         self.blocked = False
         """Whether the transport still holds a part of a message that the kernel did not take."""
         self.pong: bytes | None = None
         """The payload of the last ping; only that has to be answered (RFC 6455 section 5.5.3)."""
-        self._transport = transport
         underlying = transport.underlying_transport
         # resume_writing is called when the buffer is empty, not at a quarter of 64 kB.
         underlying.set_write_buffer_limits(high=0, low=0)
@@ -44,9 +59,10 @@ class SendQueue:
         self._message_bytes = 0
         self._reply_bytes = 0
         self._held: str | None = None
+        """The acknowledgement that the transport's buffer holds a part of."""
         self._unwritten: list[str] = []
         self._given = 0
-        self._seen: tuple[int, int, int] = (0, 0, 0)
+        self._seen = (0, 0, 0)
         self._was_waiting = False
 
     def put(self, data: bytes, acknowledges: str | None = None) -> bool:
@@ -58,7 +74,7 @@ class SendQueue:
         return True
 
     def put_reply(self, data: bytes, request_id: str) -> bool:
-        """Queue a message that everything else may overtake; False when there is no room."""
+        """Queue a message that every other may overtake; False when too much waits already."""
         if request_id in self._replies:
             return True  # the first reply of a request is its only one
         if self._reply_bytes and self._reply_bytes + len(data) > LONGEST_QUEUE:
@@ -68,12 +84,15 @@ class SendQueue:
         return True
 
     def withdraw_reply(self, request_id: str) -> None:
-        """Write this reply no more, if it still waits."""
+        """Do not write this reply, unless the transport has a part of it already."""
         self._reply_bytes -= len(self._replies.pop(request_id, b""))
 
     def flush(self) -> list[str]:
-        """Write what the kernel takes; returns the acknowledgements that it has taken whole."""
-        messages, replies, transport = self._messages, self._replies, self._transport
+        """Write until nothing waits or the queue is blocked; returns what was acknowledged by it.
+
+        Called once for all messages that one read or one hand-over led to.
+        """
+        messages, replies, transport = self._messages, self._replies, self.transport
         if not messages and not replies and self.pong is None:
             return []
         if self.blocked or transport.is_close_frame_sent or transport.is_disconnected:
@@ -83,8 +102,10 @@ class SendQueue:
             self.pong = None
             self.blocked = self._buffered() > 0
         written: list[str] = []
-        # One packet for all of them: each costs more than everything else about it.
-        corked = len(messages) + len(replies) > 1 and _cork(self._socket, True)
+        # The kernel collects several messages into full packets, because a packet costs more than
+        # the message in it. The cork is removed below, before this returns: it is never left to
+        # the kernel, which would remove it after 200 ms only.
+        corked = len(messages) + len(replies) > 1 and self._cork(True)
         while (messages or replies) and not self.blocked:
             if messages:
                 data, acknowledges = messages.popleft()
@@ -101,21 +122,23 @@ class SendQueue:
             elif acknowledges is not None:
                 written.append(acknowledges)
         if corked:
-            _cork(self._socket, False)
+            self._cork(False)
         if self._is_closing():
-            # A failed write empties the transport's buffer: what was in it did not reach anybody.
+            # A failed write empties the transport's buffer too, so an empty one proves nothing, and
+            # which of the writes failed is not known: none counts. The transport reports its end in
+            # a later turn of the loop, when ``drop`` returns them.
             self._unwritten += written
             return []
         return written
 
     def drained(self) -> str | None:
-        """The transport's buffer is empty again; returns the acknowledgement that was in it."""
+        """The transport's buffer is empty; returns the acknowledgement that was in it."""
         self.blocked = False
         held, self._held = self._held, None
         return held
 
     def drop(self) -> list[str]:
-        """Forget what waits; returns the acknowledgements that the kernel has not taken."""
+        """Forget what waits; returns the acknowledgements that were not written."""
         lost = self._unwritten + [request_id for _, request_id in self._messages if request_id]
         if self._held is not None:
             lost.append(self._held)
@@ -129,9 +152,20 @@ class SendQueue:
 
         Bytes that the kernel of a peer takes are a sign of life only while more wait behind them:
         a single heartbeat is taken by the kernel of a peer that hangs, too. Bytes that arrive are
-        one while no frame is complete; ``frames`` is how many there have been.
+        one while no frame is complete; ``frames`` is how many were complete so far.
         """
-        taken, received, unsent = self._counters()
+        # Bytes that the peer has taken, bytes that came from it, and bytes that wait. Without the
+        # kernel's counters, only those that leave this process are known.
+        unsent = self._buffered()
+        taken, received = self._given - unsent, 0
+        if _HAS_LINUX_TCP_INFO:
+            try:
+                info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+                counters = _TCP_INFO_COUNTERS.unpack_from(info, _TCP_INFO_OFFSET)
+            except (OSError, struct.error):
+                pass
+            else:
+                taken, received, unsent = counters[0], counters[1], unsent + counters[4]
         was_waiting, self._was_waiting = self._was_waiting, unsent > 0
         taken_before, received_before, frames_before = self._seen
         self._seen = (taken, received, frames)
@@ -141,33 +175,13 @@ class SendQueue:
             return True
         return False if was_waiting and unsent else None
 
-    def _counters(self) -> tuple[int, int, int]:
-        """Bytes that the peer has taken, bytes that came from it, and bytes that wait."""
-        buffered = self._buffered()
-        option = getattr(socket, "TCP_INFO", None)
-        if option is not None and _HAS_LINUX_TCP_INFO:
-            try:
-                info = self._socket.getsockopt(socket.IPPROTO_TCP, option, 192)
-                taken, received, _, _, unsent = _TCP_INFO_COUNTERS.unpack_from(
-                    info, _TCP_INFO_OFFSET
-                )
-            except (OSError, struct.error):
-                pass
-            else:
-                return taken, received, buffered + unsent
-        return self._given - buffered, 0, buffered
-
-
-_HAS_LINUX_TCP_INFO: Final = hasattr(socket, "TCP_CORK")
-
-
-def _cork(connection: socket.socket, corked: bool) -> bool:
-    """Whether the kernel holds packets back, or lets them go. Linux only."""
-    option = getattr(socket, "TCP_CORK", None)
-    if option is None:
-        return False
-    try:
-        connection.setsockopt(socket.IPPROTO_TCP, option, corked)
-    except OSError:
-        return False
-    return True
+    def _cork(self, corked: bool) -> bool:
+        """Make the kernel hold packets back that are not full, or send them. Linux only."""
+        option = getattr(socket, "TCP_CORK", None)
+        if option is None:
+            return False
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, option, corked)
+        except OSError:
+            return False
+        return True

@@ -1,4 +1,4 @@
-"""An executor on the running loop, and what it reports."""
+"""An executor on the running loop, and what it posts."""
 
 import asyncio
 import contextlib
@@ -20,15 +20,15 @@ _LIMIT = 20.0
 
 
 class Running:
-    """``call`` gives requests, ``report`` waits for one of theirs."""
+    """``call`` submits a request, ``ended`` waits for its end."""
 
     def __init__(
         self, factory: ExecutorFactory, functions: dict[str, frozenset[str]] | None = None
     ) -> None:
         app = SdkApp(process_apps.client, process_apps.functions)
-        self.observed: asyncio.Queue[ErrorOccurred] = asyncio.Queue()
-        self.reports: dict[str, list[ExecutionResult | None]] = {}
-        self._reported = asyncio.Condition()
+        self.events: asyncio.Queue[ErrorOccurred] = asyncio.Queue()
+        self.results: dict[str, list[ExecutionResult | None]] = {}
+        self._changed = asyncio.Condition()
         self._notices: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
         self.executor = factory(
@@ -36,8 +36,7 @@ class Running:
                 loop=asyncio.get_running_loop(),
                 run_request=app.run,
                 can_cancel=lambda request: app.is_async(request.function_slug),
-                report=self._report,
-                on_loop_gone=lambda: None,
+                post=self._post,
                 observe=self._observe,
                 functions=(
                     {process_apps.APP: app.identity.function_slugs}
@@ -47,19 +46,23 @@ class Running:
             )
         )
 
-    def _observe(self, observation: Event) -> None:
-        assert isinstance(observation, ErrorOccurred)
-        self.observed.put_nowait(observation)
+    def _observe(self, event: Event) -> None:
+        assert isinstance(event, ErrorOccurred)
+        self.events.put_nowait(event)
 
-    def _report(self, finished: ExecutionFinished) -> None:
-        self.reports.setdefault(finished.request_id, []).append(finished.result)
+    def _post(self, happened: object) -> None:
+        if isinstance(happened, ExecutionFinished):
+            self._finished(happened)
+
+    def _finished(self, finished: ExecutionFinished) -> None:
+        self.results.setdefault(finished.request_id, []).append(finished.result)
         notice = asyncio.ensure_future(self._notify())
         self._notices.add(notice)
         notice.add_done_callback(self._notices.discard)
 
     async def _notify(self) -> None:
-        async with self._reported:
-            self._reported.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
 
     def submit(self, function: str, **data: Any) -> str:
         """Without a flush. Returns the request id."""
@@ -74,20 +77,20 @@ class Running:
         self.executor.flush()
         return request_id
 
-    async def report(self, request_id: str) -> ExecutionResult | None:
-        """The one report of a request."""
-        async with asyncio.timeout(_LIMIT), self._reported:
-            await self._reported.wait_for(lambda: request_id in self.reports)
-        (result,) = self.reports[request_id]
+    async def ended(self, request_id: str) -> ExecutionResult | None:
+        """The one result of a request."""
+        async with asyncio.timeout(_LIMIT), self._changed:
+            await self._changed.wait_for(lambda: request_id in self.results)
+        (result,) = self.results[request_id]
         return result
 
     async def result(self, function: str, **data: Any) -> ExecutionResult:
-        result = await self.report(self.call(function, **data))
+        result = await self.ended(self.call(function, **data))
         assert result is not None
         return result
 
-    async def observation(self) -> ErrorOccurred:
-        return await asyncio.wait_for(self.observed.get(), _LIMIT)
+    async def event(self) -> ErrorOccurred:
+        return await asyncio.wait_for(self.events.get(), _LIMIT)
 
     async def end(self) -> None:
         await self.executor.stop()

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from inngest_connect.execution.executor import ExecutorFactory
 from inngest_connect.execution.loop_executor import LoopExecutor
-from inngest_connect.execution.processes.process_executor import process_executor
+from inngest_connect.execution.processes.executor import process_executor
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.integration.execution.running import TARGET, Running, running, until
 
@@ -38,7 +38,7 @@ def data(files: dict[str, Path]) -> dict[str, Any]:
     return {name: str(path) for name, path in files.items()}
 
 
-async def test_every_request_ends_in_one_report_with_its_own_result(run: Running) -> None:
+async def test_every_request_ends_once_with_its_own_result(run: Running) -> None:
     calls = {}
     for number in range(60):
         function = "echo" if number % 3 else "echo_in_thread"
@@ -46,11 +46,10 @@ async def test_every_request_ends_in_one_report_with_its_own_result(run: Running
     run.executor.flush()
 
     for request_id, number in calls.items():
-        result = await run.report(request_id)
+        result = await run.ended(request_id)
         assert result is not None
         assert (result.status, json.loads(result.body)) == (_S.DONE, {"number": number})
         assert result.sdk_version.startswith("inngest-py:v")
-    assert run.executor.running == 0
 
 
 @pytest.mark.parametrize(("function", "name"), [("raises", "ValueError"), ("exits", "SystemExit")])
@@ -66,11 +65,9 @@ async def test_what_a_function_raises_is_a_retryable_error(
 async def test_an_async_function_is_cancelled(run: Running, files: dict[str, Path]) -> None:
     request_id = run.call("waits", **data(files))
     await until(files["started"].exists)
-    count = run.executor.running
     run.executor.cancel(request_id)
 
-    assert await run.report(request_id) is None
-    assert (count, run.executor.running) == (1, 0)
+    assert await run.ended(request_id) is None
 
 
 async def test_a_function_in_a_thread_runs_to_its_end(run: Running, files: dict[str, Path]) -> None:
@@ -79,7 +76,7 @@ async def test_a_function_in_a_thread_runs_to_its_end(run: Running, files: dict[
     run.executor.cancel(request_id)
     await run.result("echo")  # the wish to cancel has arrived
     files["release"].touch()
-    result = await run.report(request_id)
+    result = await run.ended(request_id)
 
     assert result is not None
     assert json.loads(result.body) == "released"
@@ -92,19 +89,19 @@ async def test_what_is_cancelled_before_it_starts_never_does(
     run.executor.cancel(request_id)
     run.executor.flush()
 
-    assert await run.report(request_id) is None
+    assert await run.ended(request_id) is None
     assert not files["started"].exists()
 
 
 async def test_cancelling_what_is_unknown_or_over_does_nothing(run: Running) -> None:
     over = run.call("echo")
-    await run.report(over)
+    await run.ended(over)
     run.executor.cancel(over)
     run.executor.cancel("unknown")
     await run.result("echo")
 
-    assert len(run.reports[over]) == 1
-    assert run.executor.gone() is None
+    assert len(run.results[over]) == 1
+    assert run.executor.failure() is None
 
 
 async def test_a_large_request_and_a_large_result_pass(run: Running) -> None:
@@ -125,6 +122,4 @@ async def test_stopping_ends_whatever_was_submitted(name: str, tmp_path: Path) -
             await until(path.exists)
         calls.append(run.submit("echo"))
 
-    if name == "process":
-        assert run.executor.running == 0
-    assert [await run.report(request_id) for request_id in calls[:3]] == [None] * 3
+    assert [await run.ended(request_id) for request_id in calls[:3]] == [None] * 3

@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.execution.processes import child_handle, child_pool
-from inngest_connect.execution.processes import process_wire as wire
-from inngest_connect.execution.processes.child_handle import ChildHandle
-from inngest_connect.execution.processes.process_executor import process_executor
+from inngest_connect.execution.processes import child as parents_end
+from inngest_connect.execution.processes import frames, pool
+from inngest_connect.execution.processes.child import Child
+from inngest_connect.execution.processes.executor import process_executor
 from inngest_connect.protocol import connect_pb2 as pb
 from tests.integration.execution import process_apps
 from tests.integration.execution.running import TARGET, Running, dead, running, until
@@ -46,8 +46,8 @@ async def one() -> AsyncIterator[Running]:
 @pytest.fixture
 def run(one: Running) -> Running:
     """The same, with nothing observed yet."""
-    while not one.observed.empty():
-        one.observed.get_nowait()
+    while not one.events.empty():
+        one.events.get_nowait()
     return one
 
 
@@ -70,21 +70,21 @@ async def test_a_death_is_the_error_of_every_request_in_that_process_and_of_no_o
         await until((tmp_path / "other").exists)
         killed = run.call("dies")
 
-        text = error(await run.report(killed))
+        text = error(await run.ended(killed))
         assert text == (
             "the process that ran this function was killed by SIGKILL, perhaps for want of memory"
         )
-        assert error(await run.report(neighbour)) == text
-        told = await run.observation()
+        assert error(await run.ended(neighbour)) == text
+        told = await run.event()
         assert (told.kind, "; 2 request(s)" in told.message) == ("child_process_died", True)
         release.touch()
-        survivor = await run.report(other)
+        survivor = await run.ended(other)
         assert survivor is not None
         assert survivor.status == _S.DONE
 
 
-def _serving(run: Running) -> list[ChildHandle]:
-    serving: list[ChildHandle] = run.executor._pool.serving  # type: ignore[attr-defined]
+def _serving(run: Running) -> list[Child]:
+    serving: list[Child] = run.executor._pool.serving  # type: ignore[attr-defined]
     return serving
 
 
@@ -98,11 +98,11 @@ async def test_results_written_before_the_death_count_even_when_a_write_finds_it
         time.sleep(0.001)  # noqa: ASYNC251
     too_late = run.call("echo", number=2)
 
-    result = await run.report(first)
+    result = await run.ended(first)
     assert result is not None
     assert json.loads(result.body) == {"number": 1}
-    assert error(await run.report(last)).endswith("exited with code 0")
-    assert error(await run.report(too_late)).endswith("exited with code 0")
+    assert error(await run.ended(last)).endswith("exited with code 0")
+    assert error(await run.ended(too_late)).endswith("exited with code 0")
     assert (await run.result("echo")).status == _S.DONE  # by its successor
 
 
@@ -110,8 +110,8 @@ async def test_results_written_before_the_death_count_even_when_a_write_finds_it
     ("frame", "what"),
     [
         (b"\xff" * 64, "a frame of kind 255 and 4294967295 bytes"),
-        (wire.frame(wire.CANCELLED, b"other"), "a result that nobody waits for"),
-        (wire.frame(wire.READY, b"{}"), "a frame of kind 4 out of turn"),
+        (frames.frame(frames.CANCELLED, b"other"), "a result that nobody waits for"),
+        (frames.frame(frames.READY, b"{}"), "a frame of kind 3 out of turn"),
     ],
 )
 async def test_a_child_that_breaks_the_protocol_is_killed(
@@ -124,7 +124,7 @@ async def test_a_child_that_breaks_the_protocol_is_killed(
 async def test_a_process_that_a_function_forked_does_not_hide_the_death(
     run: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child_handle, "_LAST_WORDS", 0.1)
+    monkeypatch.setattr(parents_end, "_LAST_WORDS", 0.1)
     assert error(await run.result("forks")).endswith("exited with code 4")
 
 
@@ -184,7 +184,7 @@ async def test_a_child_that_is_never_ready_is_given_up(
 ) -> None:
     (tmp_path / "slow.py").write_text("import time; time.sleep(3600)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(child_pool, "_READY_TIMEOUT", 0.3)
+    monkeypatch.setattr(pool, "_READY_TIMEOUT", 0.3)
     with pytest.raises(ConfigurationError, match="because it was not ready after 0"):
         async with running(process_executor("slow:apps", 1)):
             pass
@@ -209,8 +209,8 @@ async def test_a_start_that_is_given_up_leaves_no_process() -> None:
     assert dead(child)
 
 
-def _children(run: Running) -> set[ChildHandle]:
-    children: set[ChildHandle] = run.executor._pool._children  # type: ignore[attr-defined]
+def _children(run: Running) -> set[Child]:
+    children: set[Child] = run.executor._pool._children  # type: ignore[attr-defined]
     return children
 
 
@@ -244,24 +244,24 @@ async def test_a_broken_deploy_is_waited_out_or_ends_the_worker(
     changing: Changing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Starts that fail are spaced, and work waits for the next child; but not for ever."""
-    monkeypatch.setattr(child_pool, "_FIRST_DELAY", 0.05)
+    monkeypatch.setattr(pool, "_FIRST_DELAY", 0.05)
     run = Running(process_executor("changing:apps", 2))
     await run.executor.start()
     changing.breaks()
     for death in [run.call("dies") for _ in range(2)]:
-        await run.report(death)
-        await run.observation()
+        await run.ended(death)
+        await run.event()
     waiting = run.call("echo")
-    told = [await run.observation() for _ in range(2)]
+    told = [await run.event() for _ in range(2)]
     changing.mend()
-    result = await run.report(waiting)
-    before = run.executor.gone()
-    monkeypatch.setattr(child_pool, "_MOST_FAILURES", 1)
+    result = await run.ended(waiting)
+    before = run.executor.failure()
+    monkeypatch.setattr(pool, "_MOST_FAILURES", 1)
     await until(lambda: len(_serving(run)) == 2)
     changing.breaks()
     for _ in range(2):
         run.call("dies")
-    await until(lambda: run.executor.gone() is not None)
+    await until(lambda: run.executor.failure() is not None)
     with pytest.raises(ConfigurationError, match="broken deploy"):
         await run.end()
 
@@ -287,36 +287,36 @@ async def test_used_up_children_are_replaced_one_after_the_other_and_lose_nothin
         async with asyncio.timeout(20):
             while first & {each.pid for each in _serving(run)}:
                 calls = [run.call("echo") for _ in range(2)]
-                results += [await run.report(request_id) for request_id in calls]
+                results += [await run.ended(request_id) for request_id in calls]
                 starting.append(sum(1 for each in _children(run) if not each.ready))
         kept = [pid for pid in first if not dead(pid)]
         release.touch()
-        results.append(await run.report(long))
+        results.append(await run.ended(long))
         await until(lambda: all(dead(pid) for pid in first))
 
     assert max(starting) == 1
     assert len(kept) >= 1
     assert all(result is not None and result.status == _S.DONE for result in results)
-    assert run.observed.empty()
+    assert run.events.empty()
 
 
 async def test_memory_is_warned_of_and_then_leads_to_a_successor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(child_pool, "_MEMORY_INTERVAL", 0.01)
+    monkeypatch.setattr(pool, "_MEMORY_INTERVAL", 0.01)
     async with running(process_executor(TARGET, 1, max_memory_bytes=200 * MIB)) as run:
         first = await pid_of(run)
         leaked = 0
-        while run.observed.empty():
+        while run.events.empty():
             await run.result("leaks", bytes=12 * MIB)
             leaked += 12
             await asyncio.sleep(0.02)
-        warning = await run.observation()
-        while run.observed.empty() and leaked < 400:
+        warning = await run.event()
+        while run.events.empty() and leaked < 400:
             await run.result("leaks", bytes=12 * MIB)
             leaked += 12
             await asyncio.sleep(0.02)
-        replaced = await run.observation()
+        replaced = await run.event()
         await until(lambda: _serving(run)[0].pid != first)  # idle as it is, it ends now
         await until(lambda: dead(first))
 
@@ -334,14 +334,13 @@ async def test_more_than_a_child_may_have_waits_in_the_parent(run: Running, tmp_
     calls = [run.call("waits", started=str(path), release=str(release)) for path in paths]
     for path in paths[:50]:
         await until(path.exists)
-    count = run.executor.running
     run.executor.cancel(calls[50])
-    cancelled = await run.report(calls[50])
+    cancelled = await run.ended(calls[50])
     release.touch()
     del calls[50]
-    results = [await run.report(request_id) for request_id in calls]
+    results = [await run.ended(request_id) for request_id in calls]
 
-    assert (count, cancelled) == (52, None)
+    assert cancelled is None
     assert all(result is not None and result.status == _S.DONE for result in results)
     assert not paths[50].exists()
 
@@ -352,9 +351,9 @@ async def test_a_child_that_does_not_read_blocks_nobody(run: Running, tmp_path: 
     await until(started.exists)
     calls = [run.call("echo", text="x" * 100_000) for _ in range(40)]
     stuck = run.executor._waiting  # type: ignore[attr-defined]
-    await until(lambda: len(stuck) > 0 or hog in run.reports)
+    await until(lambda: len(stuck) > 0 or hog in run.results)
     queued = len(stuck)
-    results = [await run.report(request_id) for request_id in [hog, *calls]]
+    results = [await run.ended(request_id) for request_id in [hog, *calls]]
 
     assert queued > 0
     assert all(result is not None and result.status == _S.DONE for result in results)
@@ -371,7 +370,7 @@ async def test_nothing_outlives_the_stop(
     function: str, data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither a function in a thread, nor one that keeps the interpreter lock."""
-    monkeypatch.setattr(child_handle, "_TERM_GRACE", 0.1)
+    monkeypatch.setattr(parents_end, "_TERM_GRACE", 0.1)
     started = tmp_path / "started"
     async with running(process_executor(TARGET, 1, stop_timeout=0.1)) as run:
         child = await pid_of(run)
@@ -379,4 +378,4 @@ async def test_nothing_outlives_the_stop(
         await until(started.exists)
 
     assert dead(child)
-    assert await run.report(request_id) is None
+    assert await run.ended(request_id) is None

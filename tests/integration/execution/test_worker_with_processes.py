@@ -1,6 +1,7 @@
 """A worker whose functions run in child processes: one connection, and nothing left behind."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -18,9 +19,9 @@ from inngest_connect import (
     connect,
     process_executor,
 )
-from inngest_connect.execution.processes import child_handle
-from inngest_connect.execution.processes import process_wire as wire
-from inngest_connect.option_variables import Isolation
+from inngest_connect.execution.processes import child as parents_end
+from inngest_connect.execution.processes.interpreter import PROGRAM as CHILD
+from inngest_connect.options import Isolation
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client
 from tests.integration.execution import process_apps
@@ -38,6 +39,7 @@ def worker_of(
     return connect([(client, process_apps.functions)], executor=executor, wait=True)
 
 
+@pytest.mark.scenario("M")
 async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and_no_lease(
     tmp_path: Path,
 ) -> None:
@@ -102,7 +104,7 @@ async def test_a_graceful_shutdown_finishes_what_children_run(tmp_path: Path) ->
 async def test_a_cancelled_start_leaves_no_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child_handle, "_TERM_GRACE", 0.1)
+    monkeypatch.setattr(parents_end, "_TERM_GRACE", 0.1)
     async with EmbeddedGateway() as gateway:
         worker = worker_of(gateway, 1, stop_timeout=0.1)
         start = asyncio.create_task(worker.start())
@@ -242,5 +244,10 @@ def test_a_child_whose_parent_is_gone_at_once_ends_at_once() -> None:
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        command = [sys.executable, "-m", wire.CHILD_MODULE, str(theirs.fileno())]
+        arguments = {
+            "target": TARGET,
+            "grace": 1.0,
+            "parent": os.getpid(),
+        }
+        command = [sys.executable, "-m", CHILD, str(theirs.fileno()), json.dumps(arguments)]
         assert subprocess.run(command, pass_fds=(theirs.fileno(),), check=False).returncode == 0

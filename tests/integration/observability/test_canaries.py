@@ -114,6 +114,7 @@ async def refusals_and_a_crash(harness: ConnectionTestHarness, told: list[str]) 
     told.append(str(crashing.get_debug_state()))
 
 
+@pytest.mark.scenario("security-keys")
 async def test_neither_a_secret_nor_a_payload_gets_out(log: Told) -> None:
     told: list[str] = []
 

@@ -1,6 +1,6 @@
 """A headless Chromium, spoken to over its DevTools protocol: no driver, no library.
 
-The page's stream never ends, so nothing may wait for the network to be idle; a test waits for a
+The page polls without end, so nothing may wait for the network to be idle; a test waits for a
 condition in the page instead.
 """
 

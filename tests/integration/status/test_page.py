@@ -31,6 +31,8 @@ def browser_installed() -> None:
 
 STATE = 'document.getElementById("state").textContent'
 LIT = '[...document.querySelectorAll("#diagram .state.now")].map(s => s.dataset.state).join()'
+LAST = """[...document.querySelectorAll("[data-arrow].last")]
+    .map(arrow => `${arrow.dataset.from} ${arrow.dataset.to}`).join()"""
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
@@ -38,14 +40,18 @@ def text(selector: str) -> str:
     return f"document.querySelector({selector!r}).innerText"
 
 
-async def test_the_page_follows_a_worker_and_says_when_it_is_cut_off() -> None:
+async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_resumes() -> None:
     async with ConnectionTestHarness() as harness, Browser() as browser:
         app = make_app(harness.api_origin, app_version="v7")
         worker = await harness.start_worker([app.pair])
         server = StatusServer(worker, "0")
-        await browser.open(server.start())
+        url = server.start()
+        await browser.open(url)
+        await browser.until(f'{STATE} !== ""')
 
         first = [await browser.evaluate(each) for each in (STATE, LIT, text("#versions"))]
+        arrows = await browser.evaluate(text("#arrows"))
+        stays = await browser.evaluate('document.getElementById("stays").textContent')
         running = asyncio.create_task(harness.gateway.invoke("app-wait", {"data": {"x": "canary"}}))
         await browser.until(f'{text("#requests")}.includes("app-wait")')
         row = await browser.evaluate(text("#requests tbody tr"))
@@ -64,15 +70,23 @@ async def test_the_page_follows_a_worker_and_says_when_it_is_cut_off() -> None:
         await browser.until(f'{text("#errors")}.includes("the connection was lost")')
         await harness.heal_network_partition()
         await browser.until(f'{LIT} === "ACTIVE"')
+        last = await browser.evaluate(LAST)
         await asyncio.to_thread(server.stop)
         await browser.until('document.getElementById("lost").offsetHeight > 0')
         mark = await browser.evaluate(text("#lost"))
+        server = StatusServer(worker, url.removeprefix("http://"))
+        await asyncio.to_thread(server.start)
+        await browser.until('document.getElementById("lost").hidden')
+        await asyncio.to_thread(server.stop)
         page = await browser.evaluate("document.documentElement.outerHTML")
 
     assert first[:2] == ["ACTIVE", "ACTIVE"]
     assert "v7" in first[2]
+    assert "CONNECTING → ACTIVE: GATEWAY_READY, NEW_CONNECTION_READY" in arrows
+    assert "ACTIVE stays: GATEWAY_READY, NEW_CONNECTION_READY" in stays
     assert "RUNNING" in row
     assert complaints == []
+    assert last == "CONNECTING ACTIVE,CONNECTING ACTIVE"  # in the drawing and in the list
     assert looks["overflow at 360"] == 0
     assert looks["light"] != looks["dark"]
     assert "Disconnected" in mark

@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import dataclasses
 import inspect
-import json
 import logging
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import httpx
 import inngest
@@ -20,6 +18,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+import inngest_connect.status.application as application
 import inngest_connect.status.guard as guard
 from inngest_connect import (
     ConfigurationError,
@@ -29,9 +28,9 @@ from inngest_connect import (
     connect,
 )
 from inngest_connect.observability.debug_state import InFlightRequest
+from inngest_connect.observability.subscriptions import Where
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.status import StatusServer, status_app
-from inngest_connect.status.feed import MOST_CLIENTS
 from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_app, make_client
 
@@ -56,21 +55,14 @@ def idle_worker() -> WebSocketWorkerConnection:
     return connect([make_app("http://127.0.0.1:1").pair], logger=False)
 
 
-async def events(client: httpx.AsyncClient, url: str) -> AsyncIterator[dict[str, object]]:
-    async with client.stream("GET", f"{url}/events") as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        async for line in stream.aiter_lines():
-            if line.startswith("data: "):
-                yield json.loads(line.removeprefix("data: "))
-
-
+@pytest.mark.scenario("security-status")
 async def test_every_route_answers_get_and_head_and_nothing_else() -> None:
     async with ConnectionTestHarness() as harness, httpx.AsyncClient() as client:
         worker = await harness.start_worker([make_app(harness.api_origin).pair])
         with serving(worker) as url:
             got = {path: await client.get(url + path) for path in GETTABLE}
-            head = {path: await client.head(url + path) for path in (*GETTABLE, "/events")}
-            posted = [await client.post(url + path) for path in (*GETTABLE, "/events")]
+            head = {path: await client.head(url + path) for path in GETTABLE}
+            posted = [await client.post(url + path) for path in GETTABLE]
             missing = await client.get(f"{url}/nothing")
 
     assert {path: response.status_code for path, response in got.items()} == dict.fromkeys(
@@ -140,17 +132,12 @@ async def test_a_drain_stays_ready_though_the_page_shows_it() -> None:
             )
             await asyncio.sleep(0)
             seen: list[tuple[str, int]] = []
-            stream = events(client, url)
-            await anext(stream)
             await harness.simulate_gateway_draining(wait=False)
             await draining
             async with asyncio.timeout(20):
-                async for report in stream:
-                    ready = await client.get(f"{url}/readyz")
-                    seen.append((report["state"]["state"], ready.status_code))  # type: ignore[index]
-                    if "DRAINING_RECONNECTING" in dict(seen) and seen[-1][0] == "ACTIVE":
-                        break
-            await stream.aclose()  # type: ignore[attr-defined]
+                while "DRAINING_RECONNECTING" not in dict(seen) or seen[-1][0] != "ACTIVE":
+                    state = (await client.get(f"{url}/state.json")).json()["state"]["state"]
+                    seen.append((state, (await client.get(f"{url}/readyz")).status_code))
 
     assert {status for _, status in seen} == {200}
 
@@ -225,6 +212,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
     assert page.status_code == 200
 
 
+@pytest.mark.scenario("security-status", "security-keys")
 async def test_no_route_tells_a_key_a_token_or_a_payload() -> None:
     async with EmbeddedGateway(signing_keys=(KEY,)) as gateway, httpx.AsyncClient() as client:
         app = make_app(gateway, signing_key=KEY, is_production=True, event_key="canary-event-key")
@@ -237,9 +225,6 @@ async def test_no_route_tells_a_key_a_token_or_a_payload() -> None:
                 )
                 await app.seen.started.wait()
                 texts = [(await client.get(url + path)).text for path in GETTABLE]
-                stream = events(client, url)
-                texts.append(json.dumps(await anext(stream)))
-                await stream.aclose()  # type: ignore[attr-defined]
                 app.seen.release.set()
                 await running
             (start,) = gateway.http.get_request_history("/v0/connect/start")
@@ -253,53 +238,22 @@ async def test_no_route_tells_a_key_a_token_or_a_payload() -> None:
     assert "app-wait" in texts[GETTABLE.index("/state.json")]
 
 
-async def test_events_come_at_once_when_the_state_changes_and_end_with_the_server() -> None:
-    async with ConnectionTestHarness() as harness, httpx.AsyncClient(timeout=20) as client:
-        worker = await harness.start_worker([make_app(harness.api_origin).pair])
-        server = StatusServer(worker, "0")
-        url = server.start()
-        states = [
-            report["state"]["external_state"]  # type: ignore[index]
-            async for report in _until_closed(events(client, url), worker, server)
-        ]
+async def test_many_clients_get_one_state_which_is_made_anew_when_it_is_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(application, "FRESH_SECONDS", 3600.0)
+    with serving(idle_worker()) as url:
+        async with httpx.AsyncClient() as client:
+            answers = [(await client.get(f"{url}/state.json")).json()["at"] for _ in range(5)]
+            brief = (await client.get(f"{url}/state.json?brief")).json()["at"]
+            monkeypatch.setattr(application, "FRESH_SECONDS", 0.0)
+            later = (await client.get(f"{url}/state.json")).json()["at"]
 
-    assert states[0] == "ACTIVE"
-    assert states[-1] == "CLOSED"
-
-
-async def _until_closed(
-    stream: AsyncIterator[dict[str, object]],
-    worker: WebSocketWorkerConnection,
-    server: StatusServer,
-) -> AsyncIterator[dict[str, object]]:
-    """Close the worker at the first event, and the server when it is closed; then it must end."""
-    first = True
-    async for report in stream:
-        yield report
-        if first:
-            first = False
-            await worker.close()
-        elif report["state"]["external_state"] == "CLOSED":  # type: ignore[index]
-            await asyncio.to_thread(server.stop)
+    assert len(set(answers)) == 1
+    assert answers[0] < brief < later
 
 
-async def test_streams_are_limited_and_a_place_is_free_again_when_one_leaves() -> None:
-    async with httpx.AsyncClient(timeout=20, limits=httpx.Limits()) as client:
-        with serving(idle_worker()) as url:
-            streams = [events(client, url) for _ in range(MOST_CLIENTS)]
-            for stream in streams:
-                await anext(stream)
-            refused = await client.get(f"{url}/events")
-            for stream in streams:
-                await stream.aclose()  # type: ignore[attr-defined]
-            async with asyncio.timeout(20):
-                while (await client.head(f"{url}/events")).status_code == 503:
-                    continue
-
-    assert refused.status_code == 503
-    assert "/state.json" in refused.text
-
-
+@pytest.mark.scenario("security-status")
 async def test_only_names_of_loopback_are_answered_there() -> None:
     async with httpx.AsyncClient() as client:
         with serving(idle_worker()) as url:
@@ -319,6 +273,7 @@ async def test_only_names_of_loopback_are_answered_there() -> None:
     assert allowed.status_code == 200
 
 
+@pytest.mark.scenario("security-status")
 def test_another_address_than_loopback_is_warned_about_once_and_answers_every_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -370,13 +325,19 @@ def test_it_touches_neither_logging_nor_signals_and_logs_no_access(
     assert not [record for record in caplog.records if record.name == "uvicorn.access"]
 
 
+def of_events(worker: WebSocketWorkerConnection) -> list[object]:
+    """Who is called on the thread that observes an event."""
+    subscribers = worker._announcer.subscriptions._subscribers[Where.OBSERVING_THREAD]
+    return list(subscribers.get("state_change", ()))
+
+
 def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     worker = idle_worker()
     server = StatusServer(worker, "0")
     server.stop()
-    observers = worker._announcer._counters
+    observers = of_events(worker)
     url = server.start()
-    attached = len(worker._announcer._counters)
+    attached = len(of_events(worker))
     with pytest.raises(LocalMistake, match="called before"):
         server.start()
 
@@ -384,7 +345,7 @@ def test_stop_closes_the_port_forgets_the_worker_and_may_be_repeated() -> None:
     server.stop()
 
     assert attached == len(observers) + 2
-    assert worker._announcer._counters == observers
+    assert of_events(worker) == observers
     assert "inngest-connect-status" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
@@ -404,7 +365,7 @@ async def test_metrics_are_those_of_the_worker() -> None:
     assert 'requests_completed_total{function="app-echo",status="DONE"} 1.0' in metrics.text
 
 
-async def test_the_page_lists_the_oldest_requests_and_the_report_all_of_them(
+async def test_the_page_asks_for_the_oldest_requests_and_the_full_state_has_all_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     worker = idle_worker()
@@ -418,16 +379,12 @@ async def test_the_page_lists_the_oldest_requests_and_the_report_all_of_them(
     with serving(worker) as url:
         async with httpx.AsyncClient() as client:
             full = (await client.get(f"{url}/state.json")).json()["state"]
-            page = (await client.get(f"{url}/")).text
-            stream = events(client, url)
-            streamed: Any = (await anext(stream))["state"]
-            await stream.aclose()  # type: ignore[attr-defined]
-    shown = set(re.findall(r'"request_id":"(r\d+)"', page))
+            brief = (await client.get(f"{url}/state.json?brief")).json()["state"]
+    shown = {request["request_id"] for request in brief["in_flight"]}
 
     assert len(full["in_flight"]) == full["in_flight_total"] == 103
     assert shown == {f"r{age}" for age in range(4, 104)}
-    assert {request["request_id"] for request in streamed["in_flight"]} == shown
-    assert streamed["in_flight_total"] == 103
+    assert brief["in_flight_total"] == 103
 
 
 def test_without_the_exporter_metrics_say_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,8 +418,8 @@ def test_the_page_keeps_to_its_own_policy() -> None:
 
     assert "<style" not in page
     assert " style=" not in page
-    assert page.count("<script") == 2
-    assert 'type="application/json"' in page
+    assert page.count("<script") == 1
+    assert "<script src=" in page
 
 
 def test_the_servers_options_are_those_of_the_application() -> None:

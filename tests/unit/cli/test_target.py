@@ -135,8 +135,8 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("if x", "worker_module", "SyntaxError: expected ':'", HERE),
     ("", "worker_module.py:apps", "is a file path", "Write it as a module: worker_module:apps"),
     ("", "./shop/worker.py", "is a file path", "Write it as a module: shop.worker"),
-    ("", "worker_module:", "no module and attribute", "package.module:attribute"),
-    ("", "worker module", "no module and attribute", "package.module:attribute"),
+    ("", "worker_module:", "is not a module and attribute", "package.module:attribute"),
+    ("", "worker module", "is not a module and attribute", "package.module:attribute"),
 ]
 
 

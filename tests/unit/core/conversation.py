@@ -4,13 +4,12 @@ Time is a number that the test moves. Acknowledgements succeed unless ``broken``
 would report them; everything else the test decides.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
-from inngest_connect.core.connections.phases import Phase, writes
+from inngest_connect.core.drive import drive
 from inngest_connect.core.events import Event
 from inngest_connect.core.retry import RetryStrategy, ScheduleRetry
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
@@ -69,31 +68,18 @@ class Conversation:
     def happens(self, event: inputs.Input) -> list[do.Command]:
         """Give the core an event; acknowledgements are reported at once, as a shell does."""
         answered: list[do.Command] = []
-        phases = self._phases()
-        pending = deque(self.core.handle(event, self.now))
-        while pending:
-            command = pending.popleft()
+
+        def carry_out(command: do.Command) -> inputs.Input | None:
             answered.append(command)
-            self._check_written(command, phases)
-            if isinstance(command, do.Acknowledge):
-                report = (
-                    inputs.AcknowledgementFailed if self.broken else inputs.AcknowledgementWritten
-                )
-                follow_up = report(command.generation, command.request_id)
-                pending.extend(self.core.handle(follow_up, self.now))
+            if not isinstance(command, do.Acknowledge):
+                return None
+            if self.broken:
+                return inputs.AcknowledgementFailed(command.generation, command.request_id)
+            return inputs.AcknowledgementWritten(command.generation, command.request_id)
+
+        drive(self.core, event, self.now, carry_out)
         self.log += answered
         return answered
-
-    def _phases(self) -> dict[int, Phase]:
-        return {g.number: g.phase for g in self.core.connections.living()}
-
-    def _check_written(self, command: do.Command, before: dict[int, Phase]) -> None:
-        """Hold the core to the table of what may be written, before or after the event."""
-        if isinstance(command, do.Send | do.Acknowledge):
-            kind = pb.ConnectMessage.FromString(command.data).kind
-            phases = [table.get(command.generation) for table in (before, self._phases())]
-            allowed = any(phase is not None and writes(phase, kind) for phase in phases)
-            assert allowed, f"{K.Name(kind)} written in {phases}"
 
     def passes(self, seconds: float) -> list[do.Command]:
         """Let time go by, ticking at each deadline on the way."""

@@ -7,8 +7,8 @@ from inngest_connect.core.requests.answered_requests import AnsweredRequests
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.scenario("H")
 def test_an_answered_request_is_remembered_with_its_reply() -> None:
-    """Scenario H."""
     answered = AnsweredRequests()
     answered.remember("r", b"reply", 0.0)
 

@@ -2,11 +2,15 @@
 
 import pytest
 
-from inngest_connect.core.commands import Command, Flush, Send, Withdraw
+from inngest_connect.core.commands import Flush, Send, Withdraw
+from inngest_connect.core.connections.generation import Generation
+from inngest_connect.core.connections.phases import Phase
 from inngest_connect.core.events import ErrorOccurred
+from inngest_connect.core.outbox import Outbox
 from inngest_connect.core.requests.answered_requests import AnsweredRequests
 from inngest_connect.core.requests.delivery import ReplyDelivery
-from inngest_connect.core.requests.message_buffer import MessageBuffer
+from inngest_connect.core.requests.leases import LeaseTable
+from inngest_connect.core.requests.message_buffer import BufferedReply, MessageBuffer
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.signing_keys import SigningKeys
 from tests.unit.core.conversation import only
@@ -16,118 +20,132 @@ MEGABYTE = 1024 * 1024
 pytestmark = pytest.mark.unit
 
 
-def make(**settings: object) -> ReplyDelivery:
-    options = CoreSettings(**{"reply_ack_timeout": 5.0, **settings})  # type: ignore[arg-type]
-    buffer = MessageBuffer(options.max_buffer_bytes)
-    interval = options.extend_lease_interval
-    return ReplyDelivery(buffer, options, SigningKeys(1), lambda: 0.5, lambda: interval)
+class Delivery(ReplyDelivery):
+    """One whose commands are seen, and whose replies are given by id."""
+
+    def __init__(self, keys: int = 1, **settings: object) -> None:
+        options = CoreSettings(**{"reply_ack_timeout": 5.0, **settings})  # type: ignore[arg-type]
+        buffer = MessageBuffer(options.max_buffer_bytes)
+        leases = LeaseTable(options.extend_lease_interval)
+        self.outbox = Outbox()
+        self.keys = SigningKeys(keys)
+        super().__init__(buffer, options, self.keys, lambda: 0.5, leases, self.outbox)
+
+    def answer(
+        self, request_id: str, payload: bytes, carrier: Generation | None, now: float
+    ) -> None:
+        self.add(BufferedReply(request_id, payload), carrier, now)
+
+    def flushed_at(self, now: float) -> list[str]:
+        self.tick(now)
+        return [flush.request_id for flush in only(self.outbox.take(), Flush)]
 
 
-def flushed(delivery: ReplyDelivery, now: float) -> list[str]:
-    out: list[Command] = []
-    delivery.tick(now, out)
-    return [flush.request_id for flush in only(out, Flush)]
+def socket(number: int, delivery: Delivery) -> Generation:
+    """A connection on which replies are sent."""
+    generation = Generation(number, 0, CoreSettings(), delivery.outbox, 0.0)
+    generation.phase = Phase.ACTIVE
+    return generation
 
 
 def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_begin() -> None:
-    delivery = make(flushes_at_once=3)
+    delivery = Delivery(flushes_at_once=3)
     for name in "abcdef":
-        delivery.add(name, b"x", None, 0.0, [])
+        delivery.answer(name, b"x", None, 0.0)
 
-    first = flushed(delivery, 0.0)
+    first = delivery.flushed_at(0.0)
     assert delivery.next_deadline() is None
-    delivery.flush_succeeded("a", 0.0, [])
+    delivery.flush_succeeded("a", 0.0)
     assert delivery.next_deadline() == 0.0
-    second = flushed(delivery, 0.0)
-    delivery.flush_failed("b", 500, "down", None, 0.0, [])
-    third = flushed(delivery, 0.0)
+    second = delivery.flushed_at(0.0)
+    delivery.flush_failed("b", 500, "down", None, 0.0)
+    third = delivery.flushed_at(0.0)
 
     assert (first, second, third) == (["a", "b", "c"], ["d"], ["e"])
-    assert flushed(delivery, 0.0) == []
+    assert delivery.flushed_at(0.0) == []
 
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_a_reply_that_is_acknowledged_while_it_is_flushed_gives_its_place_back(
     failed: bool,
 ) -> None:
-    delivery = make(flushes_at_once=1)
+    delivery = Delivery(flushes_at_once=1)
     for name in "ab":
-        delivery.add(name, b"x", None, 0.0, [])
-    first = flushed(delivery, 0.0)
-    delivery.acknowledged("a", 0.0, [])
+        delivery.answer(name, b"x", None, 0.0)
+    first = delivery.flushed_at(0.0)
+    delivery.acknowledged("a", 0.0)
 
     if failed:
-        delivery.flush_failed("a", 500, "down", None, 0.0, [])
+        delivery.flush_failed("a", 500, "down", None, 0.0)
     else:
-        delivery.flush_succeeded("a", 0.0, [])
+        delivery.flush_succeeded("a", 0.0)
 
-    assert (first, flushed(delivery, 0.0)) == (["a"], ["b"])
+    assert (first, delivery.flushed_at(0.0)) == (["a"], ["b"])
 
 
 def test_every_delivered_flush_and_every_lost_reply_is_counted() -> None:
-    delivery = make()
+    delivery = Delivery()
     for name in "abcd":
-        delivery.add(name, b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
+        delivery.answer(name, b"x", None, 0.0)
+    delivery.flushed_at(0.0)
 
-    delivery.flush_succeeded("a", 0.0, [])
-    delivery.flush_succeeded("b", 0.0, [])
-    gone = [delivery.flush_failed(name, 400, "bad", None, 0.0, []) for name in "cd"]
+    delivery.flush_succeeded("a", 0.0)
+    delivery.flush_succeeded("b", 0.0)
+    gone = [delivery.flush_failed(name, 400, "bad", None, 0.0) for name in "cd"]
 
     assert (delivery.flushed, delivery.lost) == (2, 2)
     assert gone == [True, True]
 
 
 def test_a_result_for_a_reply_that_nobody_waits_for_changes_nothing() -> None:
-    delivery = make()
-    delivery.add("a", b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
-    delivery.acknowledged("a", 0.0, [])
+    delivery = Delivery()
+    delivery.answer("a", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.acknowledged("a", 0.0)
 
-    assert delivery.flush_succeeded("a", 0.0, []) is False
-    assert delivery.flush_failed("a", 500, "late", None, 0.0, []) is False
+    assert delivery.flush_succeeded("a", 0.0) is False
+    assert delivery.flush_failed("a", 500, "late", None, 0.0) is False
     assert delivery.flushed == 0
 
 
 def test_nothing_is_due_when_nothing_waits() -> None:
-    delivery = make()
-    delivery.add("a", b"x", 1, 0.0, [])
+    delivery = Delivery()
+    delivery.answer("a", b"x", socket(1, delivery), 0.0)
 
-    delivery.acknowledged("a", 0.0, [])
+    delivery.acknowledged("a", 0.0)
 
     assert delivery.next_deadline() is None
 
 
 def test_an_evicted_reply_is_not_due_any_more() -> None:
-    delivery = make(max_buffer_bytes=1024)
-    delivery.add("a", b"x" * 1000, 1, 0.0, [])
+    delivery = Delivery(max_buffer_bytes=1024)
+    delivery.answer("a", b"x" * 1000, socket(1, delivery), 0.0)
 
-    delivery.add("b", b"x" * 1000, 1, 3.0, [])
+    delivery.answer("b", b"x" * 1000, socket(1, delivery), 3.0)
 
     assert delivery.next_deadline() == 8.0
 
 
 def test_a_new_socket_gets_the_whole_time_for_an_acknowledgement_again() -> None:
-    delivery = make()
-    delivery.add("a", b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
-    delivery.flush_failed("a", 500, "down", None, 0.0, [])
-    out: list[Command] = []
+    delivery = Delivery()
+    delivery.answer("a", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.flush_failed("a", 500, "down", None, 0.0)
 
-    delivery.connection_ready(2, 0.5, out)
+    delivery.connection_ready(socket(2, delivery), 0.5)
 
-    assert [send.generation for send in only(out, Send)] == [2]
+    assert [send.generation for send in only(delivery.outbox.take(), Send)] == [2]
     assert delivery.next_deadline() == 5.5
 
 
 def test_a_flush_under_way_is_not_begun_again_by_a_new_socket() -> None:
-    delivery = make()
-    delivery.add("a", b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
+    delivery = Delivery()
+    delivery.answer("a", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
 
-    delivery.connection_ready(2, 0.5, [])
+    delivery.connection_ready(socket(2, delivery), 0.5)
 
-    assert flushed(delivery, 100.0) == []
+    assert delivery.flushed_at(100.0) == []
 
 
 @pytest.mark.parametrize(
@@ -144,30 +162,30 @@ def test_a_flush_under_way_is_not_begun_again_by_a_new_socket() -> None:
 def test_a_wish_of_the_server_does_not_outlive_the_lease(
     interval: float, wished: float | None, next_try: float
 ) -> None:
-    delivery = make(extend_lease_interval=interval)
-    delivery.add("a", b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
+    delivery = Delivery(extend_lease_interval=interval)
+    delivery.answer("a", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
 
-    delivery.flush_failed("a", 503, "busy", wished, 0.0, [])
+    delivery.flush_failed("a", 503, "busy", wished, 0.0)
 
     assert delivery.next_deadline() == pytest.approx(next_try)
 
 
 def test_flushes_that_are_refused_together_blame_the_key_that_they_used() -> None:
-    options = CoreSettings()
-    keys = SigningKeys(2)
-    delivery = ReplyDelivery(MessageBuffer(10_000), options, keys, lambda: 0.5, lambda: 30.0)
+    delivery = Delivery(keys=2)
     for name in "ab":
-        delivery.add(name, b"x", None, 0.0, [])
-    flushed(delivery, 0.0)
+        delivery.answer(name, b"x", None, 0.0)
+    delivery.flushed_at(0.0)
 
     for name in "ab":
-        delivery.flush_failed(name, 401, "no such key", None, 0.0, [])
-    out: list[Command] = []
-    delivery.tick(0.0, out)
+        delivery.flush_failed(name, 401, "no such key", None, 0.0)
+    delivery.tick(0.0)
 
-    assert [(flush.request_id, flush.key) for flush in only(out, Flush)] == [("a", 1), ("b", 1)]
-    assert not keys.exhausted()
+    assert [(flush.request_id, flush.key) for flush in only(delivery.outbox.take(), Flush)] == [
+        ("a", 1),
+        ("b", 1),
+    ]
+    assert not delivery.keys.exhausted()
 
 
 def test_a_late_success_of_a_key_that_was_left_says_nothing_of_the_current_one() -> None:
@@ -180,16 +198,15 @@ def test_a_late_success_of_a_key_that_was_left_says_nothing_of_the_current_one()
 
 
 def test_answered_requests_that_are_forgotten_early_are_reported_once_a_window() -> None:
-    delivery = make()
+    delivery = Delivery()
     delivery.answered = AnsweredRequests(ids_bytes=700)
-    out: list[Command] = []
     for number in range(6):
-        delivery.add(f"r{number}", b"x", 1, 0.0, [])
-        delivery.acknowledged(f"r{number}", 10.0, out)
-    delivery.add("later", b"x", 1, 0.0, [])
-    delivery.acknowledged("later", 159.0, out)
+        delivery.answer(f"r{number}", b"x", socket(1, delivery), 0.0)
+        delivery.acknowledged(f"r{number}", 10.0)
+    delivery.answer("later", b"x", socket(1, delivery), 0.0)
+    delivery.acknowledged("later", 159.0)
 
-    (error,) = only(out, ErrorOccurred)
+    (error,) = only(delivery.outbox.take(), ErrorOccurred)
     assert error.kind == "answered_requests_forgotten"
     assert error.message.startswith("1 answered requests were forgotten before the 150 s")
     assert delivery.answered.forgotten == 5
@@ -197,15 +214,14 @@ def test_answered_requests_that_are_forgotten_early_are_reported_once_a_window()
 
 def test_a_new_connection_is_given_no_more_replies_than_its_queue_takes() -> None:
     """The others are flushed as before, which began when the connection was lost."""
-    delivery = make(flushes_at_once=2)
+    delivery = Delivery(flushes_at_once=2)
     for number in range(10):
-        delivery.add(f"r{number}", bytes(4 * MEGABYTE), None, 0.0, [])
-    out: list[Command] = []
+        delivery.answer(f"r{number}", bytes(4 * MEGABYTE), None, 0.0)
 
-    delivery.connection_ready(2, 1.0, out)
+    delivery.connection_ready(socket(2, delivery), 1.0)
 
-    assert len(only(out, Send)) == 8
-    assert flushed(delivery, 1.0) == ["r8", "r9"]
+    assert len(only(delivery.outbox.take(), Send)) == 8
+    assert delivery.flushed_at(1.0) == ["r8", "r9"]
     assert delivery.waiting_on(2)
 
 
@@ -213,11 +229,10 @@ def test_a_new_connection_is_given_no_more_replies_than_its_queue_takes() -> Non
 def test_a_flushed_reply_is_not_written_any_more(
     carrier: int | None, withdrawn: list[Withdraw]
 ) -> None:
-    delivery = make()
-    delivery.add("r1", b"x", carrier, 0.0, [])
-    assert flushed(delivery, 5.0) == ["r1"]
-    out: list[Command] = []
+    delivery = Delivery()
+    delivery.answer("r1", b"x", socket(carrier, delivery) if carrier else None, 0.0)
+    assert delivery.flushed_at(5.0) == ["r1"]
 
-    delivery.flush_succeeded("r1", 5.0, out)
+    delivery.flush_succeeded("r1", 5.0)
 
-    assert only(out, Withdraw) == withdrawn
+    assert only(delivery.outbox.take(), Withdraw) == withdrawn

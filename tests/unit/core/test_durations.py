@@ -1,4 +1,4 @@
-"""Go duration strings (PROTOCOL.md section 10)."""
+"""Go duration strings (docs/protocol.md#durations)."""
 
 import contextlib
 
@@ -11,6 +11,7 @@ from inngest_connect.core.wire.durations import parse_duration
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -21,15 +22,14 @@ pytestmark = pytest.mark.unit
     ],
 )  # fmt: skip
 def test_what_go_prints_and_accepts_is_understood(text: str, seconds: float) -> None:
-    """Scenario J."""
     assert parse_duration(text) == pytest.approx(seconds)
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize(
     "text", ["", "10", "s", "1x", "1 s", "--1s", "1s ", ".s", "1d", "٣s", "1e3s", "9" * 100 + "s"]
 )
 def test_what_go_refuses_is_refused(text: str) -> None:
-    """Scenario J."""
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
 

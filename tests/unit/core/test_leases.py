@@ -15,8 +15,8 @@ def table_with(*request_ids: str, interval: float = 30.0) -> LeaseTable:
     return table
 
 
+@pytest.mark.scenario("29")
 def test_an_extension_is_due_one_interval_after_the_grant() -> None:
-    """Scenario 29."""
     table = table_with("r")
 
     assert table.next_deadline() == 30.0
@@ -40,8 +40,8 @@ def test_there_is_one_outstanding_extension_per_request() -> None:
     assert table.take_due(34.9, 10) == []
 
 
+@pytest.mark.scenario("30")
 def test_an_answer_rotates_the_id_and_schedules_the_next() -> None:
-    """Scenario 30."""
     table = table_with("r")
     table.take_due(30.0, 10)
 
@@ -61,8 +61,8 @@ def test_a_late_answer_cannot_regress_the_id() -> None:
     assert lease.lease_id == THIRD
 
 
+@pytest.mark.scenario("32")
 def test_a_released_lease_is_not_resurrected_by_an_answer() -> None:
-    """Scenario 32."""
     table = table_with("r")
 
     assert table.release("r")
@@ -72,8 +72,8 @@ def test_a_released_lease_is_not_resurrected_by_an_answer() -> None:
     assert table.next_deadline() is None
 
 
+@pytest.mark.scenario("34")
 def test_a_new_connection_repeats_what_was_outstanding_at_once() -> None:
-    """Scenario 34."""
     table = table_with("asked", "idle")
     table.take_due(30.0, 1)
 
@@ -82,10 +82,10 @@ def test_a_new_connection_repeats_what_was_outstanding_at_once() -> None:
     assert {lease.request_id for lease in table.take_due(31.0, 10)} == {"asked", "idle"}
 
 
+@pytest.mark.scenario("K")
 def test_a_shorter_interval_brings_extensions_forward_and_a_longer_one_does_not_delay_them() -> (
     None
 ):
-    """Scenario K."""
     table = table_with("r")
 
     table.set_interval(5.0, 0.0)

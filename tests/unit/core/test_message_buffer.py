@@ -2,14 +2,14 @@
 
 import pytest
 
-from inngest_connect.core.requests.message_buffer import MessageBuffer
+from inngest_connect.core.requests.message_buffer import BufferedReply, MessageBuffer
 
 pytestmark = pytest.mark.unit
 
 
 def test_a_reply_leaves_by_acknowledgement() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"x" * 10)
+    buffer.add(BufferedReply("r", b"x" * 10))
 
     delivered = buffer.remove("r")
 
@@ -21,8 +21,8 @@ def test_a_reply_leaves_by_acknowledgement() -> None:
 
 def test_the_first_reply_of_a_request_wins() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"first")
-    buffer.add("r", b"second")
+    buffer.add(BufferedReply("r", b"first"))
+    buffer.add(BufferedReply("r", b"second"))
 
     reply = buffer.get("r")
 
@@ -31,39 +31,41 @@ def test_the_first_reply_of_a_request_wins() -> None:
     assert buffer.size_bytes == 5
 
 
+@pytest.mark.scenario("50")
 def test_eviction_takes_the_oldest_and_only_as_many_as_needed() -> None:
-    """Scenario 50."""
     buffer = MessageBuffer(100)
     for name in "abc":
-        buffer.add(name, b"x" * 30)
+        buffer.add(BufferedReply(name, b"x" * 30))
 
-    evicted = buffer.add("d", b"x" * 40)
+    evicted = buffer.add(BufferedReply("d", b"x" * 40))
 
-    assert evicted == ["a"]
+    assert [lost.request_id for lost in evicted] == ["a"]
     assert [reply.request_id for reply in buffer] == ["b", "c", "d"]
     assert buffer.size_bytes == 100
 
 
 def test_a_reply_larger_than_the_buffer_is_still_kept() -> None:
     buffer = MessageBuffer(100)
-    buffer.add("a", b"x" * 10)
+    buffer.add(BufferedReply("a", b"x" * 10))
 
-    assert buffer.add("huge", b"x" * 500) == ["a"]
+    evicted = buffer.add(BufferedReply("huge", b"x" * 500))
+
+    assert [lost.request_id for lost in evicted] == ["a"]
     assert "huge" in buffer
 
 
 def test_high_water_is_three_quarters() -> None:
     buffer = MessageBuffer(100)
-    buffer.add("a", b"x" * 74)
+    buffer.add(BufferedReply("a", b"x" * 74))
     below = buffer.above_high_water()
-    buffer.add("b", b"x")
+    buffer.add(BufferedReply("b", b"x"))
 
     assert (below, buffer.above_high_water()) == (False, True)
 
 
 def test_a_delivered_reply_makes_room_and_leaves_no_trace() -> None:
     buffer = MessageBuffer(1000)
-    buffer.add("r", b"reply")
+    buffer.add(BufferedReply("r", b"reply"))
 
     assert buffer.remove("r") is not None
     assert (buffer.size_bytes, len(buffer)) == (0, 0)
@@ -72,7 +74,7 @@ def test_a_delivered_reply_makes_room_and_leaves_no_trace() -> None:
 def test_the_replies_on_a_socket_are_counted_by_the_last_one_that_carried_them() -> None:
     buffer = MessageBuffer(1000)
     for name in "abc":
-        buffer.add(name, b"reply")
+        buffer.add(BufferedReply(name, b"reply"))
         reply = buffer.get(name)
         assert reply is not None
         buffer.sent(reply, 1)

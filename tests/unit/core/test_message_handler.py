@@ -5,12 +5,15 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_connect.core.commands import Command, Send
-from inngest_connect.core.connections import message_handler as mh
-from inngest_connect.core.connections.message_handler import Credentials, MessageHandler
+from inngest_connect.core.commands import Send
+from inngest_connect.core.connections import inbound
+from inngest_connect.core.connections.generation import Credentials, Generation
+from inngest_connect.core.connections.message_handler import MessageHandler
 from inngest_connect.core.connections.phases import Phase
+from inngest_connect.core.outbox import Outbox
 from inngest_connect.core.settings import AppIdentity, CoreSettings, WorkerIdentity
 from inngest_connect.core.wire.messages import envelope
+from inngest_connect.errors import InvalidTransition
 from inngest_connect.protocol import connect_pb2 as pb
 
 K = pb.GatewayMessageType
@@ -33,47 +36,56 @@ IDENTITY = WorkerIdentity(
 )  # fmt: skip
 REQUEST_OF_GARBAGE = envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\xff")
 REQUEST_OF_INVALID_TEXT = envelope(K.GATEWAY_EXECUTOR_REQUEST, b"\x0a\x01\xff")
-CREDENTIALS = Credentials(connection_id="conn", session_token="session", sync_token="sync")
+CREDENTIALS = Credentials(session_token="session", sync_token="sync")
 
 
 class Socket:
-    """A handler, its clock and what it wrote."""
+    """A connection in some phase, its clock and what was written on it."""
 
-    def __init__(self, phase: Phase = Phase.HANDSHAKING, **ready: str) -> None:
-        self.handler = MessageHandler(3, IDENTITY, CoreSettings())
-        self.out: list[Command] = []
+    def __init__(self, phase: Phase = Phase.AWAITING_HELLO, **ready: str) -> None:
         self.now = 50.0
-        if phase is not Phase.HANDSHAKING:
-            self.open()
+        self.outbox = Outbox()
+        self.generation = Generation(3, 0, CoreSettings(), self.outbox, self.now)
+        self._handler = MessageHandler(IDENTITY, CoreSettings())
+        ways = {
+            Phase.DRAINING: [Phase.DRAINING],
+            Phase.REPLACED: [Phase.DRAINING, Phase.REPLACED],
+            Phase.CLOSING: [Phase.CLOSING],
+            Phase.RETIRED: [Phase.RETIRED],
+        }
+        if phase is not Phase.STARTING:
+            self.generation.named("conn", "group", CREDENTIALS, self.now)
+        if phase not in (Phase.STARTING, Phase.DIALING):
+            self.generation.enter(Phase.AWAITING_HELLO, self.now)
+        if phase is Phase.AWAITING_READY or phase is Phase.ACTIVE or phase in ways:
             self.hears(K.GATEWAY_HELLO)
+        if phase is Phase.ACTIVE or phase in ways:
             self.hears(K.GATEWAY_CONNECTION_READY, pb.GatewayConnectionReadyData(**ready))
-            self.handler.phase = phase
+        for each in ways.get(phase, []):
+            self.generation.enter(each, self.now)
+        assert self.generation.phase is phase
 
-    def open(self) -> None:
-        self.handler.api_called(self.now)
-        self.handler.dialing(CREDENTIALS, self.now)
-        self.handler.opened(self.now)
-
-    def hears(self, kind: int, payload: Message | bytes = b"") -> mh.Inbound | None:
+    def hears(self, kind: int, payload: Message | bytes = b"") -> inbound.Inbound | None:
         data = payload if isinstance(payload, bytes) else payload.SerializeToString()
         return self.receives(pb.ConnectMessage(kind=kind, payload=data).SerializeToString())  # type: ignore[arg-type]
 
-    def receives(self, data: bytes) -> mh.Inbound | None:
-        return self.handler.receive(data, self.now, self.out)
+    def receives(self, data: bytes) -> inbound.Inbound | None:
+        return self._handler.receive(self.generation, data, self.now)
 
     def written(self) -> list[tuple[str, bytes]]:
-        messages = [pb.ConnectMessage.FromString(c.data) for c in self.out if isinstance(c, Send)]
+        sends = [each for each in self.outbox.take() if isinstance(each, Send)]
+        messages = [pb.ConnectMessage.FromString(send.data) for send in sends]
         return [(K.Name(m.kind), m.payload) for m in messages]
 
 
+@pytest.mark.scenario("1")
 def test_a_zero_length_message_is_the_hello_and_is_answered_with_who_we_are() -> None:
-    """Scenario 1: HELLO is kind 0 without a payload, so it has no bytes at all."""
+    """HELLO is kind 0 without a payload, so it has no bytes at all."""
     socket = Socket()
-    socket.open()
 
-    inbound = socket.receives(b"")
+    meaning = socket.receives(b"")
 
-    assert inbound is None
+    assert meaning is None
     ((kind, payload),) = socket.written()
     assert kind == "WORKER_CONNECT"
     data = pb.WorkerConnectRequestData.FromString(payload)
@@ -96,19 +108,18 @@ def test_a_zero_length_message_is_the_hello_and_is_answered_with_who_we_are() ->
 
 
 def test_ready_ends_the_setup_phase_with_the_gateways_intervals() -> None:
-    socket = Socket()
-    socket.open()
-    socket.hears(K.GATEWAY_HELLO)
+    socket = Socket(Phase.AWAITING_READY)
     data = pb.GatewayConnectionReadyData(
         heartbeat_interval="3s", extend_lease_interval="5s", status_interval="1m0s"
     )
 
     ready = socket.hears(K.GATEWAY_CONNECTION_READY, data)
 
-    assert ready == mh.ConnectionReady(5.0, 60.0)
-    assert socket.handler.phase is Phase.ACTIVE
-    assert socket.handler.heartbeat is not None
-    assert socket.handler.heartbeat.interval == 3.0
+    assert ready == inbound.ConnectionReady(5.0)
+    assert socket.generation.status_interval == 60.0
+    assert socket.generation.phase is Phase.ACTIVE
+    assert socket.generation.heartbeat is not None
+    assert socket.generation.heartbeat.interval == 3.0
 
 
 @pytest.mark.parametrize(
@@ -122,37 +133,34 @@ def test_ready_ends_the_setup_phase_with_the_gateways_intervals() -> None:
 def test_empty_intervals_take_defaults_and_slow_ones_are_limited(
     heartbeat: str, extend: str, expected: tuple[float, float]
 ) -> None:
-    socket = Socket()
-    socket.open()
-    socket.hears(K.GATEWAY_HELLO)
+    socket = Socket(Phase.AWAITING_READY)
     data = pb.GatewayConnectionReadyData(heartbeat_interval=heartbeat, extend_lease_interval=extend)
 
     ready = socket.hears(K.GATEWAY_CONNECTION_READY, data)
 
-    assert isinstance(ready, mh.ConnectionReady)
-    assert socket.handler.heartbeat is not None
-    assert (socket.handler.heartbeat.interval, ready.extend_lease_interval) == expected
+    assert isinstance(ready, inbound.ConnectionReady)
+    assert socket.generation.heartbeat is not None
+    assert (socket.generation.heartbeat.interval, ready.extend_lease_interval) == expected
     assert ready.complaints == ()
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize("text", ["0s", "-5s", "soon", "1ns", "5"])
 def test_unusable_intervals_fall_back_and_are_reported(text: str) -> None:
-    """Scenario J."""
-    socket = Socket()
-    socket.open()
-    socket.hears(K.GATEWAY_HELLO)
+    socket = Socket(Phase.AWAITING_READY)
     data = pb.GatewayConnectionReadyData(
         heartbeat_interval=text, extend_lease_interval=text, status_interval=text
     )
 
     ready = socket.hears(K.GATEWAY_CONNECTION_READY, data)
 
-    assert isinstance(ready, mh.ConnectionReady)
-    assert (ready.extend_lease_interval, ready.status_interval) == (30.0, 0.0)
+    assert isinstance(ready, inbound.ConnectionReady)
+    assert (ready.extend_lease_interval, socket.generation.status_interval) == (30.0, 0.0)
     assert all(repr(text) in complaint for complaint in ready.complaints)
     assert len(ready.complaints) == (2 if text == "0s" else 3)
 
 
+@pytest.mark.scenario("7")
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -167,61 +175,50 @@ def test_unusable_intervals_fall_back_and_are_reported(text: str) -> None:
 def test_messages_out_of_order_in_the_setup_phase_are_violations(
     first: int, second: int | None
 ) -> None:
-    """Scenario 7."""
     socket = Socket()
-    socket.open()
 
-    inbound = socket.hears(first)
+    meaning = socket.hears(first)
     if second is not None:
-        inbound = socket.hears(second)
+        meaning = socket.hears(second)
 
-    assert isinstance(inbound, mh.Violation)
+    assert isinstance(meaning, inbound.Violation)
 
 
 def test_a_hello_before_the_upgrade_was_checked_gets_no_tokens() -> None:
     """Security: the answer to a HELLO carries the session token."""
-    socket = Socket()
-    socket.handler.dialing(CREDENTIALS, socket.now)
+    socket = Socket(Phase.DIALING)
 
-    assert isinstance(socket.receives(b""), mh.Violation)
-    assert socket.out == []
+    assert isinstance(socket.receives(b""), inbound.Violation)
+    assert socket.written() == []
 
 
+@pytest.mark.scenario("56")
 def test_what_else_can_come_in_the_setup_phase() -> None:
-    """Scenario 56."""
     socket = Socket()
-    socket.open()
     failure = pb.SystemError(code="c\x1b", message="why")
 
-    assert socket.hears(K.GATEWAY_CLOSING) == mh.GatewayClosing()
-    assert socket.hears(K.SYNC_FAILED, failure) == mh.SyncFailed("c\\x1b", "why")
+    assert socket.hears(K.GATEWAY_CLOSING) == inbound.GatewayClosing()
+    assert socket.hears(K.SYNC_FAILED, failure) == inbound.SyncFailed("c\\x1b", "why")
 
 
+@pytest.mark.scenario("6")
 @pytest.mark.parametrize(
-    ("step", "limit", "name"),
+    ("phase", "limit", "awaited"),
     [
-        ("api", 15.0, "API"),
-        ("dial", 10.0, "open"),
-        ("open", 10.0, "HELLO"),
-        ("hello", 60.0, "READY"),
+        (Phase.STARTING, 15.0, "timed out waiting for the API's answer"),
+        (Phase.DIALING, 10.0, "timed out waiting for the WebSocket to open"),
+        (Phase.AWAITING_HELLO, 10.0, "timed out waiting for GATEWAY_HELLO"),
+        (Phase.AWAITING_READY, 60.0, "timed out waiting for GATEWAY_CONNECTION_READY"),
+        (Phase.REPLACED, 2.0, ""),
+        (Phase.CLOSING, 2.0, "no close frame from the gateway"),
     ],
 )
-def test_each_step_of_the_setup_phase_has_its_limit(step: str, limit: float, name: str) -> None:
-    """Scenario 6."""
-    socket = Socket()
-    socket.handler.api_called(socket.now)
-    if step != "api":
-        socket.handler.dialing(CREDENTIALS, socket.now)
-    if step in ("open", "hello"):
-        socket.handler.opened(socket.now)
-    if step == "hello":
-        socket.hears(K.GATEWAY_HELLO)
+def test_each_phase_that_waits_has_its_limit(phase: Phase, limit: float, awaited: str) -> None:
+    connection = Socket(phase).generation
 
-    assert socket.handler.next_deadline() == socket.now + limit
-    assert socket.handler.tick(socket.now + limit - 0.1, []) is None
-    expired = socket.handler.tick(socket.now + limit, [])
-    assert expired is not None
-    assert name in expired.text
+    assert connection.next_deadline() == 50.0 + limit
+    assert connection.tick(50.0 + limit - 0.1) is None
+    assert connection.tick(50.0 + limit) == awaited
 
 
 def test_every_kind_of_the_active_phase_is_read() -> None:
@@ -233,20 +230,21 @@ def test_every_kind_of_the_active_phase_is_read() -> None:
 
     arrived = socket.hears(K.GATEWAY_EXECUTOR_REQUEST, request)
 
-    assert isinstance(arrived, mh.RequestArrived)
+    assert isinstance(arrived, inbound.RequestArrived)
     assert arrived.request == request
-    assert socket.hears(K.WORKER_REPLY_ACK, pb.WorkerReplyAckData(request_id="r")) == mh.ReplyAcked(
-        "r"
-    )
+    assert socket.hears(
+        K.WORKER_REPLY_ACK, pb.WorkerReplyAckData(request_id="r")
+    ) == inbound.ReplyAcked("r")
     kind = K.WORKER_REQUEST_EXTEND_LEASE_ACK
-    assert socket.hears(kind, granted) == mh.LeaseAnswered("r", "lease")
-    assert socket.hears(kind, refused) == mh.LeaseAnswered("r", None)
-    assert socket.hears(kind, empty) == mh.LeaseAnswered("r", None)
+    assert socket.hears(kind, granted) == inbound.LeaseAnswered("r", "lease")
+    assert socket.hears(kind, refused) == inbound.LeaseAnswered("r", None)
+    assert socket.hears(kind, empty) == inbound.LeaseAnswered("r", None)
     assert socket.hears(K.GATEWAY_HEARTBEAT) is None
-    assert socket.hears(K.GATEWAY_CLOSING) == mh.GatewayClosing()
-    assert isinstance(socket.hears(K.GATEWAY_HELLO), mh.Violation)
+    assert socket.hears(K.GATEWAY_CLOSING) == inbound.GatewayClosing()
+    assert isinstance(socket.hears(K.GATEWAY_HELLO), inbound.Violation)
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -261,18 +259,18 @@ def test_every_kind_of_the_active_phase_is_read() -> None:
     ],
 )  # fmt: skip
 def test_malformed_messages_are_named_by_kind(data: bytes, kind: str) -> None:
-    """Scenario J."""
-    assert Socket(Phase.ACTIVE).receives(data) == mh.Malformed(kind)
+    assert Socket(Phase.ACTIVE).receives(data) == inbound.Malformed(kind)
 
 
+@pytest.mark.scenario("J")
 def test_unknown_fields_are_ignored() -> None:
-    """Scenario J."""
     socket = Socket(Phase.ACTIVE)
     ack = pb.WorkerReplyAckData(request_id="r").SerializeToString() + b"\xfa\x3e\x01x"
 
-    assert socket.hears(K.WORKER_REPLY_ACK, ack) == mh.ReplyAcked("r")
+    assert socket.hears(K.WORKER_REPLY_ACK, ack) == inbound.ReplyAcked("r")
 
 
+@pytest.mark.scenario("J")
 @given(st.sampled_from(list(Phase)), st.binary(max_size=200))
 def test_no_bytes_raise_in_any_phase(phase: Phase, data: bytes) -> None:
     Socket(phase).receives(data)
@@ -287,69 +285,119 @@ def test_a_retired_socket_is_not_heard() -> None:
     assert Socket(Phase.RETIRED).hears(K.GATEWAY_EXECUTOR_REQUEST, b"\xff") is None
 
 
+@pytest.mark.scenario("18", "19")
 def test_heartbeats_are_written_and_their_absence_is_noticed() -> None:
-    """Scenarios 18 and 19."""
     socket = Socket(Phase.ACTIVE, heartbeat_interval="10s")
     start = socket.now
-    out: list[Command] = []
+    socket.outbox.take()
 
-    outcomes = [socket.handler.tick(start + t, out) for t in (0.0, 5.0, 10.0, 20.0)]
+    outcomes = [socket.generation.tick(start + t) for t in (0.0, 5.0, 10.0, 20.0)]
 
-    assert len(out) == 2
+    assert [kind for kind, _ in socket.written()] == ["WORKER_HEARTBEAT"] * 2
     assert outcomes[:3] == [None, None, None]
     assert outcomes[3] is not None
-    assert "2 heartbeat(s) unanswered" in outcomes[3].text
+    assert "2 heartbeat(s) unanswered" in outcomes[3]
 
 
 def test_a_drained_socket_sends_no_heartbeats_but_can_still_fall_silent() -> None:
-    socket = Socket(Phase.ACTIVE)
-    socket.handler.drain()
-    out: list[Command] = []
+    socket = Socket(Phase.DRAINING)
+    socket.outbox.take()
 
-    quiet = socket.handler.tick(socket.now + 29.0, out)
-    silent = socket.handler.tick(socket.now + 30.0, out)
+    quiet = socket.generation.tick(socket.now + 29.0)
+    silent = socket.generation.tick(socket.now + 30.0)
 
-    assert out == []
+    assert socket.written() == []
     assert quiet is None
     assert silent is not None
 
 
-@pytest.mark.parametrize("phase", [Phase.CLOSING, Phase.RETIRED])
-def test_a_socket_that_is_on_its_way_out_waits_for_nothing(phase: Phase) -> None:
+def test_a_retired_socket_waits_for_nothing() -> None:
     """Or the worker's timer would fire again and again for it."""
-    ready = Socket(phase)
-    handshaking = Socket()
-    handshaking.open()
-    handshaking.handler.phase = phase
+    retired = Socket(Phase.RETIRED).generation
 
-    assert ready.handler.next_deadline() is None
-    assert handshaking.handler.next_deadline() is None
+    assert retired.next_deadline() is None
+    assert retired.tick(1e9) is None
+
+
+@pytest.mark.parametrize(("phase", "due"), [(Phase.ACTIVE, True), (Phase.DRAINING, False)])
+def test_a_status_is_due_at_its_interval_while_the_connection_serves(
+    phase: Phase, due: bool
+) -> None:
+    connection = Socket(phase, status_interval="20s", heartbeat_interval="10s").generation
+    connection.tick(50.0)
+
+    early = connection.take_status_due(69.9)
+    times = [connection.take_status_due(at) for at in (70.0, 70.1, 90.0)]
+
+    assert early is False
+    assert times == [due, False, due]
+
+
+ALLOWED = {
+    Phase.AWAITING_HELLO: {K.WORKER_CONNECT},
+    Phase.ACTIVE: {
+        K.WORKER_READY, K.WORKER_PAUSE, K.WORKER_HEARTBEAT, K.WORKER_STATUS, K.WORKER_REQUEST_ACK,
+        K.WORKER_REPLY, K.WORKER_REQUEST_EXTEND_LEASE,
+    },
+    Phase.DRAINING: {K.WORKER_PAUSE, K.WORKER_REPLY, K.WORKER_REQUEST_EXTEND_LEASE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("kind", K.values())
+def test_a_message_at_a_wrong_time_is_not_sent(phase: Phase, kind: int) -> None:
+    socket = Socket(phase)
+    socket.outbox.take()
+
+    if kind in ALLOWED.get(phase, set()):
+        socket.generation.send(kind, b"")
+        assert len(socket.outbox.take()) == 1
+    else:
+        with pytest.raises(InvalidTransition, match=f"is not sent in phase {phase.value}"):
+            socket.generation.send(kind, b"")
+        assert socket.outbox.take() == []
+
+
+def test_an_acknowledgement_is_sent_in_the_active_phase_alone() -> None:
+    request = pb.GatewayExecutorRequestData(request_id="r")
+    for phase in Phase:
+        connection = Socket(phase).generation
+        if phase is Phase.ACTIVE:
+            connection.acknowledge(request)
+        else:
+            with pytest.raises(InvalidTransition, match="WORKER_REQUEST_ACK is not sent in phase"):
+                connection.acknowledge(request)
+
+
+def test_a_phase_that_cannot_follow_is_refused() -> None:
+    socket = Socket(Phase.DRAINING)
+
+    with pytest.raises(InvalidTransition, match="ACTIVE cannot follow DRAINING"):
+        socket.generation.enter(Phase.ACTIVE, socket.now)
+
+    assert socket.generation.phase is Phase.DRAINING
 
 
 def test_intervals_that_a_line_cannot_keep_have_a_floor() -> None:
-    socket = Socket()
-    socket.open()
-    socket.hears(K.GATEWAY_HELLO)
+    socket = Socket(Phase.AWAITING_READY)
     data = pb.GatewayConnectionReadyData(
         heartbeat_interval="10ms", extend_lease_interval="10ms", status_interval="10ms"
     )
 
-    assert socket.hears(K.GATEWAY_CONNECTION_READY, data) == mh.ConnectionReady(0.1, 0.1)
-    assert socket.handler.heartbeat is not None
-    assert socket.handler.heartbeat.interval == 0.1
+    assert socket.hears(K.GATEWAY_CONNECTION_READY, data) == inbound.ConnectionReady(0.1)
+    assert socket.generation.status_interval == 0.1
+    assert socket.generation.heartbeat is not None
+    assert socket.generation.heartbeat.interval == 0.1
 
 
 def test_a_gateway_that_names_no_status_interval_wants_no_status() -> None:
-    socket = Socket()
-    socket.open()
-    socket.hears(K.GATEWAY_HELLO)
+    socket = Socket(Phase.AWAITING_READY)
 
     ready = socket.hears(K.GATEWAY_CONNECTION_READY, pb.GatewayConnectionReadyData())
 
-    assert isinstance(ready, mh.ConnectionReady)
-    assert ready.status_interval == 0.0
+    assert isinstance(ready, inbound.ConnectionReady)
+    assert socket.generation.status_interval == 0.0
 
 
 def test_credentials_are_not_shown() -> None:
-    assert "session" not in repr(CREDENTIALS)
-    assert "sync" not in f"{CREDENTIALS}"
+    assert repr(CREDENTIALS) == "Credentials()"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from inngest_connect.core.commands import Flush
 from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
-from inngest_connect.core.connections.phases import Phase, writes
+from inngest_connect.core.connections.phases import Phase
 from inngest_connect.core.deadlines import Deadlines
 from inngest_connect.core.retry import FixedRetry, ScheduleRetry
 from inngest_connect.core.signing_keys import SigningKeys
@@ -23,8 +23,8 @@ def middle() -> float:
     return 0.5
 
 
+@pytest.mark.scenario("15")
 def test_the_schedule_is_walked_through_and_stays_at_its_end() -> None:
-    """Scenario 15."""
     retry = ScheduleRetry()
 
     delays = [retry.delay(failures, middle) for failures in range(12)]
@@ -39,17 +39,18 @@ def test_the_first_delay_is_spread_over_a_second(chance: float) -> None:
     assert ScheduleRetry(jitter=0).delay(0, lambda: chance) == 0
 
 
+@pytest.mark.scenario("U")
 @given(st.integers(1, 50), st.floats(0, 1, exclude_max=True))
 def test_jitter_stays_within_a_fifth(failures: int, chance: float) -> None:
-    """Scenario U: a thousand workers do not come back in one instant."""
+    """A thousand workers do not come back in one instant."""
     exact = ScheduleRetry(jitter=0).delay(failures, middle)
 
     assert 0.8 * exact <= ScheduleRetry().delay(failures, lambda: chance) <= 1.2 * exact
 
 
+@pytest.mark.scenario("U")
 @pytest.mark.parametrize("failures", [1, 2, 5, 20])
 def test_jitter_spreads_a_delay_over_the_whole_of_that_fifth(failures: int) -> None:
-    """Scenario U."""
     exact = [0, 1, 2, 5, 10, 20, 30, 60, 120, 300][min(failures, 9)]
 
     delays = [ScheduleRetry().delay(failures, lambda n=n: n / 1000) for n in range(1000)]
@@ -79,8 +80,8 @@ def test_wrong_retry_settings_are_refused() -> None:
         FixedRetry(-1)
 
 
+@pytest.mark.scenario("18")
 def test_heartbeats_are_due_at_once_and_then_each_interval() -> None:
-    """Scenario 18."""
     monitor = HeartbeatMonitor(10.0, now=100.0)
 
     due = [monitor.take_due(now) for now in (100.0, 109.9, 110.0)]
@@ -99,8 +100,8 @@ def test_a_heartbeat_that_is_sent_late_is_followed_by_one_an_interval_later() ->
     assert monitor.take_due(75.0)
 
 
+@pytest.mark.scenario("19")
 def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
-    """Scenario 19."""
     monitor = HeartbeatMonitor(10.0, now=0.0)
     monitor.take_due(0.0)
     monitor.take_due(10.0)
@@ -161,8 +162,8 @@ def test_two_unanswered_heartbeats_are_death_when_the_third_is_due() -> None:
     assert monitor.dead(20.0)
 
 
+@pytest.mark.scenario("E")
 def test_silence_is_death_even_where_no_heartbeats_are_sent() -> None:
-    """Scenario E."""
     monitor = HeartbeatMonitor(10.0, now=0.0)
     monitor.stop()
 
@@ -268,6 +269,7 @@ def test_the_kits_ulids_are_ulids_and_keep_their_time(milliseconds: int, tail: i
     assert time == pytest.approx(milliseconds, abs=1.1)
 
 
+@pytest.mark.scenario("security-logs")
 @given(st.text())
 def test_remote_text_has_no_control_characters_and_an_end(text: str) -> None:
     """Security, log injection."""
@@ -287,17 +289,17 @@ def test_remote_text_that_is_harmless_stays_as_it_is() -> None:
 
 def test_acknowledgements_and_heartbeats_are_written_on_an_active_socket_only() -> None:
     for kind in (K.WORKER_REQUEST_ACK, K.WORKER_HEARTBEAT, K.WORKER_READY):
-        assert [phase for phase in Phase if writes(phase, kind)] == [Phase.ACTIVE]
+        assert [phase for phase in Phase if kind in phase.sends] == [Phase.ACTIVE]
 
 
 def test_replies_extensions_and_the_pause_pass_over_a_draining_socket_too() -> None:
     for kind in (K.WORKER_REPLY, K.WORKER_REQUEST_EXTEND_LEASE, K.WORKER_PAUSE):
-        assert [phase for phase in Phase if writes(phase, kind)] == [Phase.ACTIVE, Phase.DRAINING]
+        assert [phase for phase in Phase if kind in phase.sends] == [Phase.ACTIVE, Phase.DRAINING]
 
 
 def test_a_retired_socket_is_heard_no_more() -> None:
-    assert Phase.RETIRED.accepted == frozenset()
-    assert not any(writes(Phase.RETIRED, kind) for kind in K.values())
+    assert Phase.RETIRED.receives == frozenset()
+    assert not any(kind in Phase.RETIRED.sends for kind in K.values())
 
 
 def test_a_record_is_equal_to_its_like_and_hides_what_is_not_to_be_shown() -> None:

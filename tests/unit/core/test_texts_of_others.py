@@ -12,6 +12,7 @@ DIRTY = "a\x1b[31m\r\n\u202e\x9b" + "x" * 100_000
 CLEAN = "a\\x1b[31m\\r\\n\\u202e\\x9b" + "x" * 190 + "..."
 
 
+@pytest.mark.scenario("security-logs")
 @pytest.mark.parametrize(
     ("event", "name"),
     [

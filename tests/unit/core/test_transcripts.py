@@ -242,8 +242,8 @@ def wrong_words() -> Recorded:
     it.happens(inputs.SocketOpened(6))
     it.gateway_says(6, K.GATEWAY_HELLO)
     it.gateway_says(6, K.GATEWAY_CLOSING)
-    it.core._report.transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
-    it.core._report.transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
+    it.core._transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
+    it.core._transition(ConnectionEvent.SHUTDOWN_COMPLETED, it.now)
     it.happens(inputs.Tick())
     it.ending()
     return it
@@ -389,7 +389,7 @@ def a_start_that_is_given_up() -> Recorded:
 
 def a_close_before_the_start() -> Recorded:
     it = Recorded()
-    it.core.close_at_once(it.now)
+    it.core.close_immediately(it.now)
     it.happens(inputs.Tick())
     it.happens(inputs.Started())
     it.ending()

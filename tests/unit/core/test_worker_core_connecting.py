@@ -15,8 +15,8 @@ K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.scenario("1")
 def test_connects_with_the_documented_order_of_steps() -> None:
-    """Scenario 1."""
     talk = Conversation()
 
     begun = talk.happens(inputs.Started())
@@ -43,8 +43,8 @@ def test_first_heartbeat_follows_readiness_at_once() -> None:
     assert sent(talk.passes(0.0)) == ["WORKER_HEARTBEAT"]
 
 
+@pytest.mark.scenario("18")
 def test_heartbeats_keep_the_interval_the_gateway_asked_for() -> None:
-    """Scenario 18."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, heartbeat="3s")
@@ -54,8 +54,8 @@ def test_heartbeats_keep_the_interval_the_gateway_asked_for() -> None:
     assert sent(beats).count("WORKER_HEARTBEAT") in (10, 11)
 
 
+@pytest.mark.scenario("15", "16")
 def test_initial_failures_stay_connecting_and_follow_the_schedule() -> None:
-    """Scenarios 15 and 16."""
     talk = Conversation()
     talk.starts()
     delays = []
@@ -85,9 +85,10 @@ def test_a_successful_handshake_resets_the_schedule() -> None:
     assert one(again, do.RequestStart).generation == 5
 
 
+@pytest.mark.scenario("3")
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_is_replaced_by_the_fallback_at_once(status: int) -> None:
-    """Scenario 3; 401 and 403 alike."""
+    """401 and 403 alike."""
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
 
@@ -109,8 +110,8 @@ def test_the_key_that_worked_is_remembered() -> None:
     assert one(talk.attempt_begins(), do.RequestStart).key == 1
 
 
+@pytest.mark.scenario("4")
 def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
-    """Scenario 4."""
     talk = Conversation(settings=CoreSettings(signing_keys=2))
     talk.starts()
     talk.happens(inputs.StartFailed(1, 401, "no"))
@@ -136,8 +137,9 @@ def test_refused_keys_after_a_first_connection_are_retried_for_ever() -> None:
         assert one(again, do.RequestStart).generation == attempt + 1
 
 
+@pytest.mark.scenario("5")
 def test_rate_limiting_waits_at_least_as_long_as_the_api_says() -> None:
-    """Scenario 5. The random source answers 0.5, half of the jitter of 20 %."""
+    """The random source answers 0.5, half of the jitter of 20 %."""
     talk = Conversation()
     talk.starts()
 
@@ -189,11 +191,11 @@ def test_startup_timeout_ends_the_worker_and_names_the_address() -> None:
     assert "http://api:1" in str(error)
 
 
+@pytest.mark.scenario("6")
 @pytest.mark.parametrize(
     ("step", "seconds"), [("api", 15.0), ("open", 10.0), ("hello", 10.0), ("ready", 60.0)]
 )
 def test_no_step_of_a_handshake_can_stall_for_ever(step: str, seconds: float) -> None:
-    """Scenario 6."""
     talk = Conversation()
     talk.starts()
     if step != "api":
@@ -239,8 +241,8 @@ def test_an_api_without_another_gateway_ends_the_exclusion() -> None:
     assert one(talk.passes(2.0), do.RequestStart).exclude_gateways == ()
 
 
+@pytest.mark.scenario("7")
 def test_a_message_out_of_order_in_the_handshake_costs_that_connection_only() -> None:
-    """Scenario 7."""
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
@@ -253,8 +255,8 @@ def test_a_message_out_of_order_in_the_handshake_costs_that_connection_only() ->
     assert one(talk.passes(1.0), do.RequestStart).generation == 2
 
 
+@pytest.mark.scenario("56", "P")
 def test_sync_failure_is_told_with_the_servers_reason_and_retried_slowly() -> None:
-    """Scenarios 56 and P."""
     talk = Conversation()
     talk.starts()
     talk.api_names_gateway(1)
@@ -295,9 +297,9 @@ def test_a_gateway_that_is_going_away_is_left_without_penalty() -> None:
     assert one(refused, Reconnecting) == Reconnecting(0, 0.25, "1001 connect_gateway_closing")
 
 
+@pytest.mark.scenario("12", "13", "X")
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 4000])
 def test_every_end_of_a_serving_connection_leads_to_another_one(code: int) -> None:
-    """Scenarios 12, 13 and X."""
     talk = Conversation().connected()
 
     lost = talk.happens(inputs.SocketClosed(1, code, "whatever"))
@@ -309,8 +311,8 @@ def test_every_end_of_a_serving_connection_leads_to_another_one(code: int) -> No
     assert talk.core.machine.state is S.CONNECTING
 
 
+@pytest.mark.scenario("19")
 def test_two_unanswered_heartbeats_are_death_and_one_is_not() -> None:
-    """Scenario 19."""
     talk = Conversation().connected()
     talk.heartbeats_answered_for(25.0)
 
@@ -330,8 +332,8 @@ def test_a_gateway_that_answers_only_heartbeats_is_alive() -> None:
     assert not only(hours, do.AbortSocket)
 
 
+@pytest.mark.scenario("45")
 def test_what_a_dead_socket_still_says_is_ignored() -> None:
-    """Scenario 45."""
     talk = Conversation().connected()
     talk.happens(inputs.SocketClosed(1, 1006, ""))
     talk.passes(0.0)
@@ -342,8 +344,8 @@ def test_what_a_dead_socket_still_says_is_ignored() -> None:
     assert talk.core.machine.state is S.ACTIVE
 
 
+@pytest.mark.scenario("36", "37")
 def test_a_drain_opens_the_new_connection_before_the_old_one_is_closed() -> None:
-    """Scenarios 36 and 37."""
     talk = Conversation().connected()
 
     closing = talk.gateway_says(1, K.GATEWAY_CLOSING)
@@ -398,8 +400,8 @@ def test_the_drained_socket_closes_as_soon_as_its_last_reply_is_acknowledged() -
     assert seen(acked) == ["reply_acknowledged"]
 
 
+@pytest.mark.scenario("36")
 def test_two_drains_in_a_row_never_hold_more_than_two_sockets() -> None:
-    """Scenario 36."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -452,9 +454,9 @@ def test_a_new_gateway_that_drains_in_its_handshake_is_left_for_another() -> Non
     assert one(talk.passes(1.5), do.RequestStart).exclude_gateways == ("group-1", "group-2")
 
 
+@pytest.mark.scenario("J")
 @pytest.mark.parametrize("frame", [b"\xff", b"\x08\x03\x12\xff", b"\x08\x63"])
 def test_malformed_messages_are_counted_and_cost_nothing(frame: bytes) -> None:
-    """Scenario J."""
     talk = Conversation().connected()
     talk.request("r1")
 
@@ -474,8 +476,8 @@ def test_a_text_message_is_counted_and_ignored() -> None:
     assert talk.core.counters["malformed:text_message"] == 1
 
 
+@pytest.mark.scenario("51")
 def test_status_is_sent_at_the_interval_the_gateway_asks_for_and_not_otherwise() -> None:
-    """Scenario 51."""
     asked, unasked = Conversation(), Conversation().connected()
     asked.starts()
     asked.becomes_ready(1, status="5s")

@@ -46,8 +46,8 @@ def test_what_comes_too_late_changes_nothing(stale: inputs.Input) -> None:
     assert talk.core.machine.state is S.ACTIVE
 
 
+@pytest.mark.scenario("I")
 def test_an_acknowledgement_during_a_flush_makes_its_result_irrelevant() -> None:
-    """Scenario I."""
     for result in (inputs.FlushSucceeded("r1"), inputs.FlushFailed("r1", 500, "late")):
         talk = Conversation().connected()
         talk.request("r1")
@@ -61,8 +61,8 @@ def test_an_acknowledgement_during_a_flush_makes_its_result_irrelevant() -> None
         assert talk.happens(inputs.FlushSucceeded("nobody")) == []
 
 
+@pytest.mark.scenario("I")
 def test_a_second_acknowledgement_of_a_reply_is_ignored() -> None:
-    """Scenario I."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -84,8 +84,8 @@ def test_only_so_many_replies_are_flushed_at_once() -> None:
     assert one(freed, do.Flush).request_id == "r3"
 
 
+@pytest.mark.scenario("34")
 def test_an_unanswered_extension_is_repeated_at_once_on_the_next_connection() -> None:
-    """Scenario 34."""
     talk = Conversation().connected()
     talk.request("r1")
     asked = talk.heartbeats_answered_for(30.0)
@@ -386,8 +386,8 @@ def test_a_worker_that_closes_while_it_starts_to_fail_does_not_fail_twice() -> N
     assert talk.passes(10.0) == []
 
 
+@pytest.mark.scenario("B")
 def test_an_outage_of_an_hour_is_waited_out() -> None:
-    """Scenario B."""
     talk = without_a_socket()
     talk.attempt_begins()
     begun = talk.now
@@ -412,7 +412,7 @@ def test_nothing_is_due_before_the_start() -> None:
 
 
 def test_a_drained_socket_is_kept_while_its_acknowledgements_may_still_come() -> None:
-    """Decision: drain; at most two seconds."""
+    """At most two seconds (docs/protocol.md#drain)."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -427,7 +427,7 @@ def test_a_drained_socket_is_kept_while_its_acknowledgements_may_still_come() ->
 
 
 def test_a_session_token_that_is_refused_three_times_is_a_configuration_problem() -> None:
-    """PROTOCOL.md, close codes: a new start once or twice, then the slow end."""
+    """A new start twice, then the slow end (docs/protocol.md#close-codes)."""
     talk = Conversation(FixedRetry(1.0), CoreSettings(signing_keys=2))
     talk.starts()
     failures = []
@@ -443,7 +443,7 @@ def test_a_session_token_that_is_refused_three_times_is_a_configuration_problem(
 
 
 def test_a_worker_closed_just_after_an_acknowledgement_pauses_before_it_goes() -> None:
-    """WORKER_PAUSE must not overtake the acknowledgement (PROTOCOL.md section 4)."""
+    """WORKER_PAUSE must not overtake the acknowledgement (docs/protocol.md#pause)."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -488,13 +488,6 @@ def test_a_reply_of_exactly_the_limit_is_sent_as_it_is() -> None:
     talk.request("r1")
 
     assert errors(talk.function_returns("r1")) == []
-
-
-def test_an_error_about_a_forgotten_request_names_no_run() -> None:
-    talk = without_a_socket()
-
-    assert talk.core.requests.about("r1") == ("run-of-r1", "app-fn")
-    assert talk.core.requests.about("never seen") == (None, None)
 
 
 def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_written() -> None:

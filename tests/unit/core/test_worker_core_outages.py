@@ -20,8 +20,9 @@ def flushed(commands: list[do.Command]) -> list[str]:
     return [flush.request_id for flush in only(commands, do.Flush)]
 
 
+@pytest.mark.scenario("20")
 def test_a_heartbeat_that_is_lost_does_not_stop_the_next() -> None:
-    """Scenario 20: the first was written on a socket that did not carry it."""
+    """The first was written on a socket that did not carry it."""
     talk = Conversation().connected()
     talk.heartbeats_answered_for(30.0)
 
@@ -33,8 +34,9 @@ def test_a_heartbeat_that_is_lost_does_not_stop_the_next() -> None:
     assert sent(after, 1).count("WORKER_HEARTBEAT") == 3
 
 
+@pytest.mark.scenario("21")
 def test_heartbeats_go_to_the_serving_connection_alone() -> None:
-    """Scenario 21: the drained one is open until its last reply is acknowledged."""
+    """The drained one is open until its last reply is acknowledged."""
     talk = Conversation(settings=CoreSettings(drain_ack_timeout=60.0)).connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -49,8 +51,9 @@ def test_heartbeats_go_to_the_serving_connection_alone() -> None:
     assert sent(both_open, 2).count("WORKER_HEARTBEAT") >= 3
 
 
+@pytest.mark.scenario("49")
 def test_a_reply_is_flushed_immediately_and_does_not_wait_for_the_next_attempt() -> None:
-    """Scenario 49: whether it was waiting when the connection was lost, or comes later."""
+    """Whether it was waiting when the connection was lost, or comes later."""
     talk = Conversation(FixedRetry(60.0)).connected()
     for name in ("waiting", "late"):
         talk.request(name)
@@ -66,8 +69,8 @@ def test_a_reply_is_flushed_immediately_and_does_not_wait_for_the_next_attempt()
     assert only(late, do.RequestStart) == []
 
 
+@pytest.mark.scenario("49")
 def test_a_reply_has_one_flush_at_a_time() -> None:
-    """Scenario 49."""
     talk = Conversation(FixedRetry(600.0)).connected()
     talk.request("r1")
     talk.happens(inputs.SocketClosed(1, 1006, ""))
@@ -81,8 +84,9 @@ def test_a_reply_has_one_flush_at_a_time() -> None:
     assert flushed(again) == ["r1"]
 
 
+@pytest.mark.scenario("L")
 def test_a_machine_that_slept_for_an_hour_makes_another_connection() -> None:
-    """Scenario L: no time passed for the process, and the gateway has forgotten it."""
+    """No time passed for the process, and the gateway has forgotten it."""
     talk = Conversation(FixedRetry(0.0)).connected()
     talk.request("r1")
     talk.heartbeats_answered_for(30.0)
@@ -96,8 +100,9 @@ def test_a_machine_that_slept_for_an_hour_makes_another_connection() -> None:
     assert sent(ready, 2).count("WORKER_REQUEST_EXTEND_LEASE") == 1
 
 
+@pytest.mark.scenario("U")
 def test_a_thousand_workers_that_lose_a_gateway_do_not_return_in_the_same_instant() -> None:
-    """Scenario U: with the default schedule and independent random numbers."""
+    """With the default schedule and independent random numbers."""
     delays = []
     for seed in range(1000):
         talk = Conversation(chance=random.Random(seed).random).connected()

@@ -37,8 +37,8 @@ def reply_in(commands: list[do.Command]) -> pb.SDKResponse:
     return pb.SDKResponse.FromString(replies[0])
 
 
+@pytest.mark.scenario("24")
 def test_a_request_is_acknowledged_before_it_runs_and_then_answered() -> None:
-    """Scenario 24."""
     talk = Conversation().connected()
 
     arrived = talk.request("r1")
@@ -59,8 +59,9 @@ def test_a_request_is_acknowledged_before_it_runs_and_then_answered() -> None:
     assert len(talk.core.requests) == len(talk.core.leases) == len(talk.core.buffer) == 0
 
 
+@pytest.mark.scenario("46")
 def test_a_request_whose_acknowledgement_cannot_be_written_is_abandoned() -> None:
-    """Scenario 46: not run, and not answered with a failure that would burn a retry."""
+    """It is neither run nor answered with a failure, which would burn a retry."""
     talk = Conversation().connected()
     talk.broken = True
 
@@ -71,8 +72,8 @@ def test_a_request_whose_acknowledgement_cannot_be_written_is_abandoned() -> Non
     assert len(talk.core.requests) == len(talk.core.leases) == len(talk.core.buffer) == 0
 
 
+@pytest.mark.scenario("O")
 def test_no_more_functions_run_at_once_than_allowed_and_the_rest_waits_in_order() -> None:
-    """Scenario O."""
     talk = Conversation(settings=CoreSettings(max_worker_concurrency=2)).connected()
 
     arrived = [talk.request(f"r{number}") for number in range(5)]
@@ -98,13 +99,14 @@ def test_waiting_time_is_told_apart_from_execution_time() -> None:
     assert (completed.queued_seconds, completed.seconds) == (4.0, 3.0)
 
 
+@pytest.mark.scenario("27")
 @pytest.mark.parametrize(
     ("app", "function", "named"), [("nobody", "x", "'nobody'"), ("app", "app-gone", "'app-gone'")]
 )
 def test_what_we_do_not_have_is_answered_at_once_with_a_retryable_error(
     app: str, function: str, named: str
 ) -> None:
-    """Scenario 27 asks for silence; the decision is to answer, which saves 125 s an attempt."""
+    """The official workers stay silent; an answer saves 125 s per attempt."""
     talk = Conversation().connected()
 
     arrived = talk.request("r1", app=app, function=function)
@@ -122,8 +124,9 @@ def test_the_old_slug_without_the_app_id_is_still_found() -> None:
     assert only(talk.request("r1", function="fn"), do.Execute)
 
 
+@pytest.mark.scenario("H")
 def test_a_request_delivered_twice_runs_once_and_is_acknowledged_twice() -> None:
-    """Scenario H, while it runs."""
+    """The repetition arrives while the function runs."""
     talk = Conversation().connected()
     talk.request("r1")
 
@@ -133,8 +136,9 @@ def test_a_request_delivered_twice_runs_once_and_is_acknowledged_twice() -> None
     assert not only(again, do.Execute)
 
 
+@pytest.mark.scenario("H")
 def test_a_request_delivered_again_after_its_answer_is_answered_from_the_store() -> None:
-    """Scenario H, after the reply, before and after its acknowledgement."""
+    """The repetition arrives after the reply, before and after its acknowledgement."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1", b'"once"')
@@ -160,8 +164,8 @@ def test_a_second_delivery_with_a_newer_lease_is_extended_with_that() -> None:
     assert lease.lease_id == LATER_LEASE
 
 
+@pytest.mark.scenario("29", "30")
 def test_leases_are_extended_at_the_interval_with_the_id_the_server_gave_last() -> None:
-    """Scenarios 29 and 30."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, extend="5s")
@@ -196,8 +200,9 @@ def test_extension_goes_on_after_the_function_returned_until_the_reply_is_stored
     assert "WORKER_REQUEST_EXTEND_LEASE" not in stored
 
 
+@pytest.mark.scenario("31", "32", "33")
 def test_a_lost_lease_cancels_the_function_when_asked_to_and_still_delivers_its_result() -> None:
-    """Scenarios 31, 32 and 33. A function in a thread, or one that resists, may still return."""
+    """A function in a thread, or one that resists, may still return."""
     talk = Conversation(settings=CoreSettings(on_lease_lost="cancel")).connected()
     talk.request("r1")
 
@@ -211,6 +216,7 @@ def test_a_lost_lease_cancels_the_function_when_asked_to_and_still_delivers_its_
     assert talk.core.requests.unfinished == 0
 
 
+@pytest.mark.scenario("31")
 def test_a_lost_lease_leaves_the_function_alone_and_its_result_is_delivered() -> None:
     talk = Conversation(settings=CoreSettings()).connected()
     talk.request("r1")
@@ -260,8 +266,8 @@ def test_a_queued_request_that_lost_its_lease_is_not_run() -> None:
     assert not only(talk.function_returns("r1"), do.Execute)
 
 
+@pytest.mark.scenario("Y")
 def test_a_refusal_after_the_answer_is_ignored() -> None:
-    """Scenario Y."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -272,8 +278,8 @@ def test_a_refusal_after_the_answer_is_ignored() -> None:
     assert "r1" in talk.core.buffer
 
 
+@pytest.mark.scenario("32")
 def test_an_extension_answer_for_an_unknown_request_changes_nothing() -> None:
-    """Scenario 32."""
     talk = Conversation().connected()
 
     assert talk.lease_answer("unknown", LATER_LEASE) == []
@@ -292,8 +298,8 @@ def test_a_lease_id_that_is_no_ulid_is_never_presented() -> None:
     assert "WORKER_REQUEST_EXTEND_LEASE" not in sent(waited)
 
 
+@pytest.mark.scenario("47")
 def test_a_reply_without_acknowledgement_is_flushed_after_five_seconds() -> None:
-    """Scenario 47."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -307,8 +313,8 @@ def test_a_reply_without_acknowledgement_is_flushed_after_five_seconds() -> None
     assert len(talk.core.buffer) == 0
 
 
+@pytest.mark.scenario("48")
 def test_an_acknowledged_reply_is_not_flushed() -> None:
-    """Scenario 48."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.function_returns("r1")
@@ -317,8 +323,8 @@ def test_an_acknowledged_reply_is_not_flushed() -> None:
     assert not only(talk.heartbeats_answered_for(60.0), do.Flush)
 
 
+@pytest.mark.scenario("38")
 def test_a_reply_that_is_ready_without_a_connection_is_flushed_at_once() -> None:
-    """Scenario 38."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.happens(inputs.SocketClosed(1, 1006, ""))
@@ -328,8 +334,9 @@ def test_a_reply_that_is_ready_without_a_connection_is_flushed_at_once() -> None
     assert one(returned, do.Flush).request_id == "r1"
 
 
+@pytest.mark.scenario("A")
 def test_a_flush_is_repeated_until_the_api_accepts_it() -> None:
-    """Scenario A; a failed flush never deletes a reply."""
+    """A failed flush never deletes a reply."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.happens(inputs.SocketClosed(1, 1006, ""))
@@ -383,8 +390,8 @@ def test_replies_that_wait_go_out_over_the_new_connection() -> None:
     assert seen(stored) == ["reply_acknowledged"]
 
 
+@pytest.mark.scenario("34")
 def test_leases_go_on_over_the_next_connection() -> None:
-    """Scenario 34."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, extend="3s")
@@ -400,8 +407,8 @@ def test_leases_go_on_over_the_next_connection() -> None:
     assert "WORKER_REQUEST_EXTEND_LEASE" in sent(ready, attempt.number)
 
 
+@pytest.mark.scenario("34", "35")
 def test_leases_and_replies_move_to_the_new_connection_in_a_drain() -> None:
-    """Scenarios 34 and 35."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, extend="3s")
@@ -418,8 +425,8 @@ def test_leases_and_replies_move_to_the_new_connection_in_a_drain() -> None:
     assert sent(returned, 2) == ["WORKER_REPLY"]
 
 
+@pytest.mark.scenario("G", "security-sizes")
 def test_a_reply_above_the_gateways_limit_becomes_a_clear_error_of_that_request() -> None:
-    """Scenario G."""
     talk = Conversation().connected()
     talk.request("big")
     talk.request("small")
@@ -434,8 +441,8 @@ def test_a_reply_above_the_gateways_limit_becomes_a_clear_error_of_that_request(
     assert reply_in(other).status == pb.SDKResponseStatus.DONE
 
 
+@pytest.mark.scenario("50")
 def test_above_high_water_nothing_is_started_until_deliveries_made_room() -> None:
-    """Scenario 50."""
     settings = CoreSettings(max_buffer_bytes=1000, max_worker_concurrency=10)
     talk = Conversation(settings=settings).connected()
     talk.request("r1")
@@ -449,8 +456,8 @@ def test_above_high_water_nothing_is_started_until_deliveries_made_room() -> Non
     assert one(room, do.Execute).request.request_id == "r2"
 
 
+@pytest.mark.scenario("50")
 def test_a_reply_is_evicted_only_for_a_running_functions_result_and_loudly() -> None:
-    """Scenario 50."""
     talk = Conversation(settings=CoreSettings(max_buffer_bytes=1000)).connected()
     talk.request("r1")
     talk.request("r2")

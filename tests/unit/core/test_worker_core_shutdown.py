@@ -32,8 +32,8 @@ def test_an_idle_worker_pauses_closes_and_is_closed() -> None:
     assert talk.core.machine.state is S.CLOSED
 
 
+@pytest.mark.scenario("41")
 def test_work_in_flight_is_finished_while_heartbeats_and_leases_go_on() -> None:
-    """Scenario 41."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, heartbeat="2s", extend="3s")
@@ -63,8 +63,8 @@ def test_the_pause_lets_an_acknowledgement_land_first() -> None:
     assert "WORKER_PAUSE" in sent(soon)
 
 
+@pytest.mark.scenario("45")
 def test_a_request_after_the_shutdown_began_is_neither_acknowledged_nor_run() -> None:
-    """Scenario 45."""
     talk = Conversation().connected()
     talk.request("r1")
     closes(talk)
@@ -87,8 +87,8 @@ def test_acknowledged_requests_that_wait_are_still_run() -> None:
     assert one(talk.function_returns("r1"), do.Execute).request.request_id == "r2"
 
 
+@pytest.mark.scenario("40")
 def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused_first() -> None:
-    """Scenario 40."""
     talk = Conversation().connected()
     talk.request("r1")
     closes(talk)
@@ -106,8 +106,8 @@ def test_a_connection_lost_in_a_shutdown_is_replaced_and_paused_first() -> None:
     assert talk.core.machine.state is S.CLOSING
 
 
+@pytest.mark.scenario("39")
 def test_a_drain_in_a_shutdown_moves_the_work_to_a_paused_connection() -> None:
-    """Scenario 39."""
     talk = Conversation()
     talk.starts()
     talk.becomes_ready(1, extend="3s")
@@ -126,8 +126,9 @@ def test_a_drain_in_a_shutdown_moves_the_work_to_a_paused_connection() -> None:
     assert "WORKER_HEARTBEAT" in sent(waited, 2)
 
 
+@pytest.mark.scenario("39")
 def test_a_shutdown_in_a_drain_pauses_both_connections() -> None:
-    """Scenario 39, the other order."""
+    """The shutdown begins before the drain."""
     talk = Conversation().connected()
     talk.request("r1")
     talk.passes(1.0)
@@ -145,8 +146,8 @@ def test_a_shutdown_in_a_drain_pauses_both_connections() -> None:
     assert talk.core.machine.state is S.CLOSED
 
 
+@pytest.mark.scenario("42")
 def test_an_idle_shutdown_gives_up_the_attempt_to_connect() -> None:
-    """Scenario 42."""
     talk = Conversation()
     talk.starts()
 
@@ -156,8 +157,9 @@ def test_an_idle_shutdown_gives_up_the_attempt_to_connect() -> None:
     assert one(closing, do.Finished).error is None
 
 
+@pytest.mark.scenario("T")
 def test_a_shutdown_while_waiting_to_retry_ends_at_once() -> None:
-    """Scenario T, during back-off."""
+    """The signal arrives during back-off."""
     talk = Conversation()
     talk.starts()
     talk.happens(inputs.StartFailed(1, None, "refused"))
@@ -179,8 +181,8 @@ def test_replies_without_a_connection_are_flushed_and_no_connection_is_made_for_
     assert one(flushed, do.Finished).error is None
 
 
+@pytest.mark.scenario("43")
 def test_closing_twice_is_closing_once() -> None:
-    """Scenario 43."""
     talk = Conversation().connected()
     closes(talk)
 
@@ -204,8 +206,8 @@ def test_the_shutdown_timeout_ends_it_and_names_what_was_not_finished() -> None:
     assert error.request_ids == ("r1",)
 
 
+@pytest.mark.scenario("T")
 def test_a_second_request_stops_now_and_names_what_was_abandoned() -> None:
-    """Scenario T."""
     talk = Conversation().connected()
     talk.request("running")
     talk.request("ready")
@@ -261,8 +263,8 @@ def test_a_function_without_a_lease_is_waited_for_by_a_shutdown() -> None:
     assert sent(returned).count("WORKER_REPLY") == 1
 
 
+@pytest.mark.scenario("33")
 def test_a_function_that_is_cancelled_for_its_lease_does_not_hold_a_shutdown() -> None:
-    """Scenario 33."""
     talk = Conversation(settings=CoreSettings(on_lease_lost="cancel")).connected()
     talk.request("r1")
     closes(talk)
@@ -305,6 +307,7 @@ def test_the_end_is_told_as_expected() -> None:
     assert seen(closed) == ["websocket_close", "disconnected", "state_change"]
 
 
+@pytest.mark.scenario("52")
 @pytest.mark.parametrize(
     ("limit", "end"),
     [(None, "no time limit, because shutdown_timeout is not set"), (30.0, "for 29 s at most")],
@@ -340,6 +343,7 @@ def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
     assert notice.message.endswith("Cancel the task that runs the worker to stop now")
 
 
+@pytest.mark.scenario("52")
 def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     talk = Conversation(FixedRetry(600.0)).connected()
     talk.request("r1")
@@ -352,6 +356,7 @@ def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     assert notice.message.startswith("waiting for 1 reply(s) that Inngest has not stored yet")
 
 
+@pytest.mark.scenario("52")
 def test_a_shutdown_that_waits_says_so_again_every_half_minute() -> None:
     talk = Conversation().connected()
     talk.request("r1")

@@ -25,10 +25,14 @@ def told() -> list[str]:
     return []
 
 
+def origin_of(told: list[str]) -> Origin:
+    return Origin("request", "app-fn", lambda misbehavior: told.append(misbehavior.text))
+
+
 @pytest.fixture
 def of_a_function(told: list[str]) -> contextvars.Context:
     context = contextvars.copy_context()
-    context.run(current_function.set, Origin("app-fn", told.append))
+    context.run(current_function.set, origin_of(told))
     return context
 
 
@@ -113,7 +117,7 @@ def test_only_a_ctrl_c_of_the_terminal_passes(
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handler)
-    work = _guarded(interrupted(), Origin("app-fn", told.append))
+    work = _guarded(interrupted(), origin_of(told))
 
     with pytest.raises(raised):
         work.send(None)

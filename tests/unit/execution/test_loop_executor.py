@@ -1,4 +1,4 @@
-"""LoopExecutor: every request ends in exactly one report, whatever its function does."""
+"""LoopExecutor: every request ends exactly once, whatever its function does."""
 
 import asyncio
 import contextvars
@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from inngest_connect.core.inputs import ExecutionFinished
+from inngest_connect.core.inputs import AbortRequested, ExecutionFinished, FunctionMisbehaved
 from inngest_connect.core.wire.messages import ExecutionResult
-from inngest_connect.execution.executor import LOOP_GONE, ExecutorPorts
+from inngest_connect.execution.executor import LOOP_CLOSED, ExecutorPorts
 from inngest_connect.execution.loop_executor import STARTS_PER_TURN, LoopExecutor
 from inngest_connect.protocol import connect_pb2 as pb
 
@@ -17,22 +17,21 @@ pytestmark = pytest.mark.unit
 DONE = ExecutionResult(pb.SDKResponseStatus.DONE, b"1")
 
 
+Happened = ExecutionFinished | FunctionMisbehaved | AbortRequested
 RunRequest = Callable[[pb.GatewayExecutorRequestData], Awaitable[ExecutionResult]]
 
 
 def make_executor(
     loop: asyncio.AbstractEventLoop,
     run: RunRequest,
-    report: Callable[[ExecutionFinished], None] = lambda _: None,
-    on_loop_gone: Callable[[], None] = lambda: None,
+    post: Callable[[Happened], None] = lambda _: None,
 ) -> LoopExecutor:
     return LoopExecutor(
         ExecutorPorts(
             loop=loop,
             run_request=run,
             can_cancel=lambda request: request.function_slug != "sync",
-            report=report,
-            on_loop_gone=on_loop_gone,
+            post=post,
             observe=lambda _: None,
             functions={},
         )
@@ -40,12 +39,15 @@ def make_executor(
 
 
 class Runner:
-    """An executor on the running loop, and what it reported."""
+    """An executor on the running loop, and what it posted."""
 
     def __init__(self, run: RunRequest) -> None:
-        self.reports: asyncio.Queue[ExecutionFinished] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        self.executor = make_executor(loop, run, self.reports.put_nowait)
+        self._finished: asyncio.Queue[ExecutionFinished] = asyncio.Queue()
+        self.executor = make_executor(asyncio.get_running_loop(), run, self._post)
+
+    def _post(self, happened: Happened) -> None:
+        if isinstance(happened, ExecutionFinished):
+            self._finished.put_nowait(happened)
 
     def submit(self, request_id: str, function_slug: str = "async") -> None:
         self.executor.submit(
@@ -53,28 +55,28 @@ class Runner:
         )
         self.executor.flush()
 
-    async def report(self) -> ExecutionFinished:
-        return await asyncio.wait_for(self.reports.get(), 10)
+    async def finished(self) -> ExecutionFinished:
+        return await asyncio.wait_for(self._finished.get(), 10)
 
 
-async def test_a_result_is_reported() -> None:
+async def test_a_result_is_posted() -> None:
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         return DONE
 
     runner = Runner(run)
     runner.submit("r")
 
-    assert await runner.report() == ExecutionFinished("r", DONE)
-    assert runner.executor.running == 0
+    assert await runner.finished() == ExecutionFinished("r", DONE)
 
 
+@pytest.mark.scenario("N")
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()]
 )
 async def test_whatever_is_raised_is_a_retryable_error_of_that_request(
     error: BaseException,
 ) -> None:
-    """Scenario N; a function may even raise CancelledError by itself."""
+    """A function may even raise CancelledError by itself."""
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         raise error
@@ -82,7 +84,7 @@ async def test_whatever_is_raised_is_a_retryable_error_of_that_request(
     runner = Runner(run)
     runner.submit("r")
 
-    result = (await runner.report()).result
+    result = (await runner.finished()).result
     assert result is not None
     assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
     assert json.loads(result.body)["name"] == type(error).__name__
@@ -98,7 +100,7 @@ async def test_a_function_cancelled_before_its_first_step_has_no_result() -> Non
     runner.executor.cancel("r")
     runner.executor.cancel("unknown")
 
-    assert await runner.report() == ExecutionFinished("r", None)
+    assert await runner.finished() == ExecutionFinished("r", None)
 
 
 async def test_a_running_function_that_is_cancelled_has_no_result() -> None:
@@ -114,7 +116,7 @@ async def test_a_running_function_that_is_cancelled_has_no_result() -> None:
     await started.wait()
     runner.executor.cancel("r")
 
-    assert await runner.report() == ExecutionFinished("r", None)
+    assert await runner.finished() == ExecutionFinished("r", None)
 
 
 async def test_what_a_function_says_when_it_cancels_itself_is_in_its_error() -> None:
@@ -124,12 +126,12 @@ async def test_what_a_function_says_when_it_cancels_itself_is_in_its_error() -> 
     runner = Runner(run)
     runner.submit("r")
 
-    result = (await runner.report()).result
+    result = (await runner.finished()).result
     assert result is not None
     assert json.loads(result.body)["message"] == "my own words"
 
 
-async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
+async def test_a_function_that_resists_cancelling_runs_to_its_end() -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
@@ -144,15 +146,13 @@ async def test_a_function_that_resists_cancelling_is_heard_to_its_end() -> None:
     runner.submit("r")
     await started.wait()
     await runner.executor.wait_stopped(0.01)
-    running = runner.executor.running
     release.set()
 
-    assert running == 1
-    assert (await runner.report()).request_id == "r"
+    assert (await runner.finished()).request_id == "r"
 
 
-async def test_a_function_in_a_thread_is_heard_to_its_end_instead_of_cancelled() -> None:
-    """Decision: sync functions and lease loss. It would run on in its thread, uncounted."""
+async def test_a_function_in_a_thread_runs_to_its_end_instead_of_cancelled() -> None:
+    """It would run on in its thread, uncounted."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
@@ -167,8 +167,7 @@ async def test_a_function_in_a_thread_is_heard_to_its_end_instead_of_cancelled()
     await asyncio.sleep(0)
     release.set()
 
-    assert await runner.report() == ExecutionFinished("r", DONE)
-    assert not runner.executor._uncancellable
+    assert await runner.finished() == ExecutionFinished("r", DONE)
 
 
 async def test_stopping_cancels_everything() -> None:
@@ -182,7 +181,7 @@ async def test_stopping_cancels_everything() -> None:
     await asyncio.sleep(0)
     await runner.executor.wait_stopped(1.0)
 
-    assert {(await runner.report()).request_id for _ in range(3)} == set("abc")
+    assert {(await runner.finished()).request_id for _ in range(3)} == set("abc")
 
 
 async def test_a_burst_starts_in_order_and_leaves_turns_to_others_on_the_loop() -> None:
@@ -203,7 +202,7 @@ async def test_a_burst_starts_in_order_and_leaves_turns_to_others_on_the_loop() 
         runner.submit(str(number))
     loop.call_soon(turn)
     for _ in range(20):
-        await runner.report()
+        await runner.finished()
 
     starts = [name for name in happened if name != "turn"]
     gaps = [len(part.split()) for part in " ".join(happened).split("turn")]
@@ -223,10 +222,10 @@ async def test_a_function_cancelled_while_it_waits_for_its_turn_never_starts(slu
     for number in range(20):
         runner.submit(str(number), slug)
     runner.executor.cancel("19")
-    reports = [await runner.report() for _ in range(20)]
+    ended = [await runner.finished() for _ in range(20)]
 
-    assert ExecutionFinished("19", None) in reports
-    assert len(reports) == 20
+    assert ExecutionFinished("19", None) in ended
+    assert len(ended) == 20
     assert "19" not in started
 
 
@@ -239,11 +238,9 @@ async def test_stopping_forgets_none_of_those_that_wait_for_their_turn() -> None
     for number in range(20):
         runner.submit(str(number))
     await asyncio.sleep(0)
-    waiting_and_running = runner.executor.running
     await runner.executor.wait_stopped(1.0)
 
-    assert waiting_and_running == 20
-    assert {(await runner.report()).request_id for _ in range(20)} == set(map(str, range(20)))
+    assert {(await runner.finished()).request_id for _ in range(20)} == set(map(str, range(20)))
 
 
 async def test_functions_see_the_context_of_the_start_and_not_each_others() -> None:
@@ -259,25 +256,26 @@ async def test_functions_see_the_context_of_the_start_and_not_each_others() -> N
     runner = Runner(run)
     for request_id in "ab":
         runner.submit(request_id)
-        await runner.report()
+        await runner.finished()
 
     assert seen == ["from start", "from start"]
 
 
-def test_a_closed_loop_is_told() -> None:
+def test_a_closed_loop_aborts_the_worker() -> None:
     loop = asyncio.new_event_loop()
-    gone: list[str] = []
+    posted: list[Happened] = []
 
     async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
         return DONE
 
-    executor = make_executor(loop, run, on_loop_gone=lambda: gone.append("gone"))
-    before = executor.gone()
+    executor = make_executor(loop, run, post=posted.append)
+    before = executor.failure()
     loop.close()
     executor.submit(pb.GatewayExecutorRequestData(request_id="r"))
     executor.flush()
 
-    assert (before, executor.gone(), gone) == (None, LOOP_GONE, ["gone"])
+    assert (before, executor.failure()) == (None, LOOP_CLOSED)
+    assert posted == [AbortRequested(LOOP_CLOSED)]
 
 
 async def test_nothing_starts_before_the_batch_was_handed_over() -> None:
@@ -295,8 +293,8 @@ async def test_nothing_starts_before_the_batch_was_handed_over() -> None:
     assert started == []
 
     runner.executor.flush()
-    await runner.report()
-    await runner.report()
+    await runner.finished()
+    await runner.finished()
 
     assert started == ["a", "b"]
 
@@ -317,8 +315,7 @@ async def test_a_cancelling_amid_a_burst_does_not_hurry_the_burst() -> None:
     await asyncio.sleep(0)
     runner.executor.cancel(ids[-1])
 
-    assert await runner.report() == ExecutionFinished(ids[-1], None)
-    assert runner.executor.running == len(ids) - 1
+    assert await runner.finished() == ExecutionFinished(ids[-1], None)
     await runner.executor.wait_stopped(10)
     assert started == ids[: len(started)]
 
@@ -343,10 +340,9 @@ async def test_a_task_factory_that_raises_is_an_error_of_that_request(
     finally:
         loop.set_task_factory(before)
 
-    result = (await runner.report()).result
+    result = (await runner.finished()).result
     assert result is not None
     assert json.loads(result.body)["name"] == type(error).__name__
-    assert runner.executor.running == 0
 
 
 async def test_a_task_factory_without_a_context_gets_that_of_the_start() -> None:
@@ -370,7 +366,7 @@ async def test_a_task_factory_without_a_context_gets_that_of_the_start() -> None
         variable.set("of the caller")
         for name in ("one", "two"):
             runner.submit(name)
-            await runner.report()
+            await runner.finished()
     finally:
         loop.set_task_factory(before)
 

@@ -13,6 +13,7 @@ from inngest_connect.observability.announcer import Announcer
 from inngest_connect.observability.logger import ConnectLogger
 from inngest_connect.observability.outlet import MOST_ITEMS
 from inngest_connect.observability.redaction import Redactor
+from inngest_connect.observability.subscriptions import Where
 from inngest_connect.state_machine import ConnectionState as S
 from tests.unit.observability.log_capture import Capture, captured
 
@@ -23,7 +24,7 @@ CHANGE = seen.StateChanged(S.CONNECTING, S.ACTIVE)
 
 def announcer() -> tuple[Announcer, Capture]:
     logger, log = captured(logging.INFO)
-    return Announcer(ConnectLogger(logger), Redactor(["canary-5e1f"]), {}), log
+    return Announcer(Redactor(["canary-5e1f"]), ConnectLogger(logger)), log
 
 
 def drain(announcer: Announcer) -> None:
@@ -39,29 +40,28 @@ def raises(error: BaseException) -> Callable[[Any], object]:
     return receive
 
 
-@pytest.mark.parametrize("where", ["counter", "observer"])
-def test_a_secret_reaches_neither_counters_nor_observers(where: str) -> None:
+@pytest.mark.parametrize("where", [Where.OBSERVING_THREAD, Where.OUTLET])
+def test_a_secret_reaches_neither_counters_nor_observers(where: Where) -> None:
     told, _ = announcer()
     received: list[Any] = []
-    (told.add_counter if where == "counter" else told.add_observer)(received.append)
+    told.subscriptions.add(where, received.append)
 
-    told.tell(seen.ErrorOccurred("kind", "token canary-5e1f"))
+    told.publish(seen.ErrorOccurred("kind", "token canary-5e1f"))
     drain(told)
 
     assert [event.message for event in received] == ["token ***"]
 
 
-@pytest.mark.parametrize("where", ["counter", "observer"])
+@pytest.mark.parametrize("where", [Where.OBSERVING_THREAD, Where.OUTLET])
 @pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("no")], ids=repr)
-def test_who_raises_keeps_no_other_from_receiving(where: str, error: Exception) -> None:
+def test_who_raises_keeps_no_other_from_receiving(where: Where, error: Exception) -> None:
     told, log = announcer()
     received: list[Any] = []
-    add = told.add_counter if where == "counter" else told.add_observer
-    add(raises(error))
-    add(received.append)
+    told.subscriptions.add(where, raises(error))
+    told.subscriptions.add(where, received.append)
 
-    told.tell(CHANGE)
-    told.tell(CHANGE)
+    told.publish(CHANGE)
+    told.publish(CHANGE)
     drain(told)
 
     assert received == [CHANGE, CHANGE]
@@ -72,11 +72,11 @@ def test_who_raises_keeps_no_other_from_receiving(where: str, error: Exception) 
 def test_an_observer_that_exits_ends_nothing(error: BaseException) -> None:
     told, log = announcer()
     received: list[Any] = []
-    told.add_observer(raises(error))
-    told.add_observer(received.append)
+    told.subscriptions.add(Where.OUTLET, raises(error))
+    told.subscriptions.add(Where.OUTLET, received.append)
 
-    told.tell(CHANGE)
-    told.tell(CHANGE)
+    told.publish(CHANGE)
+    told.publish(CHANGE)
     drain(told)
 
     assert received == [CHANGE, CHANGE]
@@ -95,11 +95,11 @@ def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> No
                 break
         assert places.acquire(timeout=LIMIT)
 
-    told.add_observer(receive)
-    told.tell(CHANGE)
+    told.subscriptions.add(Where.OUTLET, receive)
+    told.publish(CHANGE)
     assert begun[0].wait(LIMIT)
     for _ in range(MOST_ITEMS + 100):
-        told.tell(CHANGE)
+        told.publish(CHANGE)
     places.release()
     assert begun[1].wait(LIMIT)  # the first one is delivered, and nearly all others wait
     while_full = log.printed.getvalue()
@@ -116,12 +116,14 @@ async def test_a_listener_knows_of_a_state_before_those_who_wait_for_it() -> Non
     announced, _ = announcer()
     loop, received = asyncio.get_running_loop(), list[Any]()
     announced.listen_on(loop)
-    announced.listeners.add("state_change", received.append)
+    announced.subscriptions.add(Where.APPLICATION_LOOP, received.append, "state_change")
 
     for count in range(1, 301):
-        waiting = loop.create_task(announced.waiters.wait_for(S.ACTIVE, lambda: S.CONNECTING))
+        waiting = loop.create_task(
+            announced.subscriptions.wait_for_state(S.ACTIVE, lambda: S.CONNECTING)
+        )
         await asyncio.sleep(0)
-        telling = loop.run_in_executor(None, announced.tell, CHANGE)
+        telling = loop.run_in_executor(None, announced.publish, CHANGE)
         await waiting
 
         assert len(received) == count

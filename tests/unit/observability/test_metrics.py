@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import inspect
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability import metric_table
 from inngest_connect.observability.debug_state import DebugState, snapshot
+from inngest_connect.observability.event_counts import EventCounts
 from inngest_connect.observability.metrics import Metrics, readings
 from inngest_connect.state_machine import ConnectionState as S
 
@@ -67,6 +69,17 @@ class Collector:
         return None if point is None else getattr(point, "value", None)
 
 
+class Observed(Metrics):
+    """Counts and measures, as a worker does with each event."""
+
+    def __init__(self, state: Callable[[], DebugState], provider: Any = None) -> None:
+        super().__init__(EventCounts(), state, provider)
+
+    def observe(self, event: seen.Event) -> None:
+        self._counts.count(event)
+        self.measure(event)
+
+
 @pytest.fixture
 def collector() -> Collector:
     return Collector()
@@ -85,10 +98,10 @@ def lost(code: int, reason: str, connection_id: str = "c") -> seen.Disconnected:
 
 
 def test_a_request_is_counted_and_timed_by_function_and_status(collector: Collector) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
 
-    for observation in (started(), completed(), started(), completed(status="ERROR")):
-        metrics.observe(observation)
+    for event in (started(), completed(), started(), completed(status="ERROR")):
+        metrics.observe(event)
 
     found = collector.collect()
     done = (("function", "app-fn"), ("status", "DONE"))
@@ -101,7 +114,7 @@ def test_a_request_is_counted_and_timed_by_function_and_status(collector: Collec
 
 
 def test_durations_have_buckets_in_seconds(collector: Collector) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
     if not _has_advice():
         pytest.skip("this API cannot say which buckets suit an instrument")
 
@@ -120,7 +133,7 @@ def _has_advice() -> bool:
 def test_a_refused_request_has_neither_its_slug_nor_a_duration_in_the_metrics(
     collector: Collector,
 ) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
 
     metrics.observe(seen.ErrorOccurred("request_refused", "no such function", "r"))
     metrics.observe(completed("whatever-a-gateway-sends", "ERROR"))
@@ -134,7 +147,7 @@ def test_a_refused_request_has_neither_its_slug_nor_a_duration_in_the_metrics(
 
 def test_the_state_is_one_series_for_each_state(collector: Collector) -> None:
     worker = Worker(state=S.DRAINING_RECONNECTING)
-    metrics = Metrics(worker.state, collector.provider)
+    metrics = Observed(worker.state, collector.provider)
 
     points = collector.collect()[metric_table.CONNECTION_STATE]
 
@@ -147,7 +160,7 @@ def test_the_state_is_one_series_for_each_state(collector: Collector) -> None:
 
 def test_saturation_is_running_and_queued_over_the_limit(collector: Collector) -> None:
     worker = Worker(max_worker_concurrency=4, running=4, queued=2, unacknowledged_replies=7)
-    metrics = Metrics(worker.state, collector.provider)
+    metrics = Observed(worker.state, collector.provider)
 
     assert collector.value(metric_table.SATURATION) == 1.5
     assert collector.value(metric_table.REQUESTS_LIMIT) == 4
@@ -175,7 +188,7 @@ def test_saturation_is_running_and_queued_over_the_limit(collector: Collector) -
 def test_a_lost_connection_is_counted_by_a_reason_of_a_closed_set(
     collector: Collector, code: int, reason: str, label: str
 ) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
 
     metrics.observe(lost(code, reason))
 
@@ -186,7 +199,7 @@ def test_a_lost_connection_is_counted_by_a_reason_of_a_closed_set(
 
 
 def test_a_silent_gateway_is_told_from_a_broken_connection(collector: Collector) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
 
     metrics.observe(seen.ErrorOccurred("gateway_silent", "two heartbeats", connection_id="c1"))
     metrics.observe(lost(1006, "two heartbeats", "c1"))
@@ -199,8 +212,8 @@ def test_a_silent_gateway_is_told_from_a_broken_connection(collector: Collector)
 
 
 def test_replies_leases_and_errors_are_counted(collector: Collector) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
-    for observation in (
+    metrics = Observed(Worker().state, collector.provider)
+    for event in (
         seen.ReplyAcknowledged("a", "socket"),
         seen.ReplyAcknowledged("b", "flush"),
         seen.ReplyAcknowledged("c", "flush"),
@@ -209,7 +222,7 @@ def test_replies_leases_and_errors_are_counted(collector: Collector) -> None:
         seen.Connected("c", "group", 0.1, outage_seconds=3.0),
         seen.StateChanged(S.CONNECTING, S.ACTIVE),
     ):
-        metrics.observe(observation)
+        metrics.observe(event)
 
     assert collector.value(metric_table.REPLIES_DELIVERED, via="socket") == 1
     assert collector.value(metric_table.REPLIES_DELIVERED, via="flush") == 2
@@ -222,7 +235,7 @@ def test_replies_leases_and_errors_are_counted(collector: Collector) -> None:
 
 def test_one_collection_takes_one_snapshot_and_the_next_a_new_one(collector: Collector) -> None:
     worker = Worker(running=1)
-    metrics = Metrics(worker.state, collector.provider)
+    metrics = Observed(worker.state, collector.provider)
 
     first = collector.value(metric_table.REQUESTS_IN_FLIGHT, progress="running")
     worker.now = dataclasses.replace(worker.now, running=2)
@@ -235,7 +248,7 @@ def test_one_collection_takes_one_snapshot_and_the_next_a_new_one(collector: Col
 def test_workers_of_one_provider_add_up_and_the_worst_lag_counts(collector: Collector) -> None:
     one = Worker(running=1, io_loop_lag=0.5, counters={"requests_received": 3})
     two = Worker(running=2, io_loop_lag=0.1, counters={"requests_received": 4})
-    both = [Metrics(worker.state, collector.provider) for worker in (one, two)]
+    both = [Observed(worker.state, collector.provider) for worker in (one, two)]
 
     for metrics in both:
         metrics.observe(seen.ReplyAcknowledged("r", "socket"))
@@ -248,7 +261,7 @@ def test_workers_of_one_provider_add_up_and_the_worst_lag_counts(collector: Coll
 
 def test_a_closed_worker_leaves_its_counts_and_nothing_else(collector: Collector) -> None:
     worker = Worker(running=1, counters={"requests_received": 3})
-    metrics = Metrics(worker.state, collector.provider)
+    metrics = Observed(worker.state, collector.provider)
 
     metrics.close()
     metrics.close()
@@ -262,7 +275,7 @@ def test_a_closed_worker_leaves_its_counts_and_nothing_else(collector: Collector
 
 def test_instruments_keep_no_worker_alive(collector: Collector) -> None:
     worker = Worker()
-    metrics = Metrics(worker.state, collector.provider)
+    metrics = Observed(worker.state, collector.provider)
     forgotten = weakref.ref(worker)
     assert collector.value(metric_table.BUFFER_SIZE) == 0
 
@@ -274,10 +287,10 @@ def test_instruments_keep_no_worker_alive(collector: Collector) -> None:
 
 
 def test_without_a_provider_everything_is_accepted_and_nothing_kept() -> None:
-    metrics = Metrics(Worker().state)
+    metrics = Observed(Worker().state)
 
-    for observation in (started(), completed(), seen.HeartbeatAnswered("c", 0.1)):
-        metrics.observe(observation)
+    for event in (started(), completed(), seen.HeartbeatAnswered("c", 0.1)):
+        metrics.observe(event)
 
     metrics.close()
 
@@ -292,19 +305,19 @@ def test_a_global_provider_that_cannot_be_loaded_is_a_clear_error(
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", fail)
 
     with pytest.raises(ConfigurationError, match=r"OTEL_PYTHON_METER_PROVIDER.*none-of-that-name"):
-        Metrics(Worker().state)
+        Observed(Worker().state)
 
 
 def test_durations_are_recorded_with_an_sdk_and_not_with_the_api_alone() -> None:
     worker, collector = Worker(), Collector()
 
-    with_sdk = Metrics(worker.state, collector.provider)
-    without = Metrics(worker.state, NoOpMeterProvider())
-    with_nothing_set_up = Metrics(worker.state)
+    with_sdk = Observed(worker.state, collector.provider)
+    without = Observed(worker.state, NoOpMeterProvider())
+    with_nothing_set_up = Observed(worker.state)
 
-    assert with_sdk.recording()
-    assert not without.recording()
-    assert not with_nothing_set_up.recording()
+    assert with_sdk.collected()
+    assert not without.collected()
+    assert not with_nothing_set_up.collected()
 
 
 def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:
@@ -340,7 +353,7 @@ def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:
 
 
 def test_only_a_connection_that_ends_an_outage_has_its_duration(collector: Collector) -> None:
-    metrics = Metrics(Worker().state, collector.provider)
+    metrics = Observed(Worker().state, collector.provider)
 
     metrics.observe(seen.Connected("c1", "g", 0.5, None))
     first = collector.collect()
@@ -350,3 +363,18 @@ def test_only_a_connection_that_ends_an_outage_has_its_duration(collector: Colle
     assert metric_table.OUTAGE_DURATION not in first
     assert second[metric_table.OUTAGE_DURATION][()].sum == 3.0
     assert second[metric_table.HANDSHAKE_DURATION][()].count == 2
+
+
+def test_two_providers_read_the_same_counts_and_each_has_its_own_durations() -> None:
+    one, other, worker, counts = Collector(), Collector(), Worker(), EventCounts()
+    both = [Metrics(counts, worker.state, collector.provider) for collector in (one, other)]
+
+    counts.count(started())
+    counts.count(completed())
+    both[0].measure(started())
+
+    labels = {"function": "app-fn", "status": "DONE"}
+    assert one.value(metric_table.REQUESTS_COMPLETED, **labels) == 1
+    assert other.value(metric_table.REQUESTS_COMPLETED, **labels) == 1
+    assert metric_table.QUEUE_DURATION in one.collect()
+    assert metric_table.QUEUE_DURATION not in other.collect()

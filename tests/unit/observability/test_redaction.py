@@ -103,8 +103,8 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
     redactor = Redactor([CANARY])
     clean_one = seen.Disconnected("c", "g", 1000, "fine", True)
 
-    assert redactor.observation(clean_one) is clean_one
-    assert redactor.observation(seen.Reconnecting(1, 2.0, f"no {CANARY}")) == seen.Reconnecting(
+    assert redactor.event(clean_one) is clean_one
+    assert redactor.event(seen.Reconnecting(1, 2.0, f"no {CANARY}")) == seen.Reconnecting(
         1, 2.0, "no ***"
     )
 
@@ -127,7 +127,7 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
     ],
 )
 def test_every_text_and_id_of_an_observation_is_masked(observation: seen.Event, field: str) -> None:
-    assert getattr(Redactor([CANARY]).observation(observation), field) == "***"
+    assert getattr(Redactor([CANARY]).event(observation), field) == "***"
 
 
 @pytest.fixture
@@ -190,11 +190,12 @@ def test_no_module_makes_a_logger_past_the_redaction() -> None:
     }
 
     # The second one sets up the root logger of a process that is ours, and writes nothing; the
-    # third passes on the records of libraries, as those made them.
+    # third passes on the records of libraries, as those made them; the fourth replaces uvicorn's.
     assert calls == {
         "observability/package_logger.py",
         "cli/logs.py",
         "observability/library_logs.py",
+        "status/client_log.py",
     }
 
 

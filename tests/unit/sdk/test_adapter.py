@@ -14,7 +14,7 @@ from inngest._internal import comm_lib, server_lib
 from inngest_connect.errors import ConfigurationError, UnsupportedSDKError
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.sdk import adapter
-from inngest_connect.sdk.adapter import SdkApp, _comm_request, client_settings
+from inngest_connect.sdk.adapter import SdkApp, _comm_request
 
 pytestmark = pytest.mark.unit
 
@@ -106,17 +106,16 @@ async def test_what_cannot_be_read_or_found_is_a_retryable_error() -> None:
         assert (result.status, result.no_retry) == (pb.SDKResponseStatus.ERROR, False)
 
 
-def test_settings_are_read_from_a_client_and_hide_the_key() -> None:
-    key = "signkey-test-" + "ab" * 32
-    client = inngest.Inngest(app_id="a", is_production=True, signing_key=key, env="branch")
+@pytest.mark.scenario("security-json")
+async def test_json_that_is_nested_too_deep_is_an_error_of_that_request() -> None:
+    app = make_app()
+    deep = b"[" * 100_000 + b"]" * 100_000
 
-    settings = client_settings(client)
+    refused = await app.run(request({}, request_payload=b'{"event": ' + deep + b"}"))
+    next_one = await app.run(request({}))
 
-    assert (settings.app_id, settings.env, settings.is_production) == ("a", "branch", True)
-    assert settings.signing_key == key
-    assert key not in repr(settings)
-    with pytest.raises(ConfigurationError, match="its client is 5"):
-        client_settings(5)
+    assert refused.status == pb.SDKResponseStatus.ERROR
+    assert next_one.status == pb.SDKResponseStatus.DONE
 
 
 def test_an_sdk_with_other_internals_is_refused_with_the_versions_that_work(

@@ -25,7 +25,7 @@ def core(**changes: Any) -> Any:
         "leases": [],
         "requests": [],
         "settings": SimpleNamespace(max_worker_concurrency=None),
-        "shutdown": SimpleNamespace(abandoned=(), aborting=False),
+        "shutdown": SimpleNamespace(abandoned=(), forced=False),
         "finished": True,
         "machine": SimpleNamespace(state=S.CLOSED),
     }
@@ -133,7 +133,7 @@ def test_a_lease_may_expire_only_without_a_connection_or_with_a_report() -> None
 
 def test_a_missing_reply_needs_an_explanation() -> None:
     invariants = Invariants()
-    forced = SimpleNamespace(abandoned=(), aborting=True)
+    forced = SimpleNamespace(abandoned=(), forced=True)
     with pytest.raises(InvariantViolated, match="has no reply"):
         invariants.unanswered(RECORD, sound_core())
     invariants.observed(seen.ErrorOccurred("reply_undelivered", "ended", request_id="r"))
@@ -141,7 +141,7 @@ def test_a_missing_reply_needs_an_explanation() -> None:
         invariants.unanswered(RECORD, sound_core())
 
     invariants.unanswered(RECORD, sound_core(shutdown=forced))
-    abandoned = SimpleNamespace(abandoned=("r",), aborting=False)
+    abandoned = SimpleNamespace(abandoned=("r",), forced=False)
     Invariants().unanswered(RECORD, sound_core(shutdown=abandoned))
 
 

@@ -28,8 +28,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ..commands import AskRetryDelay, Command
-from ..events import ErrorOccurred, Reconnecting
+from ..commands import AskRetryDelay
+from ..events import Reconnecting
+from ..outbox import Outbox
 from ..retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, seconds_of
 from ..wire.user_text import class_name
 
@@ -76,13 +77,14 @@ class Question:
 class Attempts:
     """Times are monotonic seconds. ``random`` returns numbers in [0, 1)."""
 
-    def __init__(self, retry: RetryStrategy, random: Callable[[], float]) -> None:
+    def __init__(self, retry: RetryStrategy, random: Callable[[], float], outbox: Outbox) -> None:
         self.failures = 0
         """Failures in a row, young connections included."""
         self.retry_at: float | None = None
         """When the next attempt begins, None when none is planned."""
         self.excluded: dict[str, None] = {}
         self._retry = retry
+        self._outbox = outbox
         self._default = ScheduleRetry()
         self._question: Question | None = None
         self._questions = 0
@@ -111,7 +113,6 @@ class Attempts:
         self,
         cause: str,
         now: float,
-        out: list[Command],
         retry_after: float | None = None,
         *,
         offline: bool = False,
@@ -129,15 +130,15 @@ class Attempts:
             wished = min(retry_after, DEFAULT_SCHEDULE[-1])
             at_least = wished * (1 + 0.2 * self._random())
         failures = min(self.failures, OFFLINE_FAILURES) if offline else self.failures
-        self._plan_by_schedule(failures, cause, now, out, at_least)
+        self._plan_by_schedule(failures, cause, now, at_least)
 
-    def refused_by_closing_gateway(self, cause: str, now: float, out: list[Command]) -> None:
+    def refused_by_closing_gateway(self, cause: str, now: float) -> None:
         """A gateway that closes refused the handshake. The first one in a row is not a failure."""
         self._going_away += 1
         if self._going_away > 1:
-            self.failed(cause, now, out)
+            self.failed(cause, now)
         else:
-            self.plan(self._soon(), cause, now, out)
+            self.plan(self._soon(), cause, now)
 
     def slow_down(self) -> None:
         """What failed will not change by itself soon."""
@@ -157,7 +158,6 @@ class Attempts:
         self,
         cause: str,
         now: float,
-        out: list[Command],
         *,
         young: bool,
         going_away: bool,
@@ -168,11 +168,11 @@ class Attempts:
         if not young:
             self.lived()
         if self._young or not going_away:
-            self._plan_by_schedule(self._young, cause, now, out)
+            self._plan_by_schedule(self._young, cause, now)
         elif still_serves:
             self.retry_at = now + self._soon()  # a drain, which nobody outside notices
         else:
-            self.plan(self._soon(), cause, now, out)
+            self.plan(self._soon(), cause, now)
         self._young += young
         self.failures = self._young
 
@@ -183,13 +183,14 @@ class Attempts:
         delay: float,
         cause: str,
         now: float,
-        out: list[Command],
         failures: int | None = None,
     ) -> None:
         """Begin an attempt ``delay`` seconds from now, reported as after ``failures``."""
         self._question = None
         self.retry_at = now + delay
-        out.append(Reconnecting(self.failures if failures is None else failures, delay, cause))
+        self._outbox.put(
+            Reconnecting(self.failures if failures is None else failures, delay, cause)
+        )
 
     def abandon(self) -> None:
         """Plan no more."""
@@ -197,19 +198,19 @@ class Attempts:
         self.retry_at = None
 
     def _plan_by_schedule(
-        self, failures: int, cause: str, now: float, out: list[Command], at_least: float = 0.0
+        self, failures: int, cause: str, now: float, at_least: float = 0.0
     ) -> None:
         if is_own(self._retry):
             delay = self._retry.delay(failures, self._random)
-            self.plan(max(delay, at_least), cause, now, out)
+            self.plan(max(delay, at_least), cause, now)
             return
         self._questions += 1
         self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
         self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
-        out.append(AskRetryDelay(self._questions, failures))
+        self._outbox.put(AskRetryDelay(self._questions, failures))
 
     def strategy_answered(
-        self, question: int, answer: object, problem: str | None, now: float, out: list[Command]
+        self, question: int, answer: object, problem: str | None, now: float
     ) -> None:
         """The user's strategy returned ``answer``, or nothing because of ``problem``."""
         asked = self._question
@@ -227,43 +228,47 @@ class Attempts:
                 f"the retry strategy {class_name(self._retry)} failed: {problem}. "
                 "The default schedule is used for this attempt"
             )
-            out.append(ErrorOccurred("retry_strategy_failed", text))
+            self._outbox.error("retry_strategy_failed", text)
         waited = now - asked.asked_at
         delay = max(max(delay, asked.at_least) - waited, 0.0)
-        self.plan(delay, asked.cause, now, out, asked.shown_failures)
+        self.plan(delay, asked.cause, now, asked.shown_failures)
 
-    def due(self, now: float, out: list[Command]) -> bool:
+    def due(self, now: float) -> bool:
         """Whether to begin an attempt now."""
         self._looked_at = now
         if self._question is not None and self.retry_at is not None and now >= self.retry_at:
             problem = f"it did not return within {ANSWER_LIMIT:g} s"
-            self.strategy_answered(self._question.number, None, problem, now, out)
+            self.strategy_answered(self._question.number, None, problem, now)
         return self.retry_at is not None and now >= self.retry_at
 
     def look_at(self) -> float | None:
         """When to look at the clock again while there is no connection."""
         return None if self._looked_at is None else self._looked_at + LOOK_AGAIN
 
-    def evidence_of_api(self, now: float, out: list[Command]) -> None:
+    def evidence_of_api(self, now: float) -> None:
         """The API has answered another call."""
         if self._api_away:
             self._api_away = False
             not_before = self._begun_at + EVIDENCE_SPACING
-            self._bring_forward(max(now, not_before), "the API answers again", now, out)
+            self._bring_forward(max(now, not_before), "the API answers again", now)
 
-    def continued(self, now: float, out: list[Command]) -> None:
+    def continued(self, now: float) -> None:
         """Time has passed without a turn, so what failed before says nothing about now."""
-        self._bring_forward(now, "the process or its machine was stopped for a while", now, out)
+        self._bring_forward(now, "the process or its machine was stopped for a while", now)
 
-    def _bring_forward(self, at: float, cause: str, now: float, out: list[Command]) -> None:
+    def _bring_forward(self, at: float, cause: str, now: float) -> None:
         at += EVIDENCE_SPREAD * self._random()
         if self.retry_at is not None and at < self.retry_at:
-            self.plan(at - now, cause, now, out)
+            self.plan(at - now, cause, now)
 
     def _soon(self) -> float:
         return GOING_AWAY_SPREAD * self._random()
 
     # --- where to ----------------------------------------------------------------------------
+
+    def exclude_none(self) -> None:
+        """Any gateway will do."""
+        self.excluded.clear()
 
     def exclude(self, gateway_group: str) -> None:
         """Ask the API for another gateway than this; advice that it may ignore."""

@@ -39,7 +39,6 @@ class HeartbeatMonitor:
         self.last_sent_at: float | None = None
         self.last_answered_at: float | None = None
         self.last_received_at = now
-        """When anything arrived from the gateway; set by the message handler."""
         self.round_trip: float | None = None
         self.unanswered = 0
         self._next_at: float | None = now
@@ -49,6 +48,10 @@ class HeartbeatMonitor:
         self._moved_at = float("-inf")
         self._stalled_at: float | None = None
         self._drain_patience = 0.0
+
+    def received(self, now: float) -> None:
+        """Anything arrived from the gateway."""
+        self.last_received_at = now
 
     def answered(self, now: float) -> float | None:
         """A GATEWAY_HEARTBEAT arrived. Returns the round trip, None when none was asked for."""
@@ -115,9 +118,16 @@ class HeartbeatMonitor:
         late_at = self._unanswered_since + shortest
         return now >= max(late_at, self._busy_until())
 
-    def overdue(self, now: float) -> bool:
-        """Whether a heartbeat should have been sent long ago, so that silence proves nothing."""
-        return self._next_at is not None and now - self._next_at >= self.interval
+    def cause_of_death(self, now: float) -> str:
+        """Why the peer has to be given up, in words."""
+        silence = f"nothing received for {now - self.last_received_at:.1f} s"
+        if self._next_at is not None and now - self._next_at >= self.interval:
+            # A heartbeat should have been sent long ago, so the silence proves nothing.
+            return (
+                f"{silence}, because this process was stopped or its event loop was blocked; "
+                "whether the gateway still knows the connection is not certain"
+            )
+        return f"the gateway is silent: {self.unanswered} heartbeat(s) unanswered, {silence}"
 
     def take_due(self, now: float) -> bool:
         """Whether a heartbeat is to be sent now; if so, it counts as sent."""

@@ -9,15 +9,22 @@ repeated until the API accepts it; only an answer that can never change (400) en
 from collections.abc import Callable
 from typing import Final
 
-from ..commands import Command, Flush, Send, Withdraw
+from ...protocol import connect_pb2 as pb
+from ..commands import Flush, Withdraw
 from ..deadlines import Deadlines
 from ..events import ErrorOccurred, ReplyAcknowledged
+from ..outbox import Outbox
 from ..retry import FLUSH_SCHEDULE, ScheduleRetry
 from ..settings import CoreSettings
 from ..signing_keys import SigningKeys
 from ..wire import messages
 from .answered_requests import REPEAT_WINDOW, AnsweredRequests
+from .carrier import Carrier
+from .leases import LeaseTable
 from .message_buffer import BufferedReply, MessageBuffer
+
+# Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
+_WORKER_REPLY: Final = pb.GatewayMessageType.WORKER_REPLY
 
 PERMANENT: Final = frozenset({400, 413, 422})
 """Statuses that the same bytes will get again."""
@@ -35,62 +42,59 @@ class ReplyDelivery:
         settings: CoreSettings,
         keys: SigningKeys,
         random: Callable[[], float],
-        lease_interval: Callable[[], float],
+        leases: LeaseTable,
+        outbox: Outbox,
     ) -> None:
-        """``lease_interval`` is the time between the extensions of a lease."""
         self.buffer = buffer
         self.answered = AnsweredRequests()
         self.flushed = 0
         self.lost = 0
-        self.about: Callable[[str], tuple[str | None, str | None]] = _unknown
-        """Run id and function slug of a request; the request table sets it."""
         self._settings = settings
         self._keys = keys
         self._random = random
-        self._lease_interval = lease_interval
+        self._leases = leases
+        self._outbox = outbox
         self._retry = ScheduleRetry(FLUSH_SCHEDULE)
         self.deadlines = Deadlines()
         self._flushing = 0
         self._forgetting_reported_at = float("-inf")
 
-    def add(
-        self, request_id: str, payload: bytes, carrier: int | None, now: float, out: list[Command]
-    ) -> list[str]:
-        """Keep and send a reply. Returns the ids of replies that had to make room for it."""
+    def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[str]:
+        """Keep and send a reply. Returns the ids of the requests whose replies were evicted."""
         deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
-        evicted = self.buffer.add(request_id, payload)
-        for lost_id in evicted:
-            self.deadlines.discard(lost_id)
+        evicted = self.buffer.add(reply)
+        for lost in evicted:
+            self.deadlines.discard(lost.request_id)
             self.lost += 1
             text = (
                 "the buffer of unacknowledged replies is full, so the oldest reply was given "
                 "up; Inngest will run that request again. Raise max_buffer_bytes (now "
                 f"{self.buffer.max_bytes} bytes) or find out why replies are not accepted"
             )
-            out.append(self.error("reply_evicted", text, lost_id))
-        reply = self.buffer.get(request_id)
-        if reply is not None:
-            self.deadlines.set(request_id, deliver_at)
+            self.error("reply_evicted", text, lost)
+        kept = self.buffer.get(reply.request_id)
+        if kept is not None:
+            self.deadlines.set(reply.request_id, deliver_at)
             if carrier is not None:
-                self._write(reply, carrier, out)
-        return evicted
+                self._write(kept, carrier)
+        return [lost.request_id for lost in evicted]
 
-    def acknowledged(self, request_id: str, now: float, out: list[Command]) -> bool:
+    def acknowledged(self, request_id: str, now: float) -> bool:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
-        return self._delivered(request_id, "socket", now, out)
+        return self._delivered(request_id, "socket", now)
 
-    def repeat(self, request_id: str, carrier: int, now: float, out: list[Command]) -> None:
+    def repeat(self, request_id: str, carrier: Carrier, now: float) -> None:
         """The same request came again, and its reply is kept: send it again."""
         reply = self.buffer.get(request_id)
         if reply is not None:
-            self._write(reply, carrier, out)
+            self._write(reply, carrier)
             return
         stored = self.answered.reply(request_id)
         if stored is not None:
             self.answered.remember(request_id, stored, now)
-            out.append(Send(carrier, messages.reply(stored), reply_to=request_id))
+            carrier.send(_WORKER_REPLY, messages.reply(stored), reply_to=request_id)
 
-    def connection_ready(self, carrier: int, now: float, out: list[Command]) -> None:
+    def connection_ready(self, carrier: Carrier, now: float) -> None:
         """Write what waits on the new socket, oldest first.
 
         Each message is a copy of its reply, so that a full buffer would need its size once more.
@@ -98,11 +102,11 @@ class ReplyDelivery:
         """
         room = WRITTEN_AT_ONCE
         for reply in self.buffer:
-            if reply.sent_over != carrier:
+            if reply.sent_over != carrier.number:
                 room -= len(reply.payload)
                 if room < 0:
                     return
-                self._write(reply, carrier, out)
+                self._write(reply, carrier)
                 if not reply.flushing:
                     self.deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
 
@@ -121,7 +125,7 @@ class ReplyDelivery:
             return None
         return self.deadlines.earliest()
 
-    def tick(self, now: float, out: list[Command]) -> None:
+    def tick(self, now: float) -> None:
         """Flush what has waited long enough."""
         while self._flushing < self._settings.flushes_at_once:
             request_id = self.deadlines.pop_due(now)
@@ -129,20 +133,19 @@ class ReplyDelivery:
                 return
             reply = self.buffer.get(request_id)
             if reply is not None:
-                reply.flushing = True
-                reply.flush_key = self._keys.current
+                self.buffer.flush_began(reply, self._keys.current)
                 self._flushing += 1
-                out.append(Flush(request_id, reply.payload, self._keys.current))
+                self._outbox.put(Flush(request_id, reply.payload, self._keys.current))
 
-    def flush_succeeded(self, request_id: str, now: float, out: list[Command]) -> bool:
+    def flush_succeeded(self, request_id: str, now: float) -> bool:
         """Returns whether this reply was still waited for."""
-        reply = self._flush_ended(request_id)
+        reply = self._flush_ended(request_id, failed=False)
         if reply is not None:
             self._keys.accepted(reply.flush_key)
             if reply.sent_over is not None:
                 # On a slow line it may still wait behind others; sent twice, it delays them.
-                out.append(Withdraw(reply.sent_over, request_id))
-        if not self._delivered(request_id, "flush", now, out):
+                self._outbox.put(Withdraw(reply.sent_over, request_id))
+        if not self._delivered(request_id, "flush", now):
             return False
         self.flushed += 1
         return True
@@ -154,19 +157,17 @@ class ReplyDelivery:
         message: str,
         retry_after: float | None,
         now: float,
-        out: list[Command],
     ) -> bool:
         """Plan the next try. Returns True when the reply had to be given up."""
-        reply = self._flush_ended(request_id)
+        reply = self._flush_ended(request_id, failed=True)
         if reply is None:
             return False
         if status in PERMANENT:
             self.buffer.remove(request_id)
             self.lost += 1
             text = f"the API will never accept this reply (HTTP {status}): {message}"
-            out.append(self.error("reply_refused", text, request_id))
+            self.error("reply_refused", text, reply)
             return True
-        reply.flush_failures += 1
         if status in (401, 403) and self._keys.refused(reply.flush_key):
             delay = 0.0
         else:
@@ -175,26 +176,33 @@ class ReplyDelivery:
         # a reply is of use only while its lease is valid, a lease outlives a few intervals, and
         # without a socket nothing extends it. The jitter keeps workers that were refused together
         # from coming together.
-        wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._lease_interval())
+        wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._leases.interval)
         delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)
         text = f"a reply could not be flushed: {message}; trying again in {delay:.1f} s"
-        out.append(self.error("flush_failed", text, request_id))
+        self.error("flush_failed", text, reply)
         return False
 
-    def error(self, kind: str, text: str, request_id: str) -> ErrorOccurred:
-        """An error about a request, named by its run and function as long as they are known."""
-        run_id, function_slug = self.about(request_id)
-        return ErrorOccurred(kind, text, request_id, run_id=run_id, function_slug=function_slug)
+    def error(self, kind: str, text: str, reply: BufferedReply) -> None:
+        """Put an ``error`` event about a reply, which is named by its run and its function."""
+        self._outbox.put(
+            ErrorOccurred(
+                kind,
+                text,
+                reply.request_id,
+                run_id=reply.run_id,
+                function_slug=reply.function_slug,
+            )
+        )
 
-    def _flush_ended(self, request_id: str) -> BufferedReply | None:
+    def _flush_ended(self, request_id: str, *, failed: bool) -> BufferedReply | None:
         self._flushing -= 1
         reply = self.buffer.get(request_id)
         if reply is not None:
-            reply.flushing = False
+            self.buffer.flush_ended(reply, failed=failed)
         return reply
 
-    def _delivered(self, request_id: str, via: str, now: float, out: list[Command]) -> bool:
+    def _delivered(self, request_id: str, via: str, now: float) -> bool:
         self.deadlines.discard(request_id)
         reply = self.buffer.remove(request_id)
         if reply is None:
@@ -207,14 +215,10 @@ class ReplyDelivery:
                 f"{REPEAT_WINDOW:g} s in which Inngest may send them again: too many are answered "
                 "for the memory that is set aside. One that comes again is executed again"
             )
-            out.append(self.error("answered_requests_forgotten", text, request_id))
-        out.append(ReplyAcknowledged(request_id, via))
+            self.error("answered_requests_forgotten", text, reply)
+        self._outbox.put(ReplyAcknowledged(request_id, via))
         return True
 
-    def _write(self, reply: BufferedReply, carrier: int, out: list[Command]) -> None:
-        self.buffer.sent(reply, carrier)
-        out.append(Send(carrier, messages.reply(reply.payload), reply_to=reply.request_id))
-
-
-def _unknown(request_id: str) -> tuple[None, None]:
-    return None, None
+    def _write(self, reply: BufferedReply, carrier: Carrier) -> None:
+        self.buffer.sent(reply, carrier.number)
+        carrier.send(_WORKER_REPLY, messages.reply(reply.payload), reply_to=reply.request_id)

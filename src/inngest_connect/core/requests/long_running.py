@@ -11,9 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from ..commands import Command
 from ..deadlines import Deadlines, earliest
-from ..events import ErrorOccurred
 from ..settings import CoreSettings
 
 LONGEST_RUN: Final = 7200.0
@@ -32,10 +30,8 @@ class LongRunning:
     earlier than what ``next_deadline`` finds.
     """
 
-    def __init__(
-        self, settings: CoreSettings, error: Callable[[str, str, str], ErrorOccurred]
-    ) -> None:
-        """``error`` makes an error about a request from a kind, a text and the request's id."""
+    def __init__(self, settings: CoreSettings, error: Callable[[str, str, str], None]) -> None:
+        """``error`` reports an error about a request: its kind, a text and the request's id."""
         self.first = math.inf
         self.full_since: float | None = None
         """Since when every slot is taken and no function has ended; None while one is free."""
@@ -82,7 +78,7 @@ class LongRunning:
         self.first = math.inf if first is None else first
         return first
 
-    def tick(self, now: float, queued: int, out: list[Command]) -> None:
+    def tick(self, now: float, queued: int) -> None:
         """Report what has become too old."""
         while self._warn_after is not None and self._unreported:
             oldest, started_at = next(iter(self._unreported.items()))
@@ -99,7 +95,7 @@ class LongRunning:
                 "waits for what never comes, give what it waits for a time limit, and restart the "
                 "worker. long_running_warning sets when this is reported"
             )
-            out.append(self._error("function_long_running", text, request_id))
+            self._error("function_long_running", text, request_id)
         if self._full_warning_at is not None and now >= self._full_warning_at:
             assert self.full_since is not None
             age = now - self.full_since
@@ -111,7 +107,7 @@ class LongRunning:
                 f"for {_span(now - started_at)}. Find out what it waits for, or raise "
                 "max_worker_concurrency"
             )
-            out.append(self._error("no_free_slot", text, oldest))
+            self._error("no_free_slot", text, oldest)
         self.next_deadline()
 
 

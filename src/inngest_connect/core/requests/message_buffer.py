@@ -20,6 +20,8 @@ class BufferedReply:
 
     request_id: str
     payload: bytes
+    run_id: str | None = None
+    function_slug: str | None = None
     sent_over: int | None = None
     """The generation of the socket that carried it last, None if none did."""
     flushing: bool = False
@@ -53,16 +55,16 @@ class MessageBuffer:
         """Whether starting further functions has to wait for deliveries."""
         return self.size_bytes >= HIGH_WATER * self.max_bytes
 
-    def add(self, request_id: str, payload: bytes) -> list[str]:
-        """Keep a reply; the first one of a request wins. Returns the request ids evicted for it."""
-        if request_id in self._replies:
+    def add(self, reply: BufferedReply) -> list[BufferedReply]:
+        """Keep a reply; the first one of a request wins. Returns the replies evicted for it."""
+        if reply.request_id in self._replies:
             return []
-        self._replies[request_id] = BufferedReply(request_id, payload)
-        self.size_bytes += len(payload)
-        evicted: list[str] = []
+        self._replies[reply.request_id] = reply
+        self.size_bytes += len(reply.payload)
+        evicted: list[BufferedReply] = []
         while self.size_bytes > self.max_bytes and len(self._replies) > 1:
-            oldest = next(iter(self._replies))
-            self.remove(oldest)
+            oldest = next(iter(self._replies.values()))
+            self.remove(oldest.request_id)
             evicted.append(oldest)
         return evicted
 
@@ -72,6 +74,16 @@ class MessageBuffer:
             self._not_carried(reply.sent_over)
         reply.sent_over = generation
         self._carried[generation] = self._carried.get(generation, 0) + 1
+
+    def flush_began(self, reply: BufferedReply, key: int) -> None:
+        """The reply is posted to the API, signed with ``key``."""
+        reply.flushing = True
+        reply.flush_key = key
+
+    def flush_ended(self, reply: BufferedReply, *, failed: bool) -> None:
+        """The API has answered, or cannot be reached."""
+        reply.flushing = False
+        reply.flush_failures += failed
 
     def carried_by(self, generation: int) -> int:
         """How many replies wait for an acknowledgement over this socket."""

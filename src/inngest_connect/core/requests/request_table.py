@@ -21,16 +21,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...protocol import connect_pb2 as pb
-from ..commands import Acknowledge, CancelExecution, Command, Execute, Send
-from ..events import LeaseLost, RequestCompleted, RequestStarted
+from ..commands import CancelExecution, Execute
+from ..events import ErrorOccurred, LeaseLost, RequestCompleted, RequestStarted
+from ..outbox import Outbox
 from ..settings import CoreSettings, WorkerIdentity
 from ..wire import messages
 from ..wire.messages import ExecutionResult
 from ..wire.remote_text import clean
 from ..wire.ulid import is_ulid
+from .carrier import Carrier
 from .delivery import ReplyDelivery
 from .leases import LeaseTable
 from .long_running import LONGEST_RUN, LongRunning
+from .message_buffer import BufferedReply
 
 
 class Progress(enum.Enum):
@@ -57,6 +60,9 @@ class InFlight:
     """How many are on their way: it can be delivered again on another socket meanwhile."""
 
 
+# Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
+_WORKER_REQUEST_EXTEND_LEASE: Final = pb.GatewayMessageType.WORKER_REQUEST_EXTEND_LEASE
+
 SMALL_PAYLOAD: Final = 1024
 """Bytes of a payload that is left where it is when its function has ended; a copy costs more."""
 
@@ -74,19 +80,18 @@ class RequestTable:
         settings: CoreSettings,
         leases: LeaseTable,
         delivery: ReplyDelivery,
+        outbox: Outbox,
     ) -> None:
         self._functions = {app.name: app.function_slugs for app in identity.apps}
         self._settings = settings
         self._leases = leases
         self._delivery = delivery
-        delivery.about = self.about
-        self.long_running = LongRunning(settings, delivery.error)
+        self._outbox = outbox
+        self.long_running = LongRunning(settings, self.error)
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._requests: dict[str, InFlight] = {}
         self.queue: OrderedDict[str, InFlight] = OrderedDict()
         """Acknowledged and leased, but not started yet, or not for want of room."""
-        self.carrier: int | None = None
-        """The generation to write replies and extensions on; the worker core keeps it."""
         self.running = 0
         self.unfinished = 0
         self.last_acknowledged_at = float("-inf")
@@ -102,12 +107,15 @@ class RequestTable:
         """Acknowledged and leased, but not started for want of room."""
         return len(self.queue)
 
-    def about(self, request_id: str) -> tuple[str | None, str | None]:
-        """Run id and function slug of a request that is not yet forgotten."""
-        entry = self._requests.get(request_id)
-        if entry is None:
-            return None, None
-        return entry.request.run_id, entry.request.function_slug
+    def error(self, kind: str, text: str, request_id: str) -> None:
+        """Put an ``error`` event about a request that is in the table."""
+        self._error(kind, text, self._requests[request_id].request)
+
+    def _error(self, kind: str, text: str, request: pb.GatewayExecutorRequestData) -> None:
+        run_id, slug = request.run_id, request.function_slug
+        self._outbox.put(
+            ErrorOccurred(kind, text, request.request_id, run_id=run_id, function_slug=slug)
+        )
 
     def oldest_unfinished(self) -> InFlight | None:
         """The request whose function has been awaited for longest."""
@@ -119,13 +127,7 @@ class RequestTable:
 
     # --- arrival ---------------------------------------------------------------------------
 
-    def arrived(
-        self,
-        request: pb.GatewayExecutorRequestData,
-        generation: int,
-        now: float,
-        out: list[Command],
-    ) -> bool:
+    def arrived(self, request: pb.GatewayExecutorRequestData, carrier: Carrier, now: float) -> bool:
         """Acknowledge a request. Returns False when it was known already."""
         request_id = request.request_id
         known = self._requests.get(request_id)
@@ -138,22 +140,21 @@ class RequestTable:
                 "a request that was answered came again, and its reply is not kept any more: it "
                 "is neither acknowledged nor executed here"
             )
-            out.append(self._delivery.error("repeated_request_refused", text, request_id))
+            self._error("repeated_request_refused", text, request)
             return False
-        acknowledge = Acknowledge(generation, request_id, messages.request_ack(request))
         if known is None and not answered:
             refusal = self._why_not(request)
             self._requests[request_id] = InFlight(request, now, refusal=refusal)
             self.unfinished += 1
-            out.append(acknowledge)
+            carrier.acknowledge(request)
             return True
-        out.append(acknowledge)
+        carrier.acknowledge(request)
         if known is not None and known.progress is Progress.ACKNOWLEDGING:
             known.acknowledgements += 1
         if known is not None and is_ulid(request.lease_id):
             self._leases.grant(request_id, request.lease_id, now)
         if known is None or known.progress is Progress.ANSWERED:
-            self._delivery.repeat(request_id, generation, now, out)
+            self._delivery.repeat(request_id, carrier, now)
         return False
 
     def _why_not(self, request: pb.GatewayExecutorRequestData) -> str | None:
@@ -166,7 +167,7 @@ class RequestTable:
             return None
         return f"this worker's app {request.app_name!r} has no function {clean(slug)!r}"
 
-    def acknowledgement_written(self, request_id: str, now: float, out: list[Command]) -> None:
+    def acknowledgement_written(self, request_id: str, carrier: Carrier | None, now: float) -> None:
         """The request is ours: lease it, and run it when there is room."""
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
@@ -175,12 +176,14 @@ class RequestTable:
         if is_ulid(entry.request.lease_id):
             self._leases.grant(request_id, entry.request.lease_id, now)
         if entry.refusal is not None:
-            self._refuse(entry, entry.refusal, now, out)
+            self._error("request_refused", entry.refusal, entry.request)
+            refusal = self.error_result("function_not_found", entry.refusal)
+            self._answer(entry, refusal, carrier, now)
             return
         entry.progress = Progress.QUEUED
         self.queue[request_id] = entry
 
-    def acknowledgement_failed(self, request_id: str, out: list[Command]) -> None:
+    def acknowledgement_failed(self, request_id: str) -> None:
         """Abandon it: the server gives it to another worker; an answer would burn a retry."""
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
@@ -191,16 +194,12 @@ class RequestTable:
                 "the connection ended before a request could be acknowledged; "
                 "the server gives it to another worker"
             )
-            out.append(self._delivery.error("acknowledgement_failed", text, request_id))
+            self._error("acknowledgement_failed", text, entry.request)
             self._forget(request_id)
-
-    def _refuse(self, entry: InFlight, text: str, now: float, out: list[Command]) -> None:
-        out.append(self._delivery.error("request_refused", text, entry.request.request_id))
-        self._answer(entry, self.error_result("function_not_found", text), now, out)
 
     # --- execution -------------------------------------------------------------------------
 
-    def start_ready(self, now: float, out: list[Command]) -> None:
+    def start_ready(self, now: float) -> None:
         """Start queued requests, first in first out, as far as both limits allow."""
         limit = self._settings.max_worker_concurrency
         while self.queue and (limit is None or self.running < limit):
@@ -212,7 +211,7 @@ class RequestTable:
             self.running += 1
             request = entry.request
             self.long_running.started(request.request_id, self.running, now)
-            out.append(
+            self._outbox.put(
                 RequestStarted(
                     request.request_id,
                     request.run_id,
@@ -220,10 +219,14 @@ class RequestTable:
                     now - entry.received_at,
                 )
             )
-            out.append(Execute(request))
+            self._outbox.put(Execute(request))
 
     def finished(
-        self, request_id: str, result: ExecutionResult | None, now: float, out: list[Command]
+        self,
+        request_id: str,
+        result: ExecutionResult | None,
+        carrier: Carrier | None,
+        now: float,
     ) -> None:
         """A function ended; ``result`` is None when it was cancelled."""
         entry = self._requests.get(request_id)
@@ -235,10 +238,10 @@ class RequestTable:
             self._forget(request_id)
         elif result is None:
             text = "the function was cancelled by the shutdown; Inngest will run it again"
-            out.append(self._delivery.error("execution_cancelled", text, request_id))
+            self._error("execution_cancelled", text, entry.request)
             self._forget(request_id)
         else:
-            self._answer(entry, result, now, out)
+            self._answer(entry, result, carrier, now)
 
     def error_result(self, code: str, message: str, no_retry: bool = False) -> ExecutionResult:
         """An ERROR reply in the shape of the SDK's own errors."""
@@ -248,7 +251,7 @@ class RequestTable:
         )
 
     def _answer(
-        self, entry: InFlight, result: ExecutionResult, now: float, out: list[Command]
+        self, entry: InFlight, result: ExecutionResult, carrier: Carrier | None, now: float
     ) -> None:
         request = entry.request
         payload = messages.reply_payload(request, result)
@@ -258,7 +261,7 @@ class RequestTable:
                 f"the function's output makes a reply of {len(payload)} bytes, and the gateway "
                 f"accepts at most {limit} bytes: return less, or a reference to stored data"
             )
-            out.append(self._delivery.error("reply_too_large", text, request.request_id))
+            self._error("reply_too_large", text, request)
             # An output stays too large however often it is computed; an error that Inngest may
             # retry stays one that it may retry.
             final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
@@ -271,7 +274,7 @@ class RequestTable:
         # Only its names are needed until the reply is delivered, which can take a long time.
         if len(request.request_payload) > SMALL_PAYLOAD:
             entry.request = messages.without_payload(request)
-        out.append(
+        self._outbox.put(
             RequestCompleted(
                 request.request_id,
                 request.run_id,
@@ -281,7 +284,8 @@ class RequestTable:
                 started - entry.received_at,
             )
         )
-        for evicted in self._delivery.add(request.request_id, payload, self.carrier, now, out):
+        reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)
+        for evicted in self._delivery.add(reply, carrier, now):
             self.delivered(evicted)
 
     def delivered(self, request_id: str) -> None:
@@ -290,20 +294,17 @@ class RequestTable:
 
     # --- leases ----------------------------------------------------------------------------
 
-    def extend_due(self, now: float, out: list[Command]) -> None:
+    def extend_due(self, carrier: Carrier, now: float) -> None:
         """Extend what is due, at most ``extensions_per_turn`` at a time."""
-        if self.carrier is None:
-            return
         for lease in self._leases.take_due(now, self._settings.extensions_per_turn):
             entry = self._requests[lease.request_id]
             if now - entry.received_at >= LONGEST_RUN:
-                self._outlived(entry, out)
+                self._outlived(entry)
                 continue
-            out.append(Send(self.carrier, messages.extend_lease(entry.request, lease.lease_id)))
+            data = messages.extend_lease(entry.request, lease.lease_id)
+            carrier.send(_WORKER_REQUEST_EXTEND_LEASE, data)
 
-    def lease_answered(
-        self, request_id: str, new_lease_id: str | None, now: float, out: list[Command]
-    ) -> None:
+    def lease_answered(self, request_id: str, new_lease_id: str | None, now: float) -> None:
         """A refusal for a request that is answered already means only that the reply was first."""
         if new_lease_id is not None:
             if is_ulid(new_lease_id):
@@ -311,9 +312,9 @@ class RequestTable:
             return
         if not self._leases.release(request_id):
             return
-        self._lease_lost(self._requests[request_id], out)
+        self._lease_lost(self._requests[request_id])
 
-    def _outlived(self, entry: InFlight, out: list[Command]) -> None:
+    def _outlived(self, entry: InFlight) -> None:
         """Nobody waits for this request any more, and no refusal says so: extending it ends here.
 
         The server would extend it without end: it forgets a lease two hours after its last
@@ -327,22 +328,22 @@ class RequestTable:
                 "its lease is not extended any more, and Inngest runs it again if retries are "
                 "left. Divide the function into steps"
             )
-            out.append(self._delivery.error("request_outlived", text, request_id))
-        self._lease_lost(entry, out)
+            self._error("request_outlived", text, entry.request)
+        self._lease_lost(entry)
 
-    def _lease_lost(self, entry: InFlight, out: list[Command]) -> None:
+    def _lease_lost(self, entry: InFlight) -> None:
         if entry.progress is Progress.ANSWERED:
             return
         request = entry.request
         request_id = request.request_id
-        out.append(LeaseLost(request_id, request.run_id, request.function_slug))
+        self._outbox.put(LeaseLost(request_id, request.run_id, request.function_slug))
         if entry.progress is Progress.QUEUED:
             del self.queue[request_id]
             self._forget(request_id)
         elif self._settings.on_lease_lost == "cancel":
             self.unfinished -= 1
             entry.progress = Progress.LOST
-            out.append(CancelExecution(request_id))
+            self._outbox.put(CancelExecution(request_id))
 
     def _forget(self, request_id: str) -> None:
         entry = self._requests.pop(request_id, None)
@@ -350,14 +351,14 @@ class RequestTable:
             self.unfinished -= 1
         self._leases.release(request_id)
 
-    def abandon(self, out: list[Command]) -> list[str]:
+    def abandon(self) -> list[str]:
         """Cancel what runs and drop what does not; returns the ids of both."""
         abandoned = self.unfinished_ids()
         self.queue.clear()
         for request_id in abandoned:
             if self._requests[request_id].progress is Progress.RUNNING:
                 self._leases.release(request_id)
-                out.append(CancelExecution(request_id))
+                self._outbox.put(CancelExecution(request_id))
             else:
                 self._forget(request_id)
         return abandoned

@@ -13,19 +13,19 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def watch_parent(parent: int, grace: float) -> None:
-    """End this process at the latest ``grace`` seconds after ``parent``.
+    """End this process at the latest ``grace`` seconds after ``parent``, a process id.
 
-    A thread compares the parent's id. It needs the interpreter lock, which a native function may
-    keep; on Linux the kernel ends such a process, when the thread that started it ends.
-    Raises RuntimeError when there can be no thread.
+    A thread compares the id of the parent. It needs the interpreter lock, which a native function
+    may keep; on Linux the kernel kills such a process when the thread that started it ends.
+    Raises RuntimeError when the process cannot start another thread.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch, args=(parent, grace), name="parent-watch", daemon=True).start()
 
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_INTERVAL)
+        time.sleep(grace)  # the event loop sees the closed socket; functions may clean up
+        os._exit(1)
 
-def _watch(parent: int, grace: float) -> None:
-    while os.getppid() == parent:
-        time.sleep(_INTERVAL)
-    time.sleep(grace)  # the event loop sees the closed socket; functions may clean up
-    os._exit(1)
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -1,8 +1,6 @@
 "use strict";
 // Everything that came from the worker is put in as text, never as HTML.
 
-const STALE_SECONDS = 3;
-const RETRY_SECONDS = 5;
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
 
@@ -60,21 +58,21 @@ function clock(at) {
 
 // --- parts of the page -----------------------------------------------------------------------
 
-function showVerdict(report) {
-  const state = report.state;
+function showVerdict(worker) {
+  const state = worker.state;
   set("state", state.external_state);
-  byId("state").classList.toggle("bad", !report.health.ready);
+  byId("state").classList.toggle("bad", !worker.health.ready);
   const inside = state.state !== state.external_state ? ` (inside: ${state.state})` : "";
-  set("ready", (report.health.ready ? "ready" : `not ready: ${report.health.not_ready}`) + inside);
+  set("ready", (worker.health.ready ? "ready" : `not ready: ${worker.health.not_ready}`) + inside);
   set("apps", Object.entries(state.app_versions)
     .map(([app, version]) => (version ? `${app} ${version}` : app)).join(", "));
   set("instance", state.instance_id);
   document.title = `${state.external_state} · ${state.instance_id}`;
 }
 
-function showFigures(report) {
-  const state = report.state;
-  const minute = report.rates.last_minute;
+function showFigures(worker) {
+  const state = worker.state;
+  const minute = worker.rates.last_minute;
   const limit = state.max_worker_concurrency;
   set("in-flight", String(state.in_flight_total));
   set("in-flight-more",
@@ -105,8 +103,8 @@ function row(cells, className) {
   return made;
 }
 
-function showRequests(report) {
-  const state = report.state;
+function showRequests(worker) {
+  const state = worker.state;
   showRows("requests", state.in_flight.map((r) => row([
     [r.function_slug],
     [r.request_id, "id", "Request"],
@@ -119,19 +117,37 @@ function showRequests(report) {
   set("requests-more", more > 0 ? `and ${more} more; state.json lists all` : state.in_flight_total ? "" : "none");
 }
 
-function showErrors(report) {
-  byId("errors-section").hidden = report.errors.length === 0;
-  showRows("errors", report.errors.slice(0, 10).map((e) => row([
-    [`${clock(report.at - e.age)}, ${ago(e.age)}`, "nowrap"],
+function showErrors(worker) {
+  byId("errors-section").hidden = worker.errors.length === 0;
+  showRows("errors", worker.errors.slice(0, 10).map((e) => row([
+    [`${clock(worker.at - e.age)}, ${ago(e.age)}`, "nowrap"],
     [e.kind + (e.count > 1 ? ` × ${e.count}` : ""), "id"],
     [e.message],
   ])));
 }
 
-function showMachine(report) {
-  const last = report.history.at(-1);
+// The drawing has numbers where the names of the events have no space: this list has the names.
+function listArrows() {
+  const entry = (text, events, number) => {
+    const item = element("li");
+    if (number) item.append(element("span", number, "number"));
+    item.append(`${text}: `, element("code", events));
+    return item;
+  };
+  for (const { dataset } of document.querySelectorAll("#diagram .arrow")) {
+    const item = entry(` ${dataset.from} → ${dataset.to}`, dataset.events, dataset.arrow);
+    Object.assign(item.dataset, dataset);
+    byId("arrows").append(item);
+  }
+  for (const { dataset } of document.querySelectorAll("#diagram .state")) {
+    if (dataset.stays) byId("stays").append(entry(`${dataset.state} stays`, dataset.stays));
+  }
+}
+
+function showMachine(worker) {
+  const last = worker.history.at(-1);
   for (const box of document.querySelectorAll("#diagram .state")) {
-    box.classList.toggle("now", box.dataset.state === report.state.state);
+    box.classList.toggle("now", box.dataset.state === worker.state.state);
   }
   for (const arrow of document.querySelectorAll("[data-arrow]")) {
     const taken = last && arrow.dataset.from === last.previous && arrow.dataset.to === last.state;
@@ -139,11 +155,11 @@ function showMachine(report) {
   }
 }
 
-function showHistory(report) {
-  const events = [null, ...report.history].slice(-report.timeline.length);
-  const rows = report.timeline.map((part, index) => {
+function showHistory(worker) {
+  const events = [null, ...worker.history].slice(-worker.timeline.length);
+  const rows = worker.timeline.map((part, index) => {
     const change = events[index];
-    const begun = part.begun === null ? "before" : clock(report.at - part.begun);
+    const begun = part.begun === null ? "before" : clock(worker.at - part.begun);
     const lasted = part.begun === null ? "–" : span(part.begun - part.ended);
     return row([
       [begun, "nowrap"],
@@ -160,9 +176,9 @@ function showList(id, entries) {
     [element("dt", name), element("dd", value === null || value === "" ? "–" : String(value))]));
 }
 
-function showFacts(report) {
-  const state = report.state;
-  const next = report.reconnecting;
+function showFacts(worker) {
+  const state = worker.state;
+  const next = worker.reconnecting;
   showList("connection", [
     ["Connection id", state.active_connection_id],
     ["Gateway group", state.gateway_group],
@@ -176,9 +192,9 @@ function showFacts(report) {
   ]);
   showList("versions", [
     ...Object.entries(state.app_versions).map(([app, version]) => [`App ${app}`, version]),
-    ["inngest-connect", report.versions.inngest_connect],
-    ["Inngest SDK", report.versions.sdk],
-    ["Python", report.versions.python],
+    ["inngest-connect", worker.versions.inngest_connect],
+    ["Inngest SDK", worker.versions.sdk],
+    ["Python", worker.versions.python],
   ]);
   showList("counters", Object.entries(state.counters).sort());
 }
@@ -267,12 +283,12 @@ function showLatency(rates) {
   }
 }
 
-function showTimeline(report) {
+function showTimeline(worker) {
   const shown = 300;
-  const [svg, wide] = canvas("timeline", `States of the last five minutes; now ${report.state.state}`, 50);
+  const [svg, wide] = canvas("timeline", `States of the last five minutes; now ${worker.state.state}`, 50);
   const x = (age) => LEFT + (wide - LEFT) * (1 - Math.min(age, shown) / shown);
-  for (const part of report.timeline) {
-    const begun = part.begun ?? report.watched;
+  for (const part of worker.timeline) {
+    const begun = part.begun ?? worker.watched;
     if (part.ended >= shown || part.ended > begun) continue;
     const from = x(begun), to = x(part.ended);
     const bar = shape(svg, "rect",
@@ -284,44 +300,56 @@ function showTimeline(report) {
   }
 }
 
-// --- live --------------------------------------------------------------------------------------
+// --- polling -----------------------------------------------------------------------------------
 
-let heardAt = performance.now();
+const POLL_SECONDS = 1;
+const HIDDEN_POLL_SECONDS = 10;
+const ANSWER_SECONDS = 3;
+const STALE_SECONDS = 3;
+let receivedAt = performance.now();
+let timer = null;
 
-function show(report) {
-  showVerdict(report);
-  showFigures(report);
-  showRequests(report);
-  showErrors(report);
-  showMachine(report);
-  showHistory(report);
-  showFacts(report);
-  showThroughput(report.rates);
-  showLatency(report.rates);
-  showTimeline(report);
+function show(worker) {
+  showVerdict(worker);
+  showFigures(worker);
+  showRequests(worker);
+  showErrors(worker);
+  showMachine(worker);
+  showHistory(worker);
+  showFacts(worker);
+  showThroughput(worker.rates);
+  showLatency(worker.rates);
+  showTimeline(worker);
 }
 
-function listen() {
-  const stream = new EventSource("events");
-  stream.onmessage = (message) => {
-    heardAt = performance.now();
-    show(JSON.parse(message.data));
-    watch();
-  };
-  stream.onerror = () => {
-    // The browser tries again by itself, unless it was refused.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_SECONDS * 1000);
-  };
+// Runs until the page is closed, whatever fails: each poll plans the next one when it has ended,
+// so two never overlap.
+async function poll() {
+  timer = null;
+  let worker = null;
+  try {
+    const answer = await fetch("state.json?brief", { signal: AbortSignal.timeout(ANSWER_SECONDS * 1000) });
+    if (answer.ok) worker = await answer.json();
+  } catch {
+    // The server is not there or does not answer: the page reports that below.
+  }
+  if (worker !== null) receivedAt = performance.now();
+  const age = (performance.now() - receivedAt) / 1000;
+  const stale = worker === null && age > STALE_SECONDS;
+  if (worker !== null || stale) {
+    document.body.classList.toggle("stale", stale);
+    byId("lost").hidden = !stale;
+    set("lost", stale ? `Disconnected: these figures are ${span(age)} old. Trying again.` : "");
+  }
+  timer = setTimeout(poll, (document.hidden ? HIDDEN_POLL_SECONDS : POLL_SECONDS) * 1000);
+  if (worker !== null) show(worker);
 }
 
-function watch() {
-  const silent = (performance.now() - heardAt) / 1000;
-  const lost = silent > STALE_SECONDS;
-  document.body.classList.toggle("stale", lost);
-  byId("lost").hidden = !lost;
-  set("lost", lost ? `Disconnected: these figures are ${span(silent)} old. Trying again.` : "");
-}
-
-show(JSON.parse(byId("report").textContent));
-listen();
-setInterval(watch, 1000);
+document.addEventListener("visibilitychange", () => {
+  // Without a timer a poll is under way.
+  if (document.hidden || timer === null) return;
+  clearTimeout(timer);
+  poll();
+});
+listArrows();
+poll();

@@ -265,7 +265,7 @@ def test_no_more_requests_than_the_instance_takes() -> None:
 
 
 def test_new_work_waits_for_a_drained_connection_to_close() -> None:
-    """PROTOCOL.md section 8: forwards to a draining socket block until it closes."""
+    """Requests for a draining socket are held back until it closes (docs/protocol.md#drain)."""
     talk = Talk().ready()
     talk.model.drain("g", talk.now)
 
@@ -303,7 +303,7 @@ def test_a_connection_without_recent_heartbeats_gets_no_requests() -> None:
 
 
 def test_a_pause_can_overtake_an_acknowledgement() -> None:
-    """PROTOCOL.md section 4: the request is then run here and routed again."""
+    """The request is then run here and routed again (docs/protocol.md#pause)."""
     draws = iter([65000, 10])
     talk = Talk(handling_delay=1.0)
     talk.opens()

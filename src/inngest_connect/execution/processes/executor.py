@@ -1,0 +1,166 @@
+"""ProcessExecutor: runs functions in child processes, behind the one connection of this process.
+
+Everything here runs on the I/O loop. A request goes to the child with the fewest; what no child may
+take yet waits here, where the next child that is free takes it. A child that dies answers for its
+requests with a retryable error.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from ...core.inputs import ExecutionFinished
+from ...core.settings import is_seconds
+from ...core.wire.user_text import is_a, shown_value
+from ...errors import ConfigurationError
+from ...protocol import connect_pb2 as pb
+from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts
+from .import_path import import_path
+from .interpreter import PROGRAM
+from .pool import ChildPool, ProcessSettings
+
+MOST_PROCESSES: Final = 1_000
+
+
+def process_executor(
+    target: str | Callable[[], Any],
+    processes: int,
+    *,
+    max_executions: int | None = None,
+    max_memory_bytes: int | None = None,
+    max_in_flight: int = 100,
+    stop_timeout: float = 5.0,
+) -> ExecutorFactory:
+    """An ``executor`` for ``connect()`` that runs functions in child processes.
+
+    Args:
+        target: Where a child imports the apps from: "module:attribute", naming a list of apps or a
+            function that returns one, or such a function of a module.
+        processes: How many children serve at a time.
+        max_executions: Requests after which a child is replaced. Default: never.
+        max_memory_bytes: Resident memory above which a child is replaced, with a warning at 80 %.
+            Default: never. Needs a system with /proc.
+        max_in_flight: Requests that one child has at a time; more wait in this process.
+        stop_timeout: Seconds that a child has to end at the shutdown, before it is killed.
+
+    Raises ConfigurationError, with the value and the remedy, for an option that is wrong.
+    """
+    if not hasattr(sys, "abiflags"):
+        raise ConfigurationError("process_executor() needs a POSIX system; leave executor out")
+    if getattr(sys, "frozen", False):
+        raise ConfigurationError(
+            "process_executor() needs a Python interpreter to start child processes with, and this "
+            "program is frozen: its executable would start the whole program again. Leave executor "
+            "out, or run the program from its sources"
+        )
+    _check_whole("processes", processes)
+    if processes > MOST_PROCESSES:
+        raise ConfigurationError(
+            f"processes is {shown_value(processes)}; pass at most {MOST_PROCESSES}, and several "
+            "workers for more"
+        )
+    if max_executions is not None:
+        _check_whole("max_executions", max_executions)
+    if max_memory_bytes is not None:
+        check_memory_limit(max_memory_bytes)
+    _check_whole("max_in_flight", max_in_flight)
+    if not is_seconds(stop_timeout) or stop_timeout <= 0:
+        raise ConfigurationError(
+            f"stop_timeout is {shown_value(stop_timeout)}; pass seconds above 0"
+        )
+    settings = ProcessSettings(
+        import_path(target),
+        processes,
+        max_executions,
+        max_memory_bytes,
+        max_in_flight,
+        float(stop_timeout),
+    )
+    return lambda ports: ProcessExecutor(ports, settings)
+
+
+def _check_whole(name: str, value: int) -> None:
+    if not is_a(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {shown_value(value)}; pass a whole number from 1")
+
+
+def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> None:
+    """Raises ConfigurationError, also where the memory of a process cannot be read."""
+    _check_whole("max_memory_bytes", value)
+    if not statm.exists():
+        raise ConfigurationError(
+            f"max_memory_bytes is {value}, but this system has no /proc to read the memory of a "
+            "process from; use max_executions"
+        )
+
+
+class ProcessExecutor:
+    """See ``process_executor``, which creates it."""
+
+    def __init__(self, ports: ExecutorPorts, settings: ProcessSettings) -> None:
+        self._ports = ports
+        self._settings = settings
+        self._pool = ChildPool(settings, ports, self.flush)
+        self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
+
+    async def start(self) -> None:
+        program = sys.modules["__main__"].__spec__
+        if program is not None and program.name == PROGRAM:
+            raise ConfigurationError(
+                f"importing {self._settings.target!r} starts a worker, so each child process would "
+                'start one too; put the start below: if __name__ == "__main__":'
+            )
+        await self._pool.start()
+
+    async def stop(self) -> None:
+        for request in tuple(self._waiting):
+            self._drop(request)
+        await self._pool.stop()
+        if self._pool.broken is not None:
+            raise self._pool.broken
+
+    async def wait_stopped(self, timeout: float) -> None:
+        """Nothing runs on the application's event loop; see ``stop``."""
+
+    def failure(self) -> str | None:
+        if self._pool.broken is not None:
+            return str(self._pool.broken)
+        return LOOP_CLOSED if self._ports.loop.is_closed() else None
+
+    def submit(self, request: pb.GatewayExecutorRequestData) -> None:
+        self._waiting.append(request)
+
+    def flush(self) -> None:
+        """Give children what they may take, and write once to each.
+
+        Called after each batch of requests, and whenever a child may accept more.
+        """
+        serving, limit = self._pool.serving, self._settings.max_in_flight
+        while self._waiting:
+            # A child that reads slowly is not writable, and gets no more until it has caught up.
+            free = [each for each in serving if each.writable and len(each.in_flight) < limit]
+            if not free:
+                break
+            child = min(free, key=lambda each: len(each.in_flight))
+            child.run(self._waiting.popleft())
+            if child.executions == self._settings.max_executions:
+                self._pool.expire(child)
+        for child in serving:
+            child.flush()
+
+    def cancel(self, request_id: str) -> None:
+        child = self._pool.child_with(request_id)
+        if child is not None:
+            child.cancel(request_id)
+            return
+        for request in self._waiting:
+            if request.request_id == request_id:
+                self._drop(request)
+                return
+
+    def _drop(self, request: pb.GatewayExecutorRequestData) -> None:
+        """No child has received it."""
+        self._waiting.remove(request)
+        self._ports.post(ExecutionFinished(request.request_id, None))

@@ -1,0 +1,80 @@
+"""The operating system's side of a child process: its start, its memory, and its exit code."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+PROGRAM: Final = "inngest_connect.execution.processes.program"
+_BOOTSTRAP: Final = f"""
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv[2])["path"]
+runpy.run_module({PROGRAM!r}, run_name="__main__", alter_sys=True)
+"""
+"""The path comes first: this package may be found only because the parent's program extended it, as
+in an archive.
+"""
+_BLOCKED: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.Popen[bytes]":
+    """Start a child that serves ``target`` over ``connection``. Raises OSError.
+
+    ``grace`` is the seconds that the child has to end after the parent has closed its half.
+    A fresh interpreter, not a fork: threads and locks of this process would not survive one. It
+    blocks this thread for milliseconds: ``subprocess`` uses vfork, which copies no page tables.
+    """
+    number = connection.fileno()
+    arguments = {
+        "path": [each for each in sys.path if isinstance(each, str)],
+        "target": target,
+        "grace": grace,
+        "parent": os.getpid(),
+    }
+    with _signals_blocked():
+        return subprocess.Popen(  # noqa: S603 - this interpreter, with data for it
+            [sys.executable, "-c", _BOOTSTRAP, str(number), json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(number,),
+        )
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A child inherits the mask and ends it when it has handlers: Ctrl-C goes to all processes."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that the process has in use, 0 when the system does not report it."""
+    import resource  # not on every system
+
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):  # it has just ended
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def describe_exit(code: int | None) -> str:
+    """``code`` as subprocess has it, in words that start with a verb."""
+    if code is None:
+        return "could not be started"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    # The kernel sends SIGKILL to processes that use too much memory.
+    return f"was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")

@@ -1,0 +1,310 @@
+"""Subscriptions: who receives the events of a worker, and where each subscriber is called.
+
+All subscribers are added, called and removed in the same way; they differ in ``Where``. What one
+raises is passed to ``failed`` and affects neither the worker nor another subscriber.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import enum
+import functools
+import inspect
+import threading
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ..aio.waiters import until_done
+from ..core.events import EVENTS, Event, StateChanged
+from ..core.wire.user_text import class_name, guarded, is_a, shown_value
+from ..errors import ConfigurationError, NotConnectedError
+from ..state_machine import ConnectionState
+
+EVENT_NAMES = tuple(event.name for event in EVENTS)
+
+Callback = Callable[[Any], object]
+"""Takes the event. What an async function returns is awaited; any other result is ignored."""
+
+MOST_WAITING: Final = 1_000
+"""Events that wait for an async listener to return from an earlier one."""
+
+
+class Where(enum.IntEnum):
+    """Where a subscriber is called. An event reaches these places in this order."""
+
+    OBSERVING_THREAD = 0
+    """The thread on which the event happens, often the one that sends heartbeats: a subscriber
+    must not block. It also receives the events that the outlet drops."""
+    APPLICATION_LOOP = 1
+    """The event loop of ``start()``. An async function receives its events one after another."""
+    AFTER_LISTENERS = 2
+    """The observing thread again, for those who wait for a state, and for changes of state only:
+    when one of them continues on the application's loop, the listeners there have been called."""
+    OUTLET = 3
+    """The thread of the log, which user code may block."""
+
+
+class Subscriptions:
+    """``add`` and ``remove`` may be called from any thread, ``call`` where ``where`` says."""
+
+    def __init__(
+        self,
+        failed: Callable[[str, Callback, BaseException], None],
+        dropped: Callable[[], None],
+    ) -> None:
+        """``dropped`` is called for each event that an async listener is too slow to receive."""
+        self.wanted: frozenset[str] = frozenset()
+        """The names of the events that anyone has subscribed to."""
+        self._failed = failed
+        self._dropped = dropped
+        self._lock = threading.Lock()  # for writers; a reader takes the present tuple
+        self._subscribers: tuple[dict[str, tuple[_Subscriber, ...]], ...]
+        self._subscribers = tuple({} for _ in Where)
+
+    def add(self, where: Where, callback: Callback, name: str | None = None) -> Callable[[], None]:
+        """Call ``callback`` for each event of that name, or of any name.
+
+        The returned function removes it. Raises ConfigurationError for an unknown name, and for
+        what cannot be called there.
+        """
+        _check_callback(where, callback, name)
+        with self._lock:
+            known = self._subscribers[where]
+            # One subscriber for all names of a callback, which so receives them in order.
+            for subscriber in self._all(where):
+                if _same(subscriber.callback, callback):
+                    break
+            else:
+                subscriber = self._new(where, callback)
+            for each in (name,) if name is not None else EVENT_NAMES:
+                known[each] = (*known.get(each, ()), subscriber)
+            self._update_wanted()
+        return lambda: self.remove(where, callback, name)
+
+    def remove(self, where: Where, callback: Callback, name: str | None = None) -> None:
+        """Undo one ``add``; a callback that is not subscribed is ignored."""
+        if name is not None:
+            check_event_name(name)
+        with self._lock:
+            known = self._subscribers[where]
+            for each in (name,) if name is not None else EVENT_NAMES:
+                left = list(known.get(each, ()))
+                for subscriber in left:
+                    if _same(subscriber.callback, callback):
+                        left.remove(subscriber)
+                        break
+                known[each] = tuple(left)
+            self._update_wanted()
+
+    def wants(self, where: Where, name: str) -> bool:
+        """Whether ``call`` would call anyone."""
+        return bool(self._subscribers[where].get(name))
+
+    def call(self, where: Where, event: Event) -> None:
+        """Pass ``event`` to the subscribers of its name, in the order in which they were added."""
+        for subscriber in self._subscribers[where].get(event.name, ()):
+            subscriber.receive(event)
+
+    async def wait_for_state(
+        self, wanted: ConnectionState, state: Callable[[], ConnectionState]
+    ) -> None:
+        """Return when the state is, or was for a moment, ``wanted``; from any event loop.
+
+        Raises NotConnectedError when the connection closes first.
+        """
+        reached: concurrent.futures.Future[ConnectionState] = concurrent.futures.Future()
+
+        def receive(change: StateChanged) -> None:
+            ends = change.state is wanted or change.state is ConnectionState.CLOSED
+            if ends and not reached.done():
+                reached.set_result(change.state)
+
+        # Subscribed before the state is read: a change between the two is not missed.
+        remove = self.add(Where.AFTER_LISTENERS, receive, StateChanged.name)
+        try:
+            now = state()
+            if now is not wanted and now is not ConnectionState.CLOSED:
+                await until_done(reached)
+                now = reached.result()
+        finally:
+            remove()
+        if now is not wanted:
+            raise NotConnectedError(f"the connection closed before it was {wanted.value}")
+
+    async def finished(self) -> None:
+        """Wait until every async listener has returned; on the application's loop."""
+        while tasks := [one.task for one in self._listeners() if one.task is not None]:
+            await asyncio.wait(tasks)
+
+    def cancel(self) -> None:
+        """Cancel the async listeners that still run; on the application's loop."""
+        for listener in self._listeners():
+            listener.waiting.clear()
+            if listener.task is not None:
+                listener.task.cancel()
+
+    def _new(self, where: Where, callback: Callback) -> "_Subscriber":
+        if where is Where.APPLICATION_LOOP:
+            return _Listener(callback, self._failed, self._dropped)
+        return _Subscriber(callback, self._failed)
+
+    def _listeners(self) -> "list[_Listener]":
+        return [one for one in self._all(Where.APPLICATION_LOOP) if isinstance(one, _Listener)]
+
+    def _all(self, where: Where) -> "list[_Subscriber]":
+        return [subscriber for some in self._subscribers[where].values() for subscriber in some]
+
+    def _update_wanted(self) -> None:
+        self.wanted = frozenset(
+            name for known in self._subscribers for name, some in known.items() if some
+        )
+
+
+class _Subscriber:
+    """One callback."""
+
+    def __init__(
+        self, callback: Callback, failed: Callable[[str, Callback, BaseException], None]
+    ) -> None:
+        self.callback = callback
+        self._failed = failed
+
+    def receive(self, event: Event) -> None:
+        """Call it. What it raises is reported."""
+        try:
+            result = self.callback(event)
+            if result is not None:
+                self._returned(result, event)
+        except BaseException as error:  # noqa: BLE001 - a subscriber must not break the worker
+            self._failed(event.name, self.callback, error)
+
+    def _returned(self, result: object, event: Event) -> None:
+        if inspect.isawaitable(result):
+            with contextlib.suppress(AttributeError):
+                result.close()  # type: ignore[attr-defined]
+            raise TypeError("it returned an awaitable, which nothing awaits here")
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("it returned a generator, which does nothing")
+
+
+class _Listener(_Subscriber):
+    """One on the application's loop, and only there. ``task`` runs what an async one returned."""
+
+    def __init__(
+        self,
+        callback: Callback,
+        failed: Callable[[str, Callback, BaseException], None],
+        dropped: Callable[[], None],
+    ) -> None:
+        super().__init__(callback, failed)
+        self.task: asyncio.Task[None] | None = None
+        self.waiting: deque[Event] = deque()
+        self._dropped = dropped
+
+    def receive(self, event: Event) -> None:
+        if self.task is None:
+            super().receive(event)
+        elif len(self.waiting) < MOST_WAITING:
+            self.waiting.append(event)
+        else:
+            self._dropped()
+
+    def _returned(self, result: object, event: Event) -> None:
+        if not inspect.isawaitable(result):
+            super()._returned(result, event)
+            return
+        self.task = asyncio.get_running_loop().create_task(self._run(event, result))
+        # Not at the end of the coroutine: one that is cancelled before its first step never runs.
+        self.task.add_done_callback(self._ended)
+
+    async def _run(self, event: Event, result: Awaitable[object]) -> None:
+        try:
+            await result
+        except BaseException as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._failed(event.name, self.callback, error)
+
+    def _ended(self, _: "asyncio.Task[None]") -> None:
+        # What arrives between the end of the task and this call waits, so the order is kept.
+        self.task = None
+        while self.waiting and self.task is None:
+            super().receive(self.waiting.popleft())
+
+
+def _check_callback(where: Where, callback: Callback, name: str | None) -> None:
+    if where is Where.OUTLET:
+        if not callable(callback) or is_async(callback):
+            raise ConfigurationError(
+                f"the observer {name_of(callback)} is not a plain function: it is called on a "
+                "thread without an event loop. Pass async functions to add_event_listener()"
+            )
+    elif name is not None:
+        check_event_name(name)
+        if not callable(callback):
+            raise ConfigurationError(
+                f"the listener for {name!r} is not callable: {shown_value(callback)}"
+            )
+        if _is_generator(callback):
+            raise ConfigurationError(
+                f"the listener {name_of(callback)} for {name!r} is a generator function, which "
+                "does nothing when it is called; pass a plain or an async function"
+            )
+
+
+def check_event_name(name: str) -> None:
+    """Raises ConfigurationError that suggests what was probably meant."""
+    if is_a(name, str) and name in EVENT_NAMES:
+        return
+    import difflib  # only for misspelled names
+
+    close = difflib.get_close_matches(shown_value(name), EVENT_NAMES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EVENT_NAMES)}"
+    raise ConfigurationError(f"unknown event {shown_value(name)}; {hint}")
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether they are one callback: ``a.method`` is another object each time it is read.
+
+    Their own ``__eq__`` is not called: two callables that compare equal can still do two things.
+    """
+    bound = (types.MethodType, types.BuiltinMethodType)
+    return one is other or (type(one) is type(other) and type(one) in bound and one == other)
+
+
+def name_of(callback: object) -> str:
+    """How a log names a callback: where its function is defined."""
+    callback = _unwrapped(callback)
+
+    def name() -> str:
+        named: Any = callback if hasattr(callback, "__qualname__") else type(callback)
+        return f"{getattr(named, '__module__', '?')}.{named.__qualname__}"
+
+    return guarded(name, class_name(callback))
+
+
+def is_async(callback: object) -> bool:
+    """Whether calling it only creates a coroutine, as far as that can be known before."""
+    return any(map(inspect.iscoroutinefunction, _functions(callback)))
+
+
+def _is_generator(callback: object) -> bool:
+    return any(
+        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
+        for one in _functions(callback)
+    )
+
+
+def _functions(callback: object) -> tuple[object, object]:
+    """What a call may run: the function itself, or the method of a callable object."""
+    callback = _unwrapped(callback)
+    return callback, getattr(type(callback), "__call__", None)  # noqa: B004 - it is looked at
+
+
+def _unwrapped(callback: Any) -> Any:
+    while is_a(callback, functools.partial):
+        callback = callback.func
+    return callback

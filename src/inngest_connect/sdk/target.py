@@ -1,0 +1,81 @@
+"""A target, ``module:attribute``: where the command line and child processes find their apps."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from ..errors import ConfigurationError
+from .adapter import SdkApp
+from .apps import apps_of, is_factory, sdk_app
+
+
+class MissingModule(ConfigurationError):
+    """The module ``name``, which is the target's or one of its packages, does not exist."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no module {name!r}")
+
+
+class MissingAttribute(ConfigurationError):
+    """``owner``, which is ``where`` in the target, has no attribute ``name``."""
+
+    def __init__(self, where: str, owner: object, name: str) -> None:
+        self.where = where
+        self.owner = owner
+        self.name = name
+        super().__init__(f"{where!r} has no attribute {name!r}")
+
+
+def import_module(name: str) -> ModuleType:
+    """Raises MissingModule, and whatever the module raises while it is imported."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module exists, and imports one that does not
+        raise MissingModule(error.name) from error
+
+
+def attribute_of(module: ModuleType, module_name: str, path: str) -> Any:
+    """The attribute at the dotted ``path``. Raises MissingAttribute."""
+    value: Any = module
+    where, separator = module_name, ":"
+    for name in path.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError as error:
+            raise MissingAttribute(where, value, name) from error
+        where, separator = f"{where}{separator}{name}", "."
+    return value
+
+
+def load_target(target: str) -> dict[str, SdkApp]:
+    """In a child process: the apps of ``target`` by id, ready to run requests.
+
+    The attribute is an app, a list of apps, what ``connect()`` returned, or a function without
+    arguments that returns one of these. Raises ConfigurationError for anything else, and whatever
+    the import and the function raise.
+    """
+    module_name, _, path = target.partition(":")
+    try:
+        value = attribute_of(import_module(module_name), module_name, path)
+    except MissingModule as error:
+        raise ConfigurationError(
+            f"there is no module {error.name!r} on the import path, which children have from their "
+            f"parent: start the program with `python -m {module_name}` from the directory that "
+            f"contains {module_name.partition('.')[0]!r}, or set PYTHONPATH"
+        ) from None
+    if is_factory(value):
+        value = value()
+    # A connection has its apps ready; its class is in a layer above this one.
+    connected = getattr(value, "sdk_apps", None)
+    if isinstance(connected, dict):
+        return connected
+    apps = apps_of(value)
+    if apps is None:
+        raise ConfigurationError(
+            f"{target!r} is of type {type(value).__name__}; it has to be a list of "
+            "(inngest.Inngest, [functions]) tuples, or a function that returns one"
+        )
+    return {app.identity.name: app for app in map(sdk_app, apps)}

@@ -1,0 +1,132 @@
+"""``state_json``: a worker as JSON, in which no secret and nothing unprintable is left."""
+
+import hashlib
+import json
+import time
+
+import inngest
+import pytest
+
+from inngest_connect import (
+    ConnectionEvent,
+    ConnectionState,
+    Disconnected,
+    ErrorOccurred,
+    LeaseLost,
+    Reconnecting,
+    StateChange,
+    WebSocketFailed,
+    WebSocketWorkerConnection,
+    connect,
+)
+from inngest_connect.observability.recent_activity import ErrorEvent, RecentActivity
+from inngest_connect.status.state import errors, state_json, timeline
+
+pytestmark = pytest.mark.unit
+S = ConnectionState
+KEY = "signkey-test-" + "ab" * 32
+HASH = hashlib.sha256(bytes.fromhex("ab" * 32)).hexdigest()
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> WebSocketWorkerConnection:
+    monkeypatch.setenv("INNGEST_CONNECT_APP_VERSION", "v7")  # the oldest SDK takes none
+    client = inngest.Inngest(app_id="app", is_production=True, signing_key=KEY, event_key="e")
+
+    @client.create_function(fn_id="fn", trigger=inngest.TriggerEvent(event="x"))
+    async def fn(ctx: inngest.Context) -> None: ...
+
+    return connect([(client, [fn])], logger=False)
+
+
+def test_it_is_json_without_a_secret_however_the_secret_came_in(
+    worker: WebSocketWorkerConnection,
+) -> None:
+    recent = RecentActivity()
+    for event in (
+        ErrorOccurred("start_failed", f"refused {KEY}"),
+        WebSocketFailed("c", f"Authorization: Bearer {HASH} refused"),
+        Disconnected("c", "g", 1002, f"bad key {HASH}", False),
+        Reconnecting(1, 5.0, f"because of {KEY}"),
+    ):
+        recent.observe(event)
+
+    text = state_json(worker, recent, worker.get_health())
+
+    assert "ab" * 16 not in text
+    assert HASH not in text
+    report = json.loads(text)
+    assert report["state"]["app_versions"] == {"app": "v7"}
+    assert report["state"]["in_flight"] == []
+    assert len(report["errors"]) == 3
+    assert report["reconnecting"]["failures"] == 1
+    assert 0 < report["reconnecting"]["next_attempt"] <= 5.0
+    assert report["health"]["not_ready"] == "the connection is CONNECTING"
+
+
+def test_it_has_every_field_of_the_debug_state(worker: WebSocketWorkerConnection) -> None:
+    report = json.loads(state_json(worker, RecentActivity(), worker.get_health()))
+
+    assert set(worker.get_debug_state().__slots__) <= set(report["state"])
+
+
+def test_what_was_said_several_times_in_a_row_is_counted_newest_first() -> None:
+    refused, lost = ErrorOccurred("start_failed", "no"), LeaseLost("r", "run", "app-fn")
+    events: list[tuple[float, ErrorEvent]] = [
+        (1.0, refused),
+        (2.0, refused),
+        (3.0, lost),
+        (4.0, refused),
+    ]
+
+    told = errors(events, now=10.0)
+
+    assert [(e["kind"], e["count"], e["age"]) for e in told] == [
+        ("start_failed", 1, 6.0),
+        ("lease_lost", 1, 7.0),
+        ("start_failed", 2, 8.0),
+    ]
+
+
+def test_control_characters_of_a_peer_are_escaped() -> None:
+    (told,) = errors([(0.0, Disconnected("c", "g", 1002, "red\x1b[31m", False))], now=1.0)
+
+    assert told["message"] == "the connection was lost, code 1002: red\\x1b[31m"
+
+
+def test_the_timeline_has_no_gaps(worker: WebSocketWorkerConnection) -> None:
+    now = time.monotonic()
+    history = [
+        StateChange(S.CONNECTING, S.ACTIVE, ConnectionEvent.GATEWAY_READY, now - 9.0),
+        StateChange(S.ACTIVE, S.RECONNECTING, ConnectionEvent.CONNECTION_LOST, now - 4.0),
+    ]
+
+    spans = timeline(worker.get_debug_state(), history, now)
+
+    assert [(s["state"], s["begun"], s["ended"]) for s in spans] == [
+        ("CONNECTING", None, pytest.approx(9.0)),
+        ("ACTIVE", pytest.approx(9.0), pytest.approx(4.0)),
+        ("CONNECTING", pytest.approx(4.0), 0.0),
+    ]
+
+
+def test_an_attempt_that_is_due_or_under_way_is_in_no_seconds(
+    worker: WebSocketWorkerConnection,
+) -> None:
+    now = [time.monotonic() - 60.0]
+    recent = RecentActivity(lambda: now[0])
+    recent.observe(Reconnecting(3, 5.0, "a cause"))
+
+    report = json.loads(state_json(worker, recent, worker.get_health()))
+
+    assert report["reconnecting"]["next_attempt"] == 0.0
+    assert report["reconnecting"]["failures"] == 3
+
+
+@pytest.mark.parametrize(("expected", "kept"), [(True, 0), (False, 1)])
+def test_a_connection_that_was_meant_to_end_is_no_trouble(expected: bool, kept: int) -> None:
+    recent = RecentActivity()
+
+    recent.observe(Disconnected("c", "g", 1000, "", expected))
+
+    assert len(recent.errors()) == kept
