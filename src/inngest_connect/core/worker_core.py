@@ -167,10 +167,10 @@ class WorkerCore:
             case inputs.FlushSucceeded():
                 connections.attempts.evidence_of_api(now)
                 if self.delivery.flush_succeeded(input.request_id, now):
-                    requests.delivered(input.request_id)
+                    requests.forget(input.request_id)
             case inputs.FlushFailed(request_id, status, message, retry_after):
                 if self.delivery.flush_failed(request_id, status, message, retry_after, now):
-                    requests.delivered(request_id)
+                    requests.forget(request_id)
             case inputs.Started():
                 if self.settings.startup_timeout is not None:
                     self._startup_deadline = now + self.settings.startup_timeout
@@ -237,7 +237,7 @@ class WorkerCore:
         if self.delivery.deadlines.first <= now:
             self.delivery.tick(now)
         if self.requests.long_running.first <= now:
-            self.requests.long_running.tick(now, self.requests.queued)
+            self.requests.long_running.tick(now, len(self.requests.queue))
         if self.machine.is_shutting_down() and self.shutdown.settle(now):
             error = self.shutdown.outcome()
             self._transition(E.SHUTDOWN_COMPLETED, now)
@@ -332,7 +332,7 @@ class WorkerCore:
                 self._request_arrived(inbound.request, generation, now)
             case ReplyAcked():
                 if self.delivery.acknowledged(inbound.request_id, now):
-                    self.requests.delivered(inbound.request_id)
+                    self.requests.forget(inbound.request_id)
             case LeaseAnswered(request_id, new_lease_id):
                 outbox.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now)
