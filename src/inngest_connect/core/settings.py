@@ -1,4 +1,4 @@
-"""What the core is told once: who this worker is, and its time constants and limits."""
+"""What the core knows from the beginning: who this worker is, and its time limits and sizes."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +10,7 @@ OnLeaseLost = Literal["cancel", "continue"]
 
 @dataclass(frozen=True, slots=True)
 class AppIdentity:
-    """One app as the gateway gets to know it. ``functions`` is a JSON list of function configs."""
+    """One app as WORKER_CONNECT describes it. ``functions`` is a JSON list of configurations."""
 
     name: str
     functions: bytes
@@ -40,7 +40,7 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreSettings:
-    """All times are seconds, all sizes bytes. The defaults are PROTOCOL.md's decisions."""
+    """All times are seconds, all sizes bytes. See docs/protocol.md#decisions for the defaults."""
 
     start_timeout: float = 15.0
     """The whole of one POST to the start endpoint."""
@@ -64,11 +64,11 @@ class CoreSettings:
     extend_lease_interval: float = DEFAULT_EXTEND_LEASE_INTERVAL
     """Used when the gateway names none."""
     shortest_interval: float = 0.1
-    """Intervals that a gateway asks for are not kept below this; a line could not carry them."""
+    """A shorter interval that a gateway asks for is raised to this: no line could carry it."""
     shortest_patience: float = 2.0
-    """A gateway is not given up for silence before, however short its interval is."""
+    """A gateway is not given up for silence earlier, however short its interval is."""
     extensions_per_turn: int = 200
-    """Leases extended before other work gets its turn."""
+    """Leases that are extended before other inputs are handled."""
     flushes_at_once: int = 8
     max_worker_concurrency: int | None = None
     max_buffer_bytes: int = 500 * 1024 * 1024

@@ -33,8 +33,8 @@ from .wire.remote_text import clean, shortened_id
 _WORKER_PAUSE: Final = pb.GatewayMessageType.WORKER_PAUSE
 
 FIRST_NOTICE: Final = 1.0
+# Seconds until a shutdown reports what it waits for, and between one such notice and the next.
 NOTICE_INTERVAL: Final = 30.0
-"""Seconds until a shutdown reports what it waits for, and between one such notice and the next."""
 
 
 class Stage(enum.Enum):

@@ -62,8 +62,8 @@ from .wire.remote_text import shortened_id
 
 _K = pb.GatewayMessageType
 
+# Seconds by which a Tick is late when the process was stopped, or its machine slept.
 STOPPED: Final = 10.0
-"""Seconds by which a Tick is late when the process was stopped, or its machine slept."""
 
 
 class WorkerCore:

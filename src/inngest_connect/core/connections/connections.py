@@ -26,9 +26,9 @@ from .phases import Phase
 from .refusals import Refusals
 
 LIVED_INTERVALS: Final = 2
+# A connection is young until it has lived for two heartbeat intervals of at least this many
+# seconds: with an interval of milliseconds every connection would have lived.
 SHORTEST_LIVED_INTERVAL: Final = 1.0
-"""A connection is young until it has lived for two heartbeat intervals of at least this many
-seconds: with an interval of milliseconds every connection would have lived."""
 
 
 class Connections:

@@ -17,12 +17,12 @@ from ..outbox import Outbox
 from ..signing_keys import SigningKeys
 from .attempts import Attempts
 
+# Handshakes in a row that ended with 1011 before the cause is looked for on this side.
 LOUD_AFTER: Final = 3
-"""Handshakes in a row that ended with 1011 before the cause is looked for on this side."""
 
+# Closes for a failed authentication before the other key is tried. The first can be a session token
+# that expired on a slow way.
 AUTHENTICATION_CLOSES: Final = 2
-"""Closes for a failed authentication before the other key is tried. The first can be a session
-token that expired on a slow way."""
 
 REMEDIES: Final = {
     "connect_worker_hello_invalid_payload": "an app without functions, or an empty instance_id",

@@ -18,8 +18,8 @@ from .inbound import ConnectionReady, GatewayClosing, Inbound, SyncFailed
 
 _K = pb.GatewayMessageType
 
+# Seconds. A timer with a shorter interval would spin; such a value is unusable.
 SHORTEST_INTERVAL: Final = 0.01
-"""Seconds. A timer with a shorter interval would spin; such a value is unusable."""
 
 
 class SetupHandler:

@@ -7,17 +7,17 @@ on any connection. Such a repetition is answered from here and never executed ag
 from collections import OrderedDict
 from typing import Final
 
+# Seconds for which an answered request is remembered. The gateway waits 125 s for an
+# acknowledgement before it forwards again, and its own call is limited to 130 s.
 REPEAT_WINDOW: Final = 150.0
-"""Seconds for which an answered request is remembered. The gateway waits 125 s for an
-acknowledgement before it forwards again, and its own call is limited to 130 s."""
 
+# For ids: about 200,000, which is 1,400 requests a second during the whole window.
 IDS_BYTES: Final = 64 * 1024 * 1024
-"""For ids: about 200,000, which is 1,400 requests a second during the whole window."""
 
 REPLIES_BYTES: Final = 16 * 1024 * 1024
 
+# What one remembered id costs beside its text: strings, tuples and links of the interpreter.
 ENTRY_BYTES: Final = 300
-"""What one remembered id costs beside its text: strings, tuples and links of the interpreter."""
 
 
 class AnsweredRequests:

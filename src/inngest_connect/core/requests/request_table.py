@@ -73,8 +73,8 @@ _STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.it
 # A tuple is searched by identity; hashing a member of an enum costs several times as much.
 _UNFINISHED: Final = (Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING)
 
+# Bytes of a payload that is kept when its function has ended; a copy without it costs more.
 SMALL_PAYLOAD: Final = 1024
-"""Bytes of a payload that is kept when its function has ended; a copy without it costs more."""
 
 
 class RequestTable:
