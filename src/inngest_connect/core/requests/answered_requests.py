@@ -52,6 +52,7 @@ class AnsweredRequests:
 
         Returns how many younger requests had to be forgotten for it.
         """
+        # Entries are in order of time, so one that is renewed moves to the end.
         if request_id in self._ids:
             self._forget(request_id)
         self._ids[request_id] = now
@@ -62,6 +63,8 @@ class AnsweredRequests:
             # The id stays: without its reply a repetition is refused, not executed.
             _, dropped = self._replies.popitem(last=False)
             self._replies_bytes -= len(dropped)
+        # The first condition is cheap and may be true too early, because ``_oldest_at`` is not
+        # moved when its entry is forgotten: then the loop looks once and stops.
         early = 0
         while now - self._oldest_at > REPEAT_WINDOW or self._ids_bytes > self._ids_limit:
             oldest, self._oldest_at = next(iter(self._ids.items()))

@@ -82,6 +82,7 @@ class LeaseTable:
         self.interval = interval
         for request_id in self._leases:
             at = self.deadlines.get(request_id)
+            # Only brought forward: a lease that is due earlier was granted with a shorter interval.
             if at is None or at > now + interval:
                 self.deadlines.set(request_id, now + interval)
 
@@ -102,6 +103,8 @@ class LeaseTable:
     def take_due(self, now: float, limit: int) -> list[Lease]:
         """Up to ``limit`` leases to extend now; each counts as sent."""
         due: list[Lease] = []
+        # Each is due again before its answer can be expected, so an answer that never comes costs
+        # one repetition and not the lease. It is repeated with the same id until an answer comes.
         while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]
             lease.outstanding = True

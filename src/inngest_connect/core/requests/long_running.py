@@ -48,6 +48,7 @@ class LongRunning:
 
     def started(self, request_id: str, running: int, now: float) -> None:
         """A function was started; ``running`` is how many run now."""
+        # On the hot path: one entry, and one comparison that keeps ``first`` early enough.
         self._unreported[request_id] = now
         if self._warn_after is not None and now + self._warn_after < self.first:
             self.first = now + self._warn_after
