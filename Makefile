@@ -136,6 +136,7 @@ transcripts: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python scripts/diagrams.py
 	$(BIN)/python scripts/scenario_docs.py
+	$(BIN)/python scripts/option_docs.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

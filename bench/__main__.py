@@ -1,8 +1,8 @@
 """``make bench``: ours and the official workers, side by side. ``python -m bench --help``.
 
-Every peer runs all the time, in a process and with a gateway of its own, and gets its window of
-load in turn: so all are measured within seconds of one another, on a machine whose speed changes.
-Printed are medians over the rounds, their range, and ratios of each round's own figures.
+Every peer runs all the time, with its own process and its own gateway, and gets a window of load in
+turn. So all are measured within seconds of one another, on a machine whose speed changes. It prints
+medians over the rounds, their range, and ratios of figures of the same round.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def main() -> int:
         return 0
     options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = options.seconds or (0.6 if options.quick else 0.8)
-    logging.disable(logging.WARNING)  # the gateway's library tells of each full buffer
+    logging.disable(logging.WARNING)  # the gateway's library logs each full buffer
     if not Path("/proc/self/stat").exists():
         say("the processor time of another process can only be read where there is /proc")
         return 2

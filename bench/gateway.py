@@ -1,6 +1,6 @@
 """A lean gateway that keeps a number of requests in flight on its connections, and times them.
 
-It is no model of a server: it accepts what a worker says, answers what has to be answered, and
+It does not model a server: it accepts what a worker sends, answers what has to be answered, and
 spends as little as it can, so that the worker is what is measured.
 """
 
@@ -219,7 +219,7 @@ class BenchGateway:
         requests: int = 1_000_000_000,
         payload_bytes: int = 200,
     ) -> Sample:
-        """Have a function called for ``seconds`` or ``requests`` times, ``in_flight`` at a time.
+        """Call a function for ``seconds`` or ``requests`` times, ``in_flight`` at a time.
 
         Ends when every reply is there, so slow replies count with the time they took. The requests
         that are sent all at once in the beginning are served, but their times would only tell how

@@ -71,7 +71,7 @@ async def _python(code: str, *arguments: str) -> bytes:
         code,
         *arguments,
         stdout=asyncio.subprocess.PIPE,
-        # As in an installation: compiled once, which the first of the runs does.
+        # As in an installation: the first run compiles the modules.
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
     )
     out, _ = await process.communicate()
@@ -120,7 +120,7 @@ def start_table(found: dict[str, Any]) -> str:
 
 
 async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
-    """Processor microseconds a request as something grows."""
+    """Processor microseconds per request while something grows."""
     found = {
         "requests in flight beside it": await _beside_leases(),
         "leases beside it, core alone": [
@@ -139,7 +139,7 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
 
 
 async def _cost(gateway: BenchGateway, worker: WorkerProcess, in_flight: int = 10) -> float:
-    """The best of three windows: growth shows in it, a busy neighbour does not."""
+    """The best of three windows: it shows growth, and not another busy process."""
     costs = []
     for _ in range(3):
         before = worker.processor_seconds()

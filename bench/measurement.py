@@ -1,4 +1,4 @@
-"""One window of load on one worker process, and what came of it."""
+"""One window of load on one worker process, and its figures."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -51,13 +51,13 @@ async def measure(
 
 
 async def handler_seconds(worker: WorkerProcess, scenario: Scenario, calls: int) -> float:
-    """Processor seconds of one call of the SDK's handler alone, at the same number at once."""
+    """Processor seconds of one call of the SDK's handler alone, with the same number in flight."""
     worker.say(f"{scenario.slug} {calls} {scenario.in_flight} {scenario.payload_bytes}")
     return float(json.loads(await worker.line())["microseconds"]) / 1e6
 
 
 def percentile(ordered: list[float], fraction: float) -> float:
-    """NaN of nothing."""
+    """Of sorted values; NaN without any."""
     if not ordered:
         return float("nan")
     return ordered[min(int(fraction * len(ordered)), len(ordered) - 1)]

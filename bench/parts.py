@@ -1,7 +1,7 @@
-"""Where the processor time of a request goes: the handler, the caller's thread, the connection's.
+"""Where the processor time of a request goes: handler, application's thread, I/O thread.
 
-The core's share is measured by having it live through the events of requests, without anything
-around it; the connection's thread spends the rest on sockets, wake-ups and the orchestrator.
+The core's share is measured by giving it the inputs of requests, without anything around it; the
+I/O thread spends the rest on sockets, wake-ups and the orchestrator.
 """
 
 import statistics
@@ -26,7 +26,7 @@ ONE_AT_A_TIME: Final = Scenario("async", 1, 200)
 
 
 async def measure_parts(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Microseconds a request by part, medians, for 100 and for one in flight."""
+    """Microseconds per request by part, medians, for 100 and for one in flight."""
     found: dict[str, dict[str, float]] = {}
     async with (
         BenchGateway() as gateway,
@@ -71,7 +71,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
 
 
 def core_seconds(in_flight: int, requests: int = 2000, beside: int = 0) -> float:
-    """Seconds of the core for one request, with as many alive at a time, and others leased."""
+    """Seconds of the core for one request, with so many in flight, and so many others leased."""
     core = ready_core()
     calls, acks, ids = core_messages(beside + requests)
     for n in range(requests, requests + beside):
@@ -107,7 +107,7 @@ def ready_core() -> WorkerCore:
     core.handle(inputs.StartSucceeded(1, "c", "ws://gateway", "group", "token", "token"), 0.0)
     core.handle(inputs.SocketOpened(1), 0.0)
     core.handle(inputs.MessageReceived(1, b""), 0.0)
-    # Leases are due before a gateway that says nothing more is taken for dead.
+    # Leases are due before a silent gateway is considered dead.
     ready_data = pb.GatewayConnectionReadyData(extend_lease_interval="5s").SerializeToString()
     ready = envelope(K.GATEWAY_CONNECTION_READY, ready_data)
     core.handle(inputs.MessageReceived(1, ready), 0.0)

@@ -1,4 +1,4 @@
-"""The workers that are compared, and what is known of each version."""
+"""The workers that are compared, and their versions."""
 
 import contextlib
 import importlib.metadata
@@ -26,7 +26,7 @@ TITLES = {
 
 @dataclass(slots=True)
 class Peer:
-    """A worker process with a gateway of its own; idle while others are measured."""
+    """A worker process with its own gateway; idle while others are measured."""
 
     name: str
     gateway: BenchGateway
@@ -63,7 +63,7 @@ def node_version() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on and with."""
+    """The machine and the versions that the figures belong to."""
     versions = {
         name: importlib.metadata.version(name)
         for name in ("inngest-connect", "inngest", "picows", "protobuf", "websockets")

@@ -1,4 +1,4 @@
-"""A worker process as the benchmark sees it: started, measured from outside, stopped."""
+"""A worker process: started, measured from outside, stopped."""
 
 import asyncio
 import contextlib

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MEGABYTES_AT_ONCE: Final = 100
-"""More than that in flight would measure the memory of this machine."""
+"""In flight. More would measure the memory of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Scenario:
 
 
 REFERENCE: Final = Scenario("async", 100, 200)
-"""The one that goals are set for."""
+"""The scenario for which goals are set."""
 
 
 def scenarios(*, quick: bool) -> list[Scenario]:
-    """All combinations that fit into memory, or the few that a minute has room for."""
+    """All combinations that fit into memory, or the few that fit into a minute."""
     if quick:
         return [Scenario("async", 1, 200), REFERENCE]
     return [

@@ -1,6 +1,6 @@
 """The measured worker process: ``worker.py PEER ORIGIN [CONNECTIONS]``. Ends when stdin does.
 
-Peers: ``ours`` (``connect(...).run()``, as a program of its own would), ``embedded`` (``start()``
+Peers: ``ours`` (``connect(...).run()``, as a separate program would), ``embedded`` (``start()``
 on an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
 ``limited`` (ours, one function at a time), ``official``, and ``bare``: the least that can answer a
 gateway, without leases, buffer or reconnects. ``sdk`` has the functions and nothing else.
@@ -89,7 +89,7 @@ async def run_official(origin: str) -> None:
 
 
 async def run_bare(origin: str) -> None:
-    """The least that can call a function for a gateway: no leases, no buffer, no reconnect."""
+    """The least that can call a function for a gateway: without leases, buffer or reconnects."""
     import httpx
     import picows
 
@@ -135,7 +135,7 @@ async def run_until_stdin_ends(workers: list[Any]) -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for task in tasks:
         task.cancel()
-    os._exit(0)  # the official worker's threads need not be waited for
+    os._exit(0)  # without waiting for the official worker's threads
 
 
 def run_sdk() -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import inngest
 
-from inngest_connect.connecting import connect
 from inngest_connect.core.retry import ScheduleRetry
+from inngest_connect.factory import connect
 
 from .functions import APP, make_functions
 

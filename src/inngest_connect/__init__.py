@@ -8,7 +8,6 @@
 ``inngest_connect.status``. Every other module is private and may change in any release.
 """
 
-from .connecting import connect
 from .connection import WebSocketWorkerConnection
 from .core.events import (
     Connected,
@@ -30,6 +29,7 @@ from .core.events import (
     WebSocketOpened,
 )
 from .core.retry import FixedRetry, RetryStrategy, ScheduleRetry
+from .core.settings import Timing
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -44,11 +44,11 @@ from .errors import (
     WorkerCrashed,
 )
 from .execution.processes.executor import process_executor
+from .factory import connect
 from .observability.debug_state import DebugState, InFlightRequest
 from .observability.subscriptions import EVENT_NAMES
 from .sdk.apps import ConnectApp
 from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
-from .timing import Timing
 
 __all__ = [
     "EVENT_NAMES",

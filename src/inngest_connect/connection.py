@@ -33,8 +33,7 @@ from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .observability.library_logs import off_this_thread
 from .observability.subscriptions import Callback
-from .option_variables import default_instance_id
-from .options import ConnectOptions
+from .options import ConnectOptions, default_instance_id
 from .protocol import connect_pb2 as pb
 from .sdk.apps import Apps
 from .state_machine import ConnectionState

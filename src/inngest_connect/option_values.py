@@ -1,153 +1,140 @@
-"""Checks of single options. Each error names the option, its value without secrets, and a remedy.
+"""Checks of single options, and readers of variables. An error has the name, value and remedy.
 
-A value can be any object: it is judged by its type, and none of its methods is trusted.
+A value can be any object of the user: it is judged by its type, none of its methods is trusted, and
+secrets in it are not shown.
 """
 
+import contextlib
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from .core.retry import RetryStrategy, ScheduleRetry
+from .core.settings import LONGEST_SECONDS, Timing, is_seconds
 from .core.wire.user_text import has_method, is_a, shown_value
 from .errors import ConfigurationError
+from .transport.urls import check_url
 
-Value = TypeVar("Value")
+Check = Callable[[str, Any], Any]
+"""Takes the name of an option or variable and its value; returns the value that is used.
 
-LONGEST_SECONDS: Final = 1e9
-"""Thirty years. Timers of the operating system overflow with much longer ones."""
+Raises ConfigurationError.
+"""
+
 LARGEST_COUNT: Final = 2**31 - 1
 """What fields of the protocol and buffers of the transport can hold."""
+LONGEST_INSTANCE_ID: Final = 256
 _SMALLEST_BUFFER: Final = 1024
 _NOT_HANDLED: Final = ("SIGKILL", "SIGSTOP")
 
 
-def is_seconds(value: Any, smallest: float = 0.0) -> bool:
-    """Whether it is a finite number of seconds that every timer can wait for."""
-    return is_a(value, int, float) and smallest <= value <= LONGEST_SECONDS
+def value_that(is_right: Callable[[Any], bool], remedy: str) -> Check:
+    """Return a check that refuses values that are not right, with the remedy."""
+
+    def check(name: str, value: Any) -> Any:
+        if not is_right(value):
+            raise ConfigurationError(f"{name} is {shown_value(value)}; {remedy}")
+        return value
+
+    return check
 
 
-def checked_seconds(name: str, value: float | None) -> float | None:
-    if value is None:
-        return None
-    if not is_seconds(value):
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass seconds from 0 to {LONGEST_SECONDS:g}, or None "
-            "for no limit"
-        )
-    return float(value)
+def one_of(*choices: str) -> Check:
+    """Return a check for one of the texts."""
+    return value_that(
+        lambda value: is_a(value, str) and value in choices,
+        f"pass one of {', '.join(map(repr, choices))}",
+    )
 
 
-def checked_warning(name: str, value: float | None) -> float | None:
-    if value is not None and not (is_seconds(value) and value > 0):
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass seconds above 0, or None for no warning"
-        )
-    return None if value is None else float(value)
+def provider_with(method: str) -> Check:
+    """Return a check for an OpenTelemetry provider."""
+    return value_that(
+        lambda value: has_method(value, method),
+        f"pass an OpenTelemetry provider, which has {method}(), or leave it out for the global one",
+    )
 
 
-def checked_size(name: str, value: int) -> int:
-    if not is_a(value, int) or not value >= _SMALLEST_BUFFER:
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass a number of bytes from {_SMALLEST_BUFFER}"
-        )
+count = value_that(
+    lambda value: is_a(value, int) and 1 <= value <= LARGEST_COUNT,
+    f"pass a whole number from 1 to {LARGEST_COUNT}, or leave it out for no limit",
+)
+seconds = value_that(
+    is_seconds, f"pass seconds from 0 to {LONGEST_SECONDS:g}, or leave it out for no limit"
+)
+warning_age = value_that(
+    lambda value: value is None or (is_seconds(value) and value > 0),
+    "pass seconds above 0, or None for no warning",
+)
+buffer_size = value_that(
+    lambda value: is_a(value, int) and value >= _SMALLEST_BUFFER,
+    f"pass a number of bytes from {_SMALLEST_BUFFER}",
+)
+message_size = value_that(
+    lambda value: is_a(value, int) and _SMALLEST_BUFFER <= value <= LARGEST_COUNT,
+    f"pass a number of bytes from {_SMALLEST_BUFFER} to {LARGEST_COUNT}",
+)
+endpoint_function = value_that(callable, "pass a function from URL to URL")
+executor_factory = value_that(callable, "pass process_executor(...), or leave it out")
+retry_strategy = value_that(
+    lambda value: has_method(value, "delay"),
+    "pass an object with delay(failures, random) -> seconds",
+)
+timing = value_that(lambda value: is_a(value, Timing), "pass a Timing(...), or leave it out")
+listeners = value_that(
+    lambda value: is_a(value, Mapping),
+    'pass a dict of event names and functions, such as {"error": report}',
+)
+switch = value_that(lambda value: type(value) is bool, "pass True or False")
+anything = value_that(lambda value: True, "")
+"""For what is checked where it is used."""
+instance_name = value_that(
+    lambda value: (
+        is_a(value, str)
+        and bool(value.strip())
+        and value.isprintable()  # neither a control character nor half of a surrogate pair
+        and len(value) <= LONGEST_INSTANCE_ID
+    ),
+    f"pass a printable name of at most {LONGEST_INSTANCE_ID} characters that is unique per "
+    "process, or leave it out",
+)
+
+
+def gateway_address(name: str, value: Any) -> Any:
+    """Check a URL that a WebSocket can be dialed at."""
+    value_that(lambda it: is_a(it, str), "pass a ws:// or wss:// URL")(name, value)
+    check_url(name, value, ("ws", "wss"), "wss://gateway.example.com/v0/connect", user=False)
     return value
 
 
-def checked_message_size(name: str, value: int) -> int:
-    if checked_size(name, value) > LARGEST_COUNT:
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass a number of bytes up to {LARGEST_COUNT}"
-        )
-    return value
-
-
-def checked_count(name: str, value: object) -> int:
-    if not is_a(value, int) or not 1 <= value <= LARGEST_COUNT:  # type: ignore[operator]
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass a whole number from 1 to {LARGEST_COUNT}, or "
-            "leave it out for no limit"
-        )
-    return value  # type: ignore[return-value]
-
-
-def checked_signals(
-    value: Sequence[signal.Signals] | None, otherwise: tuple[signal.Signals, ...]
-) -> tuple[signal.Signals, ...]:
-    if value is None:
-        return otherwise
+def signals(name: str, value: Any) -> Sequence[signal.Signals]:
+    """Check signals that a process can handle."""
     try:
         if is_a(value, str, bytes, Mapping):
             raise TypeError
         found = tuple(signal.Signals(one) for one in value)
     except Exception:  # noqa: BLE001 - of the iteration, which is user code
         raise ConfigurationError(
-            f"shutdown_signals is {shown_value(value)}; pass a list of signal.Signals, [] for none"
+            f"{name} is {shown_value(value)}; pass a list of signal.Signals, [] for none"
         ) from None
     if any(one.name in _NOT_HANDLED for one in found):
         raise ConfigurationError(
-            f"shutdown_signals is {shown_value(value)}; SIGKILL and SIGSTOP cannot be handled by "
-            "any process: leave them out"
+            f"{name} is {shown_value(value)}; SIGKILL and SIGSTOP cannot be handled by any "
+            "process: leave them out"
         )
     return found
 
 
-def checked_instance(
-    name: str, value: Any, kind: type[Value], otherwise: Value, remedy: str
-) -> Value:
-    """``otherwise`` for None."""
-    if value is None:
-        return otherwise
-    if not is_a(value, kind):
-        raise ConfigurationError(f"{name} is {shown_value(value)}; {remedy}")
-    return value  # type: ignore[no-any-return]
+def number(name: str, text: str) -> float | str:
+    """Read a variable. A text that is not a number stays a text, and the check refuses it."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
-def checked_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
-    if not is_a(value, str) or value not in choices:
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass one of {', '.join(map(repr, choices))}"
-        )
-    return value
-
-
-def checked_provider(name: str, value: Any, method: str) -> Any:
-    if value is not None and not has_method(value, method):
-        raise ConfigurationError(
-            f"{name} is {shown_value(value)}; pass an OpenTelemetry provider, which has "
-            f"{method}(), or leave it out for the global one"
-        )
-    return value
-
-
-def checked_retry(value: RetryStrategy | None) -> RetryStrategy:
-    if value is None:
-        return ScheduleRetry()
-    if not has_method(value, "delay"):
-        raise ConfigurationError(
-            f"retry is {shown_value(value)}; pass an object with delay(failures, random) -> seconds"
-        )
-    return value
-
-
-def checked_function(name: str, value: Any, remedy: str) -> Any:
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"{name} is {shown_value(value)}; {remedy}")
-    return value
-
-
-def checked_switch(name: str, value: bool, remedy: str) -> bool:
-    if type(value) is not bool:
-        raise ConfigurationError(f"{name} is {shown_value(value)}; {remedy}")
-    return value
-
-
-def checked_listeners(value: Any) -> dict[str, Callable[[Any], object]]:
-    """``on=``; its names and functions are checked when they are added."""
-    if value is None:
-        return {}
-    if not is_a(value, Mapping):
-        raise ConfigurationError(
-            f"on is {shown_value(value)}; pass a dict of event names and functions, such as "
-            '{"error": report}'
-        )
-    return dict(value)
+def isolation(name: str, text: str) -> str:
+    """Read a variable that is a switch. Raises ConfigurationError."""
+    meanings = {"1": "thread", "true": "thread", "0": "none", "false": "none"}
+    if text.lower() not in meanings:
+        raise ConfigurationError(f"{name} is {shown_value(text)}; use 1, true, 0 or false")
+    return meanings[text.lower()]

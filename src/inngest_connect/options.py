@@ -1,165 +1,263 @@
-"""ConnectOptions: every option and environment variable, resolved and validated once.
+"""ConnectOptions: the table of options. Each one is declared here, and nowhere else.
 
-An explicit option beats the environment, the environment beats the default. Everything wrong is
-found here, before a thread or a socket exists, with the value and the remedy in the text.
+A row has the name, type, default, variable, check and help text of an option. The signature and
+docstring of ``connect()``, the command line and docs/configuration.md are generated from the rows:
+``make docs`` writes them, and a test fails when they are stale.
+
+An explicit option beats the environment, the environment beats the default. Every wrong value is
+found here, before a thread or a socket exists.
 """
 
 import os
 import signal
+import socket
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec
 
+from . import option_values as values
 from .core.retry import RetryStrategy, ScheduleRetry
-from .core.settings import CoreSettings, OnLeaseLost
+from .core.settings import CoreSettings, OnLeaseLost, Timing
 from .errors import ConfigurationError
-from .execution.executor import ExecutorFactory
-from .option_values import (
-    checked_choice,
-    checked_function,
-    checked_instance,
-    checked_message_size,
-    checked_provider,
-    checked_retry,
-    checked_seconds,
-    checked_signals,
-    checked_size,
-    checked_switch,
-    checked_warning,
-)
-from .option_variables import (
-    Isolation,
-    resolved_gateway_url,
-    resolved_instance_id,
-    resolved_isolation,
-    resolved_max_worker_concurrency,
-    resolved_shutdown_timeout,
-)
-from .timing import Timing
+from .observability.subscriptions import Callback
+from .transport.urls import check_plain
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from .execution.executor import ExecutorFactory
+
+Isolation = Literal["thread", "none"]
 RewriteEndpoint = Callable[[str], str | Awaitable[str]]
 """From the URL of the gateway to the one to dial; a plain or an async function."""
 
 DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-DEFAULT_LONG_RUNNING_WARNING: Final = 3600.0
-DEFAULT_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+_process_suffix = uuid.uuid4().hex[:6]
+
+
+def default_instance_id() -> str:
+    """The host and a suffix of this process: processes of one host must not share a limit."""
+    return f"{socket.gethostname()}-{_process_suffix}"
+
+
+def _renew_suffix() -> None:
+    global _process_suffix  # noqa: PLW0603 - a fact about the process, changed in a forked child
+    _process_suffix = uuid.uuid4().hex[:6]
+
+
+os.register_at_fork(after_in_child=_renew_suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What the table has about an option besides its name and type."""
+
+    check: values.Check
+    help: str
+    """For the docstring of ``connect()``, ``--help`` and docs/configuration.md."""
+    default: Any = None
+    """In the signature of ``connect()``."""
+    otherwise: Callable[[], Any] = lambda: None
+    """Creates the value that None, as a default, is short for."""
+    shown_default: str = "none"
+    variable: str | None = None
+    read: Callable[[str, str], Any] = lambda name, text: text
+    """What the text of the variable means, before the check."""
+    changeable: bool = True
+    """Whether ``ConnectOptions.changed`` takes it."""
+
+
+_P = ParamSpec("_P")
+
+
+def _as_field(make: Callable[_P, Option]) -> Callable[_P, Any]:
+    return lambda *args, **kwargs: field(metadata={"option": make(*args, **kwargs)})
+
+
+option = _as_field(Option)
+"""A dataclass field with an ``Option``, whose arguments it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions:
-    """The options of ``connect()``; see there for what each one does."""
+    """The options of ``connect()``, checked, in the order of its signature."""
 
-    instance_id: str
-    rewrite_gateway_endpoint: RewriteEndpoint | None = None
-    shutdown_signals: tuple[signal.Signals, ...] = DEFAULT_SHUTDOWN_SIGNALS
-    max_worker_concurrency: int | None = None
-    gateway_url: str | None = None
-    isolation: Isolation = "thread"
-    startup_timeout: float | None = None
-    shutdown_timeout: float | None = None
-    on_lease_lost: OnLeaseLost = "continue"
-    long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING
-    retry: RetryStrategy = field(default_factory=ScheduleRetry)
-    max_buffer_bytes: int = 500 * 1024 * 1024
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    timing: Timing = field(default_factory=Timing)
-    meter_provider: "MeterProvider | None" = None
-    tracer_provider: "TracerProvider | None" = None
-    executor: ExecutorFactory | None = None
-    wait: bool = False
+    instance_id: str = option(
+        values.instance_name,
+        "Identifies this process across its reconnects; unique per process, because processes that "
+        "share an id share one concurrency limit.",
+        otherwise=default_instance_id,
+        shown_default="the hostname and a suffix",
+        variable="INNGEST_CONNECT_INSTANCE_ID",
+    )
+    rewrite_gateway_endpoint: RewriteEndpoint | None = option(
+        values.endpoint_function,
+        "Takes the gateway's URL and returns the one to dial. A plain function runs on a thread, "
+        "an async one on the event loop of ``start()``. If it raises, returns something else, or "
+        "takes longer than 4 s, the attempt fails with an error that names it.",
+    )
+    shutdown_signals: Sequence[signal.Signals] = option(
+        values.signals,
+        "Signals that close the worker; a second one stops it immediately. ``start()`` and "
+        "``run()`` handle them on the main thread and restore the handlers afterwards; "
+        "``async with`` handles none. ``[]`` for none.",
+        otherwise=lambda: DEFAULT_SHUTDOWN_SIGNALS,
+        shown_default="SIGTERM and SIGINT",
+    )
+    max_worker_concurrency: int | None = option(
+        values.count,
+        "Functions that run at the same time. Further requests are acknowledged, leased, and "
+        "queued.",
+        shown_default="no limit",
+        variable="INNGEST_CONNECT_MAX_WORKER_CONCURRENCY",
+        read=values.number,
+    )
+    gateway_url: str | None = option(
+        values.gateway_address,
+        "The gateway to dial instead of the one that the API names.",
+        variable="INNGEST_CONNECT_GATEWAY_URL",
+    )
+    on: Mapping[str, Callback] = option(
+        values.listeners,
+        "Event listeners by event name, as for ``add_event_listener()``: plain functions, called "
+        "on the event loop of ``start()``, or async ones, which run there and get the next event "
+        "when they have returned.",
+        otherwise=dict,
+        changeable=False,
+    )
+    isolation: Isolation = option(
+        values.one_of("thread", "none"),
+        '"thread" keeps the connection on its own thread, so that a function that blocks the event '
+        'loop costs no heartbeat and no lease; "none" runs connection and functions on one loop. '
+        'The variable is 0 or false for "none".',
+        otherwise=lambda: "thread",
+        shown_default='"thread"',
+        variable="INNGEST_CONNECT_ISOLATE_EXECUTION",
+        read=values.isolation,
+    )
+    startup_timeout: float | None = option(
+        values.seconds,
+        "Seconds after which ``start()`` gives up on a first connection.",
+        shown_default="no limit, it waits until an outage ends",
+    )
+    shutdown_timeout: float | None = option(
+        values.seconds,
+        "Seconds that work in flight has to finish after the first signal or ``close()``.",
+        shown_default="no limit",
+        variable="INNGEST_CONNECT_SHUTDOWN_TIMEOUT",
+        read=values.number,
+    )
+    on_lease_lost: OnLeaseLost = option(
+        values.one_of("cancel", "continue"),
+        '"continue" lets a function whose lease was refused finish, "cancel" cancels it if it is '
+        "async. What it returns is delivered in either case.",
+        default="continue",
+        shown_default='"continue"',
+    )
+    retry: RetryStrategy = option(
+        values.retry_strategy,
+        "When to connect again: an object with ``delay(failures, random) -> seconds``. Yours is "
+        "called on a thread, for at most 4 s; when it fails, the default is used for that attempt.",
+        otherwise=ScheduleRetry,
+        shown_default="``ScheduleRetry()``, after 0 to 1, 1, 2, 5, 10, 20, 30, 60, 120, 300 s",
+    )
+    long_running_warning: float | None = option(
+        values.warning_age,
+        "Seconds after which a function that still runs is reported as an ``error`` of kind "
+        "``function_long_running``, and again each time it is twice as old. None for never.",
+        default=3600.0,
+        shown_default="3600",
+    )
+    max_buffer_bytes: int = option(
+        values.buffer_size,
+        "Bytes of replies that the server has not stored yet; beside them each costs some 3 KiB. "
+        "Above three quarters no further function is started.",
+        default=500 * 1024 * 1024,
+        shown_default="500 MiB",
+    )
+    max_message_bytes: int = option(
+        values.message_size,
+        "The largest message accepted from the gateway, in bytes.",
+        default=16 * 1024 * 1024,
+        shown_default="16 MiB",
+    )
+    timing: Timing = option(
+        values.timing,
+        "Time limits of the protocol, in seconds.",
+        otherwise=Timing,
+        shown_default="``Timing()``",
+    )
+    logger: Any = option(
+        values.anything,
+        "A ``logging.Logger``, a structlog logger, or False for silence; see docs/logging.md.",
+        shown_default='the logger "inngest_connect"',
+        changeable=False,
+    )
+    meter_provider: "MeterProvider | None" = option(
+        values.provider_with("get_meter"),
+        "The OpenTelemetry provider that metrics go to; see docs/metrics.md.",
+        shown_default="the global one",
+    )
+    tracer_provider: "TracerProvider | None" = option(
+        values.provider_with("get_tracer"),
+        "The OpenTelemetry provider that the spans of executions go to.",
+        shown_default="the global one",
+    )
+    executor: "ExecutorFactory | None" = option(
+        values.executor_factory,
+        "Where functions run; ``process_executor(...)`` is for child processes, docs/processes.md.",
+        shown_default="on the event loop of ``start()``, sync functions in threads",
+    )
+    wait: bool = option(
+        values.switch,
+        "Whether ``async with`` waits until the first connection is ACTIVE, however long an outage "
+        "lasts, instead of starting its body immediately.",
+        default=False,
+        shown_default="False",
+    )
 
     def changed(self, **changes: Any) -> "ConnectOptions":
         """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
-        current = {each.name: getattr(self, each.name) for each in fields(self)}
-        unknown = sorted(changes.keys() - current.keys())
+        known = [name for name, row in OPTIONS.items() if row.changeable]
+        unknown = sorted(changes.keys() - known)
         if unknown:
             raise ConfigurationError(
-                f"there is no option {unknown[0]!r}; there are: {', '.join(current)}"
+                f"there is no option {unknown[0]!r}; there are: {', '.join(known)}"
             )
-        return resolve_options(**{**current, **changes}, environment={})
+        current = {name: getattr(self, name) for name in OPTIONS}
+        return resolve_options({}, **{**current, **changes})
 
     def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
-        """What the pure core needs of this."""
-        timing = self.timing
-        return CoreSettings(
-            # The API client limits each call; this is only the net below it.
-            start_timeout=timing.start_timeout + 5.0,
-            open_timeout=timing.open_timeout + 1.0,
-            hello_timeout=timing.hello_timeout,
-            ready_timeout=timing.ready_timeout,
-            startup_timeout=self.startup_timeout,
-            shutdown_timeout=self.shutdown_timeout,
-            reply_ack_timeout=timing.reply_ack_timeout,
-            drain_ack_timeout=timing.drain_ack_timeout,
-            pause_delay=timing.pause_delay,
-            close_timeout=timing.close_timeout,
-            final_flush_timeout=timing.final_flush_timeout,
-            heartbeat_interval=timing.heartbeat_interval,
-            extend_lease_interval=timing.extend_lease_interval,
-            max_worker_concurrency=self.max_worker_concurrency,
-            max_buffer_bytes=self.max_buffer_bytes,
-            on_lease_lost=self.on_lease_lost,
-            long_running_warning=self.long_running_warning,
-            signing_keys=signing_keys,
-            api_origin=api_origin,
-        )
+        """Return what the core needs of these, under the same names."""
+        wanted = {each.name for each in fields(CoreSettings)}
+        given = {name: getattr(self, name) for name in OPTIONS if name in wanted}
+        limits = {each.name: getattr(self.timing, each.name) for each in fields(Timing)}
+        # The shells limit each call and dial; the core's limits only catch what they miss.
+        limits["start_timeout"] += 5.0
+        limits["open_timeout"] += 1.0
+        return CoreSettings(**given, **limits, signing_keys=signing_keys, api_origin=api_origin)
 
 
-def resolve_options(
-    *,
-    instance_id: str | None,
-    rewrite_gateway_endpoint: RewriteEndpoint | None,
-    shutdown_signals: Sequence[signal.Signals] | None,
-    max_worker_concurrency: int | None,
-    gateway_url: str | None,
-    isolation: Isolation | None,
-    startup_timeout: float | None,
-    shutdown_timeout: float | None,
-    on_lease_lost: OnLeaseLost,
-    retry: RetryStrategy | None,
-    max_buffer_bytes: int,
-    max_message_bytes: int,
-    timing: Timing | None,
-    meter_provider: "MeterProvider | None" = None,
-    tracer_provider: "TracerProvider | None" = None,
-    executor: ExecutorFactory | None = None,
-    long_running_warning: float | None = DEFAULT_LONG_RUNNING_WARNING,
-    wait: bool = False,
-    environment: Mapping[str, str] | None = None,
-) -> ConnectOptions:
-    """Raises ConfigurationError for the first wrong value."""
-    variables = os.environ if environment is None else environment
-    return ConnectOptions(
-        instance_id=resolved_instance_id(instance_id, variables),
-        rewrite_gateway_endpoint=checked_function(
-            "rewrite_gateway_endpoint",
-            rewrite_gateway_endpoint,
-            "pass a function from URL to URL",
-        ),
-        shutdown_signals=checked_signals(shutdown_signals, DEFAULT_SHUTDOWN_SIGNALS),
-        max_worker_concurrency=resolved_max_worker_concurrency(max_worker_concurrency, variables),
-        gateway_url=resolved_gateway_url(gateway_url, variables),
-        isolation=resolved_isolation(isolation, variables),
-        startup_timeout=checked_seconds("startup_timeout", startup_timeout),
-        shutdown_timeout=resolved_shutdown_timeout(shutdown_timeout, variables),
-        on_lease_lost=checked_choice("on_lease_lost", on_lease_lost, get_args(OnLeaseLost)),
-        long_running_warning=checked_warning("long_running_warning", long_running_warning),
-        retry=checked_retry(retry),
-        max_buffer_bytes=checked_size("max_buffer_bytes", max_buffer_bytes),
-        max_message_bytes=checked_message_size("max_message_bytes", max_message_bytes),
-        timing=checked_instance(
-            "timing", timing, Timing, Timing(), "pass a Timing(...), or leave it out"
-        ),
-        meter_provider=checked_provider("meter_provider", meter_provider, "get_meter"),
-        tracer_provider=checked_provider("tracer_provider", tracer_provider, "get_tracer"),
-        executor=checked_function(
-            "executor", executor, "pass process_executor(...), or leave it out"
-        ),
-        wait=checked_switch(
-            "wait", wait, "pass True if 'async with' is to wait for the first connection"
-        ),
-    )
+OPTIONS: Final[Mapping[str, Option]] = {
+    each.name: each.metadata["option"] for each in fields(ConnectOptions)
+}
+
+
+def resolve_options(environment: Mapping[str, str] | None = None, **given: Any) -> ConnectOptions:
+    """What ``connect(..., **given)`` means. Raises ConfigurationError for the first wrong value."""
+    environment = os.environ if environment is None else environment
+    resolved = {}
+    for name, row in OPTIONS.items():
+        source, value = name, given.get(name, row.default)
+        if value is None and row.variable is not None:
+            text = check_plain(row.variable, environment.get(row.variable, "").strip())
+            if text:
+                source, value = row.variable, row.read(row.variable, text)
+        if value is None and row.default is None:
+            resolved[name] = row.otherwise()
+        else:
+            resolved[name] = row.check(source, value)
+    return ConnectOptions(**resolved)

@@ -26,6 +26,14 @@ def test_the_drawings_are_those_of_the_tables() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_connect_and_the_tables_of_options_are_those_of_the_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/option_docs.py", "--check"], cwd=ROOT, check=False
+    )
+
+    assert done.returncode == 0, "connect() or a table of options is stale: run `make docs`"
+
+
 def test_the_generated_module_has_the_fields_of_the_proto_file() -> None:
     source = (ROOT / "src/inngest_connect/protocol/connect.proto").read_text()
     declared = {

@@ -1,5 +1,6 @@
 """Options and environment variables."""
 
+import inspect
 import signal
 import socket
 from typing import Any
@@ -9,32 +10,17 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from inngest_connect.core.retry import FixedRetry, ScheduleRetry
+from inngest_connect.core.settings import CoreSettings, Timing
 from inngest_connect.errors import ConfigurationError
-from inngest_connect.options import ConnectOptions, resolve_options
+from inngest_connect.factory import connect
+from inngest_connect.options import OPTIONS, ConnectOptions, resolve_options
 from inngest_connect.sdk.identity import check_protobuf_implementation
-from inngest_connect.timing import Timing
 
 pytestmark = pytest.mark.unit
 
 
 def resolve(environment: dict[str, str] | None = None, **options: Any) -> ConnectOptions:
-    defaults: dict[str, Any] = {
-        "instance_id": None,
-        "rewrite_gateway_endpoint": None,
-        "shutdown_signals": None,
-        "max_worker_concurrency": None,
-        "gateway_url": None,
-        "isolation": None,
-        "startup_timeout": None,
-        "shutdown_timeout": None,
-        "on_lease_lost": "continue",
-        "retry": None,
-        "max_buffer_bytes": 2048,
-        "max_message_bytes": 2048,
-        "timing": None,
-        "environment": environment or {},
-    }
-    return resolve_options(**{**defaults, **options})
+    return resolve_options(environment or {}, **options)
 
 
 def test_the_default_instance_id_is_unique_per_process_and_stable_in_it() -> None:
@@ -131,13 +117,6 @@ def test_the_retry_strategy_can_be_replaced() -> None:
     assert isinstance(resolve(retry=FixedRetry(1)).retry, FixedRetry)
 
 
-def test_time_limits_have_to_be_above_zero() -> None:
-    with pytest.raises(ConfigurationError, match=r"hello_timeout is 0"):
-        Timing(hello_timeout=0)
-    with pytest.raises(ConfigurationError, match=r"close_timeout is 'x'"):
-        Timing(close_timeout="x")  # type: ignore[arg-type]
-
-
 def test_the_core_gets_every_limit_that_was_set() -> None:
     options = resolve(
         timing=Timing(reply_ack_timeout=1.5, drain_ack_timeout=0.5, heartbeat_interval=2.0),
@@ -152,6 +131,22 @@ def test_the_core_gets_every_limit_that_was_set() -> None:
     assert (settings.shutdown_timeout, settings.startup_timeout) == (9.0, 8.0)
     assert (settings.max_worker_concurrency, settings.signing_keys) == (4, 2)
     assert settings.heartbeat_interval == 2.0
+
+
+def test_the_core_without_options_has_their_defaults() -> None:
+    settings = resolve().core_settings(signing_keys=0, api_origin="")
+
+    assert settings == CoreSettings(start_timeout=15.0, open_timeout=11.0)
+
+
+def test_connect_passes_on_every_option_of_the_table_and_no_other() -> None:
+    assert list(inspect.signature(connect).parameters) == ["apps", *OPTIONS]
+
+
+def test_listeners_and_the_logger_are_fixed_when_the_worker_is_created() -> None:
+    for name in ("on", "logger"):
+        with pytest.raises(ConfigurationError, match=f"there is no option '{name}'"):
+            resolve().changed(**{name: None})
 
 
 @pytest.mark.scenario("security-protobuf")

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
+from ..factory import connect
 from ..observability.package_logger import silent_logger
 from ..observability.recent_activity import percentile
 from ..testing import EmbeddedGateway

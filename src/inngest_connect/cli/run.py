@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError, ConnectError, WorkerCrashed
 from ..execution.processes.executor import process_executor
 from ..observability.package_logger import package_logger
@@ -21,100 +19,76 @@ from .reload import end_with_supervisor
 from .target import Target, load_target
 
 INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C before there is a worker, as shells have it (128 + SIGINT)."""
+"""Exit code after Ctrl-C before there is a worker, as in shells (128 + SIGINT)."""
 
 _log = package_logger("run")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """``changes`` are options of ``connect()`` that were given on the command line."""
+def run(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    processes: int,
+    http: str | None,
+    log_level: LogLevel,
+    log_format: LogFormat,
+    live: bool,
+    uvloop: bool,
+    traceback: bool,
+) -> int:
+    """Run the worker at ``module:attribute`` until it is closed; returns the exit code.
 
-    target: str
-    changes: Mapping[str, Any]
-    processes: int
-    """Children that run the functions; 1 for none, they run in this process."""
-    http: str | None
-    log_level: LogLevel
-    log_format: LogFormat
-    live: bool
-    uvloop: bool
-    traceback: bool
-
-    @property
-    def with_traceback(self) -> bool:
-        return self.traceback or self.log_level == "debug"
-
-
-def run(options: RunOptions) -> int:
-    """Run the worker until it is closed; returns the exit code. Needs the main thread."""
+    ``changes`` are the options of ``connect()`` on the command line, ``processes`` the number of
+    children that run functions, 1 for none. Needs the main thread.
+    """
     end_with_supervisor()
-    view = LiveView() if options.live and sys.stdout.isatty() else None
-    configure_logging(options.log_level, options.log_format, view.handler if view else None)
+    view = LiveView() if live and sys.stdout.isatty() else None
+    configure_logging(log_level, log_format, view.handler if view else None)
     try:
-        loop_factory = _uvloop_factory() if options.uvloop else None
-        target = load_target(options.target)
+        loop_factory = _uvloop_factory() if uvloop else None
+        target = load_target(name)
         worker = target.worker
-        worker.reconfigure(shutdown_signals=DEFAULT_SHUTDOWN_SIGNALS, **options.changes)
-        if options.processes != 1:
-            worker.reconfigure(executor=process_executor(target.name, options.processes))
-        # What was imported stays until the end, and this process is ours alone: the collector
-        # need not look at it again and again. docs/performance.md has what that saves.
+        worker.reconfigure(shutdown_signals=DEFAULT_SHUTDOWN_SIGNALS, **changes)
+        if processes != 1:
+            worker.reconfigure(executor=process_executor(target.name, processes))
+        # What was imported stays until the end, and this process runs nothing else: the collector
+        # need not scan it again and again. docs/performance.md has what that saves.
         gc.collect()
         gc.freeze()
-        _introduce(target, options.processes)
-        with _status_server(worker, options.http), _shown(view, worker):
+        _log.info("starting", extra=_introduction(target, processes))
+        with contextlib.ExitStack() as stack:
+            if http:
+                from ..status import StatusServer
+
+                server = StatusServer(worker, http)
+                _log.info("serving status", extra={"url": server.start()})
+                stack.callback(server.stop)
+            if view is not None:
+                stack.enter_context(view.showing(worker))
             worker.run(loop_factory=loop_factory)
         return 0
     except ConnectError as error:
-        return tell(error, with_traceback=options.with_traceback)
+        return tell(error, with_traceback=traceback or log_level == "debug")
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - told with its traceback
+    except Exception as error:  # noqa: BLE001 - shown with its traceback
         crash = WorkerCrashed("the worker ended with an unexpected error")
         crash.__cause__ = error
         return tell(crash, with_traceback=True)
 
 
-def _introduce(target: Target, processes: int) -> None:
+def _introduction(target: Target, processes: int) -> dict[str, Any]:
     worker = target.worker
     state = worker.get_debug_state()
     apps = [f"{name}@{version or 'unversioned'}" for name, version in state.app_versions.items()]
-    _log.info(
-        "starting",
-        extra={
-            "target": target.name,
-            "apps": " ".join(apps),
-            "functions": sum(len(ids) for ids in worker.functions.values()),
-            **({"processes": processes} if processes > 1 else {}),
-            "instance_id": state.instance_id,
-            "api_origin": shown_url(worker.api_origin),
-        },
-    )
-
-
-@contextlib.contextmanager
-def _status_server(worker: WebSocketWorkerConnection, address: str | None) -> Iterator[None]:
-    if not address:
-        yield
-        return
-    from ..status import StatusServer
-
-    server = StatusServer(worker, address)
-    _log.info("serving status", extra={"url": server.start()})
-    try:
-        yield
-    finally:
-        server.stop()
-
-
-@contextlib.contextmanager
-def _shown(view: LiveView | None, worker: WebSocketWorkerConnection) -> Iterator[None]:
-    if view is None:
-        yield
-        return
-    with view.showing(worker):
-        yield
+    return {
+        "target": target.name,
+        "apps": " ".join(apps),
+        "functions": sum(len(ids) for ids in worker.functions.values()),
+        **({"processes": processes} if processes > 1 else {}),
+        "instance_id": state.instance_id,
+        "api_origin": shown_url(worker.api_origin),
+    }
 
 
 def _uvloop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

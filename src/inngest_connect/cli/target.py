@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from inngest import Function, Inngest
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
+from ..factory import connect
 from ..sdk.apps import ConnectApp, apps_of, is_factory
 from ..sdk.target import MissingAttribute, MissingModule, attribute_of, import_module
 from .users_code import mistake_in_users_code

@@ -1,11 +1,21 @@
-"""What the core knows from the beginning: who this worker is, and its time limits and sizes."""
+"""What the core is given once: who this worker is, and its time limits and sizes."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
 
+from ..errors import ConfigurationError
 from ..protocol import DEFAULT_EXTEND_LEASE_INTERVAL, DEFAULT_HEARTBEAT_INTERVAL, GATEWAY_READ_LIMIT
+from .wire.user_text import is_a, shown_value
 
 OnLeaseLost = Literal["cancel", "continue"]
+
+LONGEST_SECONDS: Final = 1e9
+"""Thirty years. Timers of the operating system overflow with much longer ones."""
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether it is a finite number of seconds that every timer can wait for."""
+    return is_a(value, int, float) and 0 <= value <= LONGEST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +49,54 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoreSettings:
-    """All times are seconds, all sizes bytes. See docs/protocol.md#decisions for the defaults."""
+class Timing:
+    """Time limits of the protocol, in seconds. The defaults suit production; tests shorten them."""
 
-    start_timeout: float = 15.0
-    """The whole of one POST to the start endpoint."""
+    start_timeout: float = 10.0
+    """One call of the start or flush endpoint."""
     open_timeout: float = 10.0
-    """TCP, TLS, proxy and the WebSocket opening handshake."""
+    """Dial, TLS, proxy and WebSocket upgrade."""
     hello_timeout: float = 10.0
+    """From the open socket to the gateway's first message."""
     ready_timeout: float = 60.0
-    """From WORKER_CONNECT to GATEWAY_CONNECTION_READY; a first sync takes tens of seconds."""
-    startup_timeout: float | None = None
-    shutdown_timeout: float | None = None
+    """From WORKER_CONNECT until the gateway has synchronized the apps: a first sync takes tens of
+    seconds."""
     reply_ack_timeout: float = 5.0
+    """Until an unacknowledged reply is flushed over HTTP."""
     drain_ack_timeout: float = 2.0
+    """How long a drained socket may wait for its last acknowledgements."""
     pause_delay: float = 0.25
-    """Between the last acknowledgement and WORKER_PAUSE, which can overtake it."""
+    """Between the last acknowledgement and WORKER_PAUSE, which can overtake it, at shutdown."""
     close_timeout: float = 2.0
-    """For the peer's half of the closing handshake."""
+    """For the gateway's half of the closing handshake."""
     final_flush_timeout: float = 5.0
     """For replies that are ready when the worker is stopped by force."""
     heartbeat_interval: float = DEFAULT_HEARTBEAT_INTERVAL
     """Used when the gateway names none, and never exceeded."""
     extend_lease_interval: float = DEFAULT_EXTEND_LEASE_INTERVAL
     """Used when the gateway names none."""
+
+    def __post_init__(self) -> None:
+        for limit in fields(Timing):
+            value = getattr(self, limit.name)
+            if not is_seconds(value) or value == 0:
+                raise ConfigurationError(
+                    f"Timing.{limit.name} is {shown_value(value)}; it takes seconds above 0"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreSettings(Timing):
+    """The options that the core needs, and its own limits. Times are seconds, sizes bytes."""
+
+    start_timeout: float = 15.0
+    """Longer than that of ``Timing``: the API client limits each call, and this what it misses."""
+    startup_timeout: float | None = None
+    shutdown_timeout: float | None = None
+    max_worker_concurrency: int | None = None
+    max_buffer_bytes: int = 500 * 1024 * 1024
+    on_lease_lost: OnLeaseLost = "continue"
+    long_running_warning: float | None = 3600.0
     shortest_interval: float = 0.1
     """A shorter interval that a gateway asks for is raised to this: no line could carry it."""
     shortest_patience: float = 2.0
@@ -70,13 +104,8 @@ class CoreSettings:
     extensions_per_turn: int = 200
     """Leases that are extended before other inputs are handled."""
     flushes_at_once: int = 8
-    max_worker_concurrency: int | None = None
-    max_buffer_bytes: int = 500 * 1024 * 1024
     max_reply_bytes: int = GATEWAY_READ_LIMIT
-    on_lease_lost: OnLeaseLost = "continue"
-    long_running_warning: float | None = 3600.0
-    """Age of a function at which it is reported, None for never."""
     signing_keys: int = 0
     """How many signing keys there are to try, 0 in development mode."""
-    api_origin: str = field(default="")
+    api_origin: str = ""
     """Only named in errors."""

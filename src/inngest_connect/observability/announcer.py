@@ -24,7 +24,7 @@ from ..state_machine import ConnectionState
 from .event_counts import EventCounts
 from .logger import ConnectLogger
 from .outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
-from .records import REQUESTS
+from .records import REQUESTS, Record
 from .redaction import Redactor
 from .subscriptions import Callback, Subscriptions, Where, name_of
 
@@ -107,7 +107,12 @@ class Announcer:
 
     def crashed(self, error: BaseException) -> None:
         """Log the end of the worker with its traceback."""
-        self.write(lambda: self._logger.error("worker_crashed", error=error))
+
+        def log() -> None:
+            fields = {"exception": self._redactor.traceback(error)}
+            self._logger.write(Record("error", "worker_crashed", fields))
+
+        self.write(log)
 
     def close(self) -> None:
         """The last event was published. Does not wait."""

@@ -5,7 +5,6 @@ Each event is counted once, here or in the core, and every meter provider reads 
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
 
 from ..core.events import (
     Disconnected,
@@ -19,13 +18,7 @@ from ..core.events import (
 )
 from . import metric_table as table
 from .metric_table import Labels, Values
-
-_LOST_REPLIES: Final = {
-    "evicted": "reply_evicted",
-    "refused": "reply_refused",
-    "undelivered": "reply_undelivered",
-}
-"""Kinds of error by the reason that the metric names."""
+from .records import LOST_RESULTS
 
 
 class EventCounts:
@@ -85,7 +78,8 @@ class EventCounts:
             table.REQUESTS_REFUSED: {(): errors.get("request_refused", 0)},
             table.REPLIES_DELIVERED: _by("via", self._delivered),
             table.REPLIES_LOST: _by(
-                "reason", {reason: errors.get(kind, 0) for reason, kind in _LOST_REPLIES.items()}
+                "reason",
+                {kind.removeprefix("reply_"): errors.get(kind, 0) for kind in LOST_RESULTS},
             ),
             table.LEASES_LOST: {(): self._leases_lost},
             table.CONNECTIONS_LOST: _by("reason", self._connections_lost),

@@ -1,4 +1,4 @@
-"""ConnectLogger: structured records about the life of a connection.
+"""ConnectLogger: the log records of one worker.
 
 Records go to the standard ``logging`` tree under "inngest_connect", with the fields both in the
 text and as ``extra``; or as they are to a structlog logger. Everything passes the redactor, and
@@ -7,17 +7,16 @@ what repeats itself is folded. docs/logging.md has the levels, the fields and th
 
 import contextlib
 import logging
-import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from ..core import events as seen
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
 from .package_logger import RESERVED, package_logger
-from .records import REQUESTS, Record, plain_fields, record_of
+from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
 from .repetition import Folding
 from .subscriptions import is_async
@@ -26,12 +25,17 @@ LoggerOption = Any
 """A ``logging.Logger``, a structlog logger, None for the default, or False for silence."""
 
 MOST_REQUESTS: Final = 10_000
-_NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_ENDED: Final = (seen.ReplyAcknowledged, seen.LeaseLost)
+_NUMBERS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_OF_REQUESTS: Final = ("run_id", "function_slug", "connection_id", "gateway_group")
 
 
 class ConnectLogger:
-    """Levels ERROR, WARN, INFO, DEBUG.
+    """Belongs to one thread, which the target may block.
 
     ``context`` is in every record, ``introduction`` in ``connected``; ``clock`` is in seconds.
     """
@@ -44,7 +48,7 @@ class ConnectLogger:
         introduction: dict[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ConfigurationError for something that is no logger."""
+        """Raises ConfigurationError for something that is not a logger."""
         self._target = _target(logger)
         self._is_enabled: Callable[[int], bool] | None = None
         self._redactor = redactor if redactor is not None else Redactor()
@@ -52,135 +56,102 @@ class ConnectLogger:
         self._introduction = introduction or {}
         self._clock = clock
         self._folding = Folding()
-        self._lock = threading.Lock()
         self._connection: dict[str, Any] = {}
+        """Id and gateway group of the connection that serves."""
         self._requests: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        """What earlier events said of a request, at DEBUG only."""
         self._complained = False
 
-    # --- written by hand -------------------------------------------------------------------
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self._write(Record("debug", event, fields))
-
-    def info(self, event: str, **fields: Any) -> None:
-        self._write(Record("info", event, fields))
-
-    def warn(self, event: str, **fields: Any) -> None:
-        self._write(Record("warning", event, fields))
-
-    def error(self, event: str, *, error: BaseException | None = None, **fields: Any) -> None:
-        """With ``error``, its traceback is in the record, causes and notes included, redacted."""
-        self._write(Record("error", event, fields), error)
-
-    # --- observations ----------------------------------------------------------------------
-
-    def observe(self, observation: seen.Event) -> None:
-        """Write the record that belongs to an observation, if there is one. From any thread."""
+    def observe(self, event: seen.Event) -> None:
+        """Write the record of an event, or count it as a repetition."""
         if self._target is None:
             return
-        if type(observation) in REQUESTS:
-            if self._enabled(10):
-                self._request(observation)
-            return
+        at_debug = self._enabled(logging.DEBUG)
+        if type(event) in REQUESTS and not at_debug:
+            return  # the most frequent case: nothing is built
         now = self._clock()
-        record = record_of(observation)
-        if record.level == "debug":
-            with self._lock:
-                due = self._folding.passed(now)
-            self._write_all(due)
-            if self._enabled(10):
-                self._write(self._placed(record, observation))
-            return
-        record = self._placed(record, observation)
-        with self._lock:
+        record = record_of(event)
+        if record.level != "debug":
+            self._add_context(event, record.fields)
             due = self._folding.add(record, now)
-        self._write_all(due)
-        if not any(one is record for one in due):
-            self._write(Record("debug", record.event, record.fields))
+            if not any(one is record for one in due):
+                due.append(Record("debug", record.event, record.fields))
+        else:
+            due = self._folding.passed(now)
+            if at_debug:
+                self._add_context(event, record.fields)
+                due.append(record)
+        for one in due:
+            self.write(one)
 
     def writes_requests(self) -> bool:
         """Whether the records of each request, which are DEBUG, go anywhere."""
-        return self._target is not None and self._enabled(10)
+        return self._target is not None and self._enabled(logging.DEBUG)
 
     def close(self) -> None:
-        """Write what was counted and not told yet."""
-        with self._lock:
-            due = self._folding.close(self._clock())
-        self._write_all(due)
+        """Write what was counted and not reported yet."""
+        for record in self._folding.close(self._clock()):
+            self.write(record)
 
-    def _request(self, observation: seen.Event) -> None:
-        """One of the records of a request, with what an earlier one knew of it. DEBUG only."""
-        fields = plain_fields(observation)
-        request_id = fields["request_id"]
-        for name, value in self._requests.pop(request_id, {}).items():
-            fields.setdefault(name, value)
-        self._write(Record("debug", observation.name, fields))
-        if isinstance(observation, _ENDED):
+    def write(self, record: Record) -> None:
+        """Write ``record``, masked, if its level is enabled. Raises nothing."""
+        if self._target is None or not self._enabled(_NUMBERS[record.level]):
             return
-        names = ("run_id", "function_slug", "connection_id", "gateway_group")
-        fields.setdefault("gateway_group", self._connection.get("gateway_group"))
-        self._requests[request_id] = {name: fields[name] for name in names if fields.get(name)}
-        if len(self._requests) > MOST_REQUESTS:
-            self._requests.popitem(last=False)
-
-    def _placed(self, record: Record, observation: seen.Event) -> Record:
-        """Add where it happened, as far as the observation itself does not say it."""
-        fields = record.fields
-        if isinstance(observation, _ENDED):
-            self._requests.pop(observation.request_id, None)
-        group = self._connection.get("gateway_group")
-        if group is not None and fields.get("connection_id") == self._connection["connection_id"]:
-            fields.setdefault("gateway_group", group)
-        elif "request_id" in fields:
-            for name, value in self._connection.items():
-                fields.setdefault(name, value)
-        if isinstance(observation, seen.Connected):
-            self._connection = {
-                "connection_id": observation.connection_id,
-                "gateway_group": observation.gateway_group,
-            }
-            fields.update(self._context, **self._introduction)
-        elif isinstance(observation, seen.Disconnected) and (
-            observation.connection_id == self._connection.get("connection_id")
-        ):
-            self._connection = {}
-        return record
-
-    # --- the target ------------------------------------------------------------------------
+        try:
+            event = self._redactor.text(record.event)
+            fields = self._redactor.fields(record.fields)
+            everything = {**self._redactor.fields(self._context), **fields}
+            if not isinstance(self._target, logging.Logger | logging.LoggerAdapter):
+                getattr(self._target, record.level)(event, **everything)
+                return
+            # The text says what a plain handler shows; the same fields are attributes.
+            exception = fields.pop("exception", None)
+            text = " ".join([event, *(f"{key}={_shown(value)}" for key, value in fields.items())])
+            if exception is not None:
+                text = f"{text}\n{exception}"
+            attributes = {"event": event, **everything}
+            extra = {f"{key}_" if key in RESERVED else key: attributes[key] for key in attributes}
+            self._target.log(_NUMBERS[record.level], text, extra=extra)
+        except BaseException as broken:  # noqa: BLE001 - user code; observers come after the log
+            if not self._complained:
+                self._complained = True
+                complaint = "the logger given to connect() raised %s; its records are lost"
+                with contextlib.suppress(BaseException):  # its handlers are user code, too
+                    package_logger().error(complaint, self._redactor.text(shown_error(broken)))
 
     def _enabled(self, level: int) -> bool:
-        """Whether records of ``level`` go anywhere."""
         if self._is_enabled is None:
             self._is_enabled = _level_check(self._target)
         return self._is_enabled(level)
 
-    def _write_all(self, records: Iterable[Record]) -> None:
-        for record in records:
-            self._write(record)
-
-    def _write(self, record: Record, error: BaseException | None = None) -> None:
-        if self._target is None or not self._enabled(_NUMBERS[record.level]):
+    def _add_context(self, event: seen.Event, fields: dict[str, Any]) -> None:
+        """Add where it happened, as far as the event itself does not say it."""
+        serving = self._connection
+        if type(event) in REQUESTS:
+            request_id = fields["request_id"]
+            for name, value in self._requests.pop(request_id, {}).items():
+                fields.setdefault(name, value)
+            if not isinstance(event, seen.ReplyAcknowledged):  # its last event
+                known = {"gateway_group": serving.get("gateway_group"), **fields}
+                known = {name: known[name] for name in _OF_REQUESTS if known.get(name)}
+                self._requests[request_id] = known
+                if len(self._requests) > MOST_REQUESTS:
+                    self._requests.popitem(last=False)
             return
-        try:
-            fields = self._redactor.fields(record.fields)
-            if error is not None:
-                fields["exception"] = self._redactor.traceback(error)
-            context = self._redactor.fields(self._context)
-            event = self._redactor.text(record.event)
-            if isinstance(self._target, logging.Logger | logging.LoggerAdapter):
-                _log(self._target, _NUMBERS[record.level], event, fields, context)
-            else:
-                getattr(self._target, record.level)(event, **{**context, **fields})
-        except BaseException as broken:  # noqa: BLE001 - user code; observers come after the log
-            self._complain(broken)
-
-    def _complain(self, broken: BaseException) -> None:
-        """The user's logger raised: say so once, where Python prints what it cannot log."""
-        if not self._complained:
-            self._complained = True
-            text = "the logger given to connect() raised %s; its records are lost"
-            with contextlib.suppress(BaseException):  # its handlers are user code, too
-                package_logger().error(text, self._redactor.text(shown_error(broken)))
+        if serving and fields.get("connection_id") == serving["connection_id"]:
+            fields.setdefault("gateway_group", serving["gateway_group"])
+        elif "request_id" in fields:
+            for name, value in serving.items():
+                fields.setdefault(name, value)
+        match event:
+            case seen.LeaseLost(request_id=request_id):
+                self._requests.pop(request_id, None)
+            case seen.Connected(connection_id=connection_id, gateway_group=group):
+                self._connection = {"connection_id": connection_id, "gateway_group": group}
+                fields.update(self._context, **self._introduction)
+            case seen.Disconnected(connection_id=connection_id):
+                if connection_id == serving.get("connection_id"):
+                    self._connection = {}
 
 
 def _target(logger: LoggerOption) -> Any:
@@ -202,7 +173,7 @@ def _target(logger: LoggerOption) -> Any:
 
 
 def _level_check(target: Any) -> Callable[[int], bool]:
-    """Asked for with every request, so a structlog proxy is resolved once, at the first record."""
+    """Used with every request, so a structlog proxy is resolved once, at the first record."""
     if isinstance(target, logging.Logger | logging.LoggerAdapter):
         return target.isEnabledFor
     bound = target.bind() if hasattr(target, "bind") else target
@@ -212,25 +183,8 @@ def _level_check(target: Any) -> Callable[[int], bool]:
     return lambda _: True
 
 
-def _log(
-    target: "logging.Logger | logging.LoggerAdapter[Any]",
-    level: int,
-    event: str,
-    fields: dict[str, Any],
-    context: dict[str, Any],
-) -> None:
-    """The text says what a plain handler shows; the same fields are attributes of the record."""
-    shown = {key: value for key, value in fields.items() if key != "exception"}
-    text = " ".join([event, *(f"{key}={_shown(value)}" for key, value in shown.items())])
-    if "exception" in fields:
-        text = f"{text}\n{fields['exception']}"
-    attributes = {"event": event, **context, **fields}
-    extra = {(f"{key}_" if key in RESERVED else key): value for key, value in attributes.items()}
-    target.log(level, text, extra=extra)
-
-
 def _shown(value: Any) -> str:
-    """As it would stand in Python, but without quotes around a plain word."""
+    """As Python prints it, but without quotes around a plain word."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str) and value and not set(value) & set(" \t\n'\"="):

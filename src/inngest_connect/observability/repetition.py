@@ -1,9 +1,9 @@
 """Folding: what repeats itself is written once, and then counted.
 
-The first of its kind is written at once. Those that follow within the window are counted, and told
-by one summary with ``repeated`` and ``within_seconds``: when the window has ended, or before the
-next record of another kind. Each window with repetitions is followed by one of twice its length.
-There is no timer: time passes when something is observed.
+The first of its kind is written immediately. Those that follow within the window are counted, and
+reported by one summary with ``repeated`` and ``within_seconds``: when the window has ended, or
+before the next record of another kind. Each window with repetitions is followed by one of twice its
+length. There is no timer: time passes when an event arrives.
 """
 
 from collections import OrderedDict
@@ -29,14 +29,10 @@ class _Fold:
     repeated: int = 0
 
     def summary(self, now: float) -> Record:
-        fields = {
-            **self.last.fields,
-            "repeated": self.repeated,
-            "within_seconds": round(now - self.since, 1),
-        }
+        counted = {"repeated": self.repeated, "within_seconds": round(now - self.since, 1)}
         self.repeated = 0
         self.since = now
-        return Record(self.last.level, self.last.event, fields)
+        return Record(self.last.level, self.last.event, {**self.last.fields, **counted})
 
 
 class Folding:
@@ -49,31 +45,31 @@ class Folding:
     def add(self, record: Record, now: float) -> list[Record]:
         """``record`` has happened: write it, or count it."""
         out = self.passed(now)
-        allowance = record.allowance
-        if allowance is None:
-            return [*out, *self._summaries(now), record]
-        fold = self._folds.get(record.key)
-        if fold is None:
-            out += self._summaries(now)
-            self._open(record, now, out)
-            return [*out, record]
-        fold.last = record
-        if fold.written < allowance:
+        fold = None if record.allowance is None else self._folds.get(record.kind)
+        if fold is not None:
+            fold.last = record
+            if record.allowance is not None and fold.written >= record.allowance:
+                fold.repeated += 1
+                return out
             fold.written += 1
-            return [*out, *self._summaries(now), record]
-        fold.repeated += 1
-        return out
+        out += self.close(now)
+        if fold is None and record.allowance is not None:
+            if len(self._folds) >= MOST_KINDS:
+                self._folds.popitem(last=False)  # its summary is in ``out``, so nothing is lost
+            self._folds[record.kind] = _Fold(record, now, now + FIRST_WINDOW)
+            self._next_end = min(self._next_end, now + FIRST_WINDOW)
+        return [*out, record]
 
     def passed(self, now: float) -> list[Record]:
         """Time has passed: summaries of the windows that have ended."""
         if now < self._next_end:
             return []
         out = []
-        for key, fold in list(self._folds.items()):
+        for kind, fold in list(self._folds.items()):
             if now < fold.ends_at:
                 continue
             if not fold.repeated:
-                del self._folds[key]  # the trouble is over: the next one is a first one
+                del self._folds[kind]  # the trouble is over: the next one is a first one
                 continue
             out.append(fold.summary(now))
             fold.window = min(fold.window * 2, LONGEST_WINDOW)
@@ -82,14 +78,5 @@ class Folding:
         return out
 
     def close(self, now: float) -> list[Record]:
-        """The end: whatever was counted and not told."""
-        return self._summaries(now)
-
-    def _summaries(self, now: float) -> list[Record]:
+        """Summaries of all that was counted and not reported."""
         return [fold.summary(now) for fold in self._folds.values() if fold.repeated]
-
-    def _open(self, record: Record, now: float, out: list[Record]) -> None:
-        if len(self._folds) >= MOST_KINDS:
-            self._folds.popitem(last=False)  # told a moment ago, so nothing is lost
-        fold = self._folds[record.key] = _Fold(record, now, now + FIRST_WINDOW)
-        self._next_end = min(self._next_end, fold.ends_at)

@@ -18,13 +18,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..connecting import connect
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
+from ..core.settings import Timing
 from ..errors import NotConnectedError
+from ..factory import connect
 from ..sdk.apps import Apps
 from ..state_machine import ConnectionState
-from ..timing import Timing
 from .embedded_gateway import EmbeddedGateway
 from .fault_proxy import FaultProxy
 from .memory import resident_bytes

@@ -21,7 +21,7 @@ from inngest_connect import (
 )
 from inngest_connect.execution.processes import child as parents_end
 from inngest_connect.execution.processes.interpreter import PROGRAM as CHILD
-from inngest_connect.option_variables import Isolation
+from inngest_connect.options import Isolation
 from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client
 from tests.integration.execution import process_apps

@@ -10,8 +10,8 @@ from typing import Any
 import inngest_connect
 from inngest_connect import WebSocketWorkerConnection
 from inngest_connect.core.retry import FixedRetry
+from inngest_connect.core.settings import Timing
 from inngest_connect.testing import ConnectionTestHarness
-from inngest_connect.timing import Timing
 from tests.integration.demo_apps import App, make_app
 from tests.unit.observability.log_capture import Capture
 

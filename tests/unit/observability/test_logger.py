@@ -1,5 +1,6 @@
 """ConnectLogger: levels, fields, context, targets."""
 
+import asyncio
 import io
 import json
 import logging
@@ -10,7 +11,9 @@ import structlog
 
 from inngest_connect.core import events as seen
 from inngest_connect.errors import ConfigurationError
+from inngest_connect.observability.announcer import Announcer
 from inngest_connect.observability.logger import MOST_REQUESTS, ConnectLogger
+from inngest_connect.observability.records import Record
 from inngest_connect.observability.redaction import Redactor
 from inngest_connect.state_machine import ConnectionState as S
 from tests.unit.observability.log_capture import Capture, captured
@@ -33,9 +36,9 @@ def log(target_and_log: tuple[logging.Logger, Capture]) -> Capture:
     return target_and_log[1]
 
 
-def observe(logger: ConnectLogger, *observations: seen.Event) -> None:
-    for observation in observations:
-        logger.observe(observation)
+def observe(logger: ConnectLogger, *events: seen.Event) -> None:
+    for event in events:
+        logger.observe(event)
 
 
 def test_the_four_levels_carry_their_fields_and_context(
@@ -43,10 +46,11 @@ def test_the_four_levels_carry_their_fields_and_context(
 ) -> None:
     logger = ConnectLogger(target, context={"instance_id": "i"})
 
-    logger.debug("a", number=1)
-    logger.info("b")
-    logger.warn("c", text="two words", empty="", ratio=0.123456, word="w")
-    logger.error("d")
+    logger.write(Record("debug", "a", {"number": 1}))
+    logger.write(Record("info", "b", {}))
+    several = {"text": "two words", "empty": "", "ratio": 0.123456, "word": "w"}
+    logger.write(Record("warning", "c", several))
+    logger.write(Record("error", "d", {}))
 
     assert log.sequence == [("DEBUG", "a"), ("INFO", "b"), ("WARNING", "c"), ("ERROR", "d")]
     assert all(vars(record)["instance_id"] == "i" for record in log.records)
@@ -57,7 +61,8 @@ def test_the_four_levels_carry_their_fields_and_context(
 def test_a_field_with_the_name_of_an_attribute_of_records_is_kept_beside_it(
     target: logging.Logger, log: Capture
 ) -> None:
-    ConnectLogger(target).info("a", name="n", message="m", levelname="l")
+    fields = {"name": "n", "message": "m", "levelname": "l"}
+    ConnectLogger(target).write(Record("info", "a", fields))
 
     fields = log.fields()
     assert (fields["name_"], fields["message_"], fields["levelname_"]) == ("n", "m", "l")
@@ -67,7 +72,7 @@ def test_a_field_with_the_name_of_an_attribute_of_records_is_kept_beside_it(
 def test_silence_is_silence(caplog: pytest.LogCaptureFixture) -> None:
     logger = ConnectLogger(False)
 
-    logger.error("a", error=ValueError("b"))
+    logger.write(Record("error", "a", {}))
     logger.observe(seen.ErrorOccurred("x", "y"))
     logger.close()
 
@@ -91,7 +96,7 @@ def test_the_default_is_the_loggers_of_the_standard_tree_with_nothing_installed(
 def test_a_structlog_logger_of_the_users_is_used_as_it_is() -> None:
     with structlog.testing.capture_logs() as entries:
         logger = ConnectLogger(structlog.get_logger(), context={"instance_id": "i"})
-        logger.warn("hello", number=1)
+        logger.write(Record("warning", "hello", {"number": 1}))
         logger.observe(seen.LeaseLost("r", "run", "fn"))
 
     assert entries == [
@@ -137,13 +142,15 @@ def test_structlogs_formatter_gets_event_and_fields_from_a_standard_record() -> 
     )
     target.addHandler(handler)
 
-    ConnectLogger(target).info("connected", gateway_group="g")
+    ConnectLogger(target).write(Record("info", "connected", {"gateway_group": "g"}))
 
     assert json.loads(stream.getvalue()) == {"event": "connected", "gateway_group": "g"}
 
 
 def test_an_adapter_is_a_logger_too(target: logging.Logger, log: Capture) -> None:
-    ConnectLogger(logging.LoggerAdapter(target, {})).warn("hello", number=1)
+    logger = ConnectLogger(logging.LoggerAdapter(target, {}))
+
+    logger.write(Record("warning", "hello", {"number": 1}))
 
     assert log.records[0].getMessage() == "hello number=1"
 
@@ -254,7 +261,11 @@ def test_a_crash_has_its_traceback_with_cause_and_notes_and_no_secret(
 
     with pytest.raises(RuntimeError) as caught:
         crash()
-    ConnectLogger(target, Redactor(["canary-5e1f"])).error("worker_crashed", error=caught.value)
+    redactor = Redactor(["canary-5e1f"])
+    announcer = Announcer(redactor, ConnectLogger(target, redactor))
+    announcer.crashed(caught.value)
+    announcer.close()
+    asyncio.run(announcer.drained())
 
     text = log.records[0].getMessage()
     assert "inner ***" in text
@@ -275,8 +286,8 @@ def test_a_logger_that_raises_costs_its_records_and_nothing_else(
 
     logger = ConnectLogger(Broken())
 
-    logger.info("a")
-    logger.info("b")
+    logger.write(Record("info", "a", {}))
+    logger.write(Record("info", "b", {}))
 
     (told,) = caplog.records
     assert "raised OSError: disk full; its records are lost" in told.getMessage()
@@ -286,7 +297,7 @@ def test_request_records_are_not_even_built_when_nobody_reads_them(
     monkeypatch: pytest.MonkeyPatch, target: logging.Logger
 ) -> None:
     built: list[object] = []
-    monkeypatch.setattr("inngest_connect.observability.logger.plain_fields", built.append)
+    monkeypatch.setattr("inngest_connect.observability.logger.record_of", built.append)
     target.setLevel(logging.INFO)
 
     ConnectLogger(target).observe(seen.ReplyAcknowledged("r", "socket"))
@@ -336,7 +347,7 @@ def test_every_part_of_a_record_is_masked(target: logging.Logger, log: Capture) 
     secret = "canary-5e1f"
     logger = ConnectLogger(target, Redactor([secret]), context={"instance_id": f"i {secret}"})
 
-    logger.info(f"event {secret}", detail=f"field {secret}")
+    logger.write(Record("info", f"event {secret}", {"detail": f"field {secret}"}))
 
     assert log.sequence == [("INFO", "event ***")]
     assert (log.fields()["detail"], log.fields()["instance_id"]) == ("field ***", "i ***")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...core.inputs import ExecutionFinished
+from ...core.settings import is_seconds
 from ...core.wire.user_text import is_a, shown_value
 from ...errors import ConfigurationError
-from ...option_values import is_seconds
 from ...protocol import connect_pb2 as pb
 from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts
 from .import_path import import_path
