@@ -185,8 +185,9 @@ class WorkerView:
     def get_debug_state(self) -> DebugState:
         """A snapshot for status pages and debugging. Holds no payload and no secret."""
         watches = self._io_watch, self._application_watch
-        lags = (watch.lag() if watch is not None else 0.0 for watch in watches)
-        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
+        io_lag, application_lag = (0.0 if watch is None else watch.lag() for watch in watches)
+        shown = self._redactor.id
+        state = snapshot(self._core, monotonic(), io_lag, application_lag, shown)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state

@@ -58,9 +58,9 @@ async def test_a_storm_of_signals_does_not_change_the_exit_code(
 
 AT_EVERY_LINE = """
 import signal, sys
-from inngest_connect import shutdown_signals as subject
+from inngest_connect.aio import shutdown_signals as subject
 
-NAMES = {"remove", "put_back", "_absorb_at_exit", "_ignore_until_the_end"}
+NAMES = {"remove", "_put_back", "_absorb_at_exit", "_ignore_until_the_end"}
 lines = set()
 
 def trace(frame, kind, argument):

@@ -1,8 +1,8 @@
-"""The clock of a worker: monotonic seconds that go on while the machine sleeps.
+"""The clock of a worker: monotonic seconds that include the time a machine sleeps.
 
-``time.monotonic`` stands still on Linux and macOS while a machine sleeps, so a laptop that slept
+On Linux and macOS ``time.monotonic`` does not advance while the machine sleeps. A laptop that slept
 for an hour would wait for the rest of a delay, and trust a connection that died long ago. On this
-clock a sleep is what a stopped process is: everything is late, at once.
+clock a machine that slept looks like a process that was stopped: every deadline is late.
 """
 
 import sys

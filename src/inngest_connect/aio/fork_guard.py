@@ -18,17 +18,12 @@ def keep_from_forks(owner: object, connection: Any) -> None:
     _sockets[owner] = connection
 
 
-def _release() -> None:
-    """In the forked process, before any other code of it runs."""
-    point_at_null(connection.fileno() for connection in tuple(_sockets.values()))
-
-
 def point_at_null(numbers: Iterable[int]) -> None:
     """In a forked process: leave these descriptors to the parent.
 
     Each is pointed at the null device, not closed: the objects that hold the numbers close them
-    later, when they must not be another file's. Nothing is shut down or unregistered either: the
-    parent shares the sockets, and the set of its event loop's selector.
+    later, when they must not be those of another file. Nothing is shut down or unregistered either:
+    the parent shares the sockets, and the set of its event loop's selector.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for number in numbers:
@@ -39,4 +34,8 @@ def point_at_null(numbers: Iterable[int]) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release)
+    # Called in the forked process before any other code of it, on the thread that forked; there is
+    # no other thread.
+    os.register_at_fork(
+        after_in_child=lambda: point_at_null(each.fileno() for each in tuple(_sockets.values()))
+    )

@@ -8,7 +8,10 @@ from ..errors import ConnectError, NotConnectedError
 
 
 class GuardedBlock:
-    """``enter`` and ``leave`` are called by the task that runs the body."""
+    """The task that runs the body calls ``enter`` and ``leave``.
+
+    ``is_closing`` returns whether the body, or other code, has asked the worker to close.
+    """
 
     def __init__(self, is_closing: Callable[[], bool]) -> None:
         self._is_closing = is_closing
@@ -42,7 +45,7 @@ class GuardedBlock:
 
     def _ended(self, starting: "asyncio.Task[None]") -> None:
         failed = not starting.cancelled() and starting.exception() is not None
-        # Once closing was asked for the body knows, and the error is raised at its end.
+        # A body that has asked for the close expects the end: ``leave`` raises the error then.
         if failed and self._body is not None and not self._is_closing():
             self._cancelled = True
             self._body.cancel()
@@ -54,10 +57,12 @@ class GuardedBlock:
 
         Raises the worker's own error unless the body raised another one, which gets a note.
         """
+        # First, so that a failure from now on no longer cancels the task, which has left the body.
         body, self._body = self._body, None
         assert body is not None
         if self._cancelled:
-            # As TaskGroup does: what is left after our own cancellation came from outside.
+            # As TaskGroup does: ``uncancel`` takes back the cancellation from here, and what is
+            # left came from outside and wins over the worker's error.
             from_outside = body.uncancel() > 0
             if isinstance(error, asyncio.CancelledError) and not from_outside:
                 self._starting.result()

@@ -1,8 +1,8 @@
 """Hook: user code that is asked for a value, off the I/O thread and for a limited time.
 
-A plain function is called on a daemon thread that exists for this call only, so that one which
-never returns delays neither a heartbeat nor the end of the process. What an async function returns
-is awaited on the application's event loop.
+A plain function is called on a daemon thread that exists for this call only, so one that never
+returns delays neither a heartbeat nor the end of the process. What an async function returns is
+awaited on the application's event loop.
 """
 
 import asyncio
@@ -25,7 +25,10 @@ class HookFailed(Exception):
 
 
 class Hook:
-    """``name`` is the option that the user set. ``call`` belongs to one event loop."""
+    """``name`` is the option that the user set; ``limit`` is in seconds.
+
+    All calls are made on one event loop, which need not be the application's.
+    """
 
     def __init__(
         self,
@@ -51,25 +54,21 @@ class Hook:
                     await until_done(self._answer)
                 answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
                 self._answer = answer
-                self._start(answer, arguments)
+                name = f"inngest-connect-{self.name}"
+                thread = threading.Thread(
+                    target=self._run, args=(answer, arguments), name=name, daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the process cannot start another thread
+                    answer.set_exception(HookFailed(f"{self.name} was not called: {error}"))
                 await until_done(answer)
         except TimeoutError:
             raise HookFailed(f"{self.name} did not return within {self._limit:g} s") from None
         return answer.result()
 
-    def _start(self, answer: "concurrent.futures.Future[Any]", arguments: tuple[Any, ...]) -> None:
-        thread = threading.Thread(
-            target=self._run,
-            args=(answer, arguments),
-            name=f"inngest-connect-{self.name}",
-            daemon=True,
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            answer.set_exception(HookFailed(f"{self.name} was not called: {error}"))
-
     def _run(self, answer: "concurrent.futures.Future[Any]", arguments: tuple[Any, ...]) -> None:
+        """On the thread of this call. ``answer`` is completed whatever user code does."""
         try:
             value = self._function(*arguments)
             if inspect.isawaitable(value):
@@ -84,6 +83,7 @@ class Hook:
     ) -> None:
         async def wait() -> None:
             try:
+                # The caller gave up by then; without a limit the task would stay on the loop.
                 async with asyncio.timeout(self._limit):
                     result = await value
             except BaseException as error:
@@ -97,7 +97,7 @@ class Hook:
         waiting = wait()
         try:
             asyncio.run_coroutine_threadsafe(waiting, self._loop)
-        except RuntimeError:
+        except RuntimeError:  # the application's event loop is closed
             waiting.close()
             if inspect.iscoroutine(value):
                 value.close()

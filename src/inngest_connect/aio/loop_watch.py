@@ -1,7 +1,7 @@
-"""LoopWatch: notices from outside that an event loop is blocked.
+"""LoopWatch: measures from outside how late an event loop is.
 
-A loop that runs ticks; one that does not is late, and how late can be read from any thread. That is
-what makes a blocked loop visible while it is blocked, and not only afterwards.
+A loop that runs ticks. One that is blocked does not, and how late its tick is can be read from any
+thread: a blocked loop is visible while it is blocked, not only afterwards.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ TICK_SECONDS: Final = 0.25
 
 
 class LoopWatch:
-    """``start`` and ``stop`` on the loop itself; ``lag`` from anywhere. Monotonic seconds."""
+    """Call ``start`` and ``stop`` on the loop itself, ``lag`` on any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -26,7 +26,7 @@ class LoopWatch:
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def stop(self) -> None:
-        """Tick no more; a stopped watch knows of no lag."""
+        """Stop to tick; the lag is 0 from now on."""
         self._due_at = None
         self._last_lag = 0.0
         if self._timer is not None:

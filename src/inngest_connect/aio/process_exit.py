@@ -1,11 +1,21 @@
 """A process whose worker left work behind still ends, in bounded time and with exit code 1.
 
-A function that cannot be cancelled holds a process in four places: it blocks the event loop that
-``start()`` waits on; ``asyncio.run`` waits for a task that swallows its cancellation and for
-threads of ``asyncio.to_thread``; and the interpreter waits for the threads of every pool.
-``ExitLimit`` limits the first. ``release`` takes the next two off the event loop.
-``end_despite_functions`` limits the last, once the main thread has ended, and what ``release`` came
-too late for. A program that goes on is not ended from here.
+A program ends in this order. The main coroutine of ``asyncio.run`` returns; ``asyncio.run`` cancels
+the tasks that are left, waits for them, and joins the threads of the loop's default executor; the
+last statement of the main thread is executed; the interpreter calls what was registered with
+``threading._register_atexit``, joins all threads that are not daemons, calls what was registered
+with ``atexit``, and takes itself apart.
+
+A function that cannot be cancelled holds the process at four of these points, each with its remedy:
+
+1. It blocks the event loop that ``start()`` is awaited on: ``ExitLimit``.
+2. It is a task that swallows its cancellation, and ``asyncio.run`` waits for it: ``release``.
+3. It is a thread of ``asyncio.to_thread``, and ``asyncio.run`` joins it: ``release``.
+4. It is a thread of any pool, and the interpreter joins it: ``end_despite_functions``, which also
+   handles 2 where ``release`` came too late.
+
+Everything here that ends the process runs on daemon threads that do nothing else, because every
+other thread may be the one that is blocked. A program that goes on is never ended.
 """
 
 import asyncio
@@ -35,32 +45,35 @@ _INTERVAL: Final = 0.1
 _main_thread_ended = threading.Event()
 """Set when the last statement of the program was executed, or an exception ended it."""
 _watching = threading.Lock()
+"""Held, once acquired, until the process ends: one watching thread is enough."""
 
 
 def release(loop: asyncio.AbstractEventLoop, tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Have ``asyncio.run`` wait neither for ``tasks`` nor for threads that run now."""
+    """Have ``asyncio.run`` wait neither for ``tasks`` nor for threads that run now.
+
+    Call it on ``loop``, before the main coroutine of ``asyncio.run`` returns.
+    """
     found: list[Any] = list(tasks)
     for future in found:  # which grows by what each one waits for
         if isinstance(future, asyncio.Task):
+            # asyncio.run waits for what asyncio.all_tasks() returns; there is no public way out.
             asyncio.tasks._unregister_task(future)
-            # It is destroyed with the loop, which is what is wanted and needs no message.
+            # It is destroyed with the loop, which is intended and needs no message.
             future._log_destroy_pending = False  # type: ignore[attr-defined]
         waits_for = (getattr(future, "_fut_waiter", None), *getattr(future, "_children", ()))
         found += [one for one in waits_for if one is not None and one not in found]
-    # Work that others have in the old pool goes on; only nobody waits for it at the loop's end.
+    # Work that other code has in the old pool goes on; only its threads are no longer joined when
+    # the loop ends.
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio"))
 
 
-def when_main_thread_ends(call: Callable[[], None]) -> bool:
-    """Call it before the interpreter waits for its threads; the latest one first.
+def when_main_thread_ends(call: Callable[[], None]) -> None:
+    """Have ``call`` called before the interpreter joins its threads; the latest one first.
 
-    Returns whether that is possible: the way to it is private, and closed once the end has begun.
+    Does nothing when the end has begun, or when the interpreter has lost this private function.
     """
-    try:
+    with contextlib.suppress(AttributeError, RuntimeError):
         threading._register_atexit(call)  # type: ignore[attr-defined]
-    except (AttributeError, RuntimeError):
-        return False
-    return True
 
 
 def end_despite_functions(
@@ -68,41 +81,35 @@ def end_despite_functions(
 ) -> None:
     """End the process with code 1 when functions hold its end for ``EXIT_GRACE``.
 
-    That is when their threads or processes outlive the main thread, or when they are the only tasks
-    that the end of ``asyncio.run`` on the main thread still waits for. Threads that there were
+    They do when their threads or processes outlive the main thread, or when they are the only tasks
+    that the end of ``asyncio.run`` on the main thread still waits for. Threads that existed
     ``before`` the worker are the program's: while one of them runs, the program goes on.
     """
     if not _watching.acquire(blocking=False):
         return
-    # Those of a pool may be the very ones that functions hold.
+    # Threads of a pool do not count: they may be the very ones that functions hold.
     pooled = concurrent.futures.thread._threads_queues
-    own = [thread for thread in _holding(before) if thread not in pooled]
-    _notice_uncaught_exceptions()
-    with contextlib.suppress(RuntimeError):
-        threading.Thread(
-            target=_watch_exit,
-            args=(loop, own),
-            name="inngest-connect-exit",
-            daemon=True,
-        ).start()
-
-
-def _notice_uncaught_exceptions() -> None:
-    """An exception that ends the main thread is shown first, on a stream that may be blocked."""
+    own = [thread for thread in _joined_at_exit(before) if thread not in pooled]
     show = sys.excepthook
 
-    def ended(*exception: Any) -> None:
-        # An interactive interpreter shows exceptions of single statements, and goes on.
+    def ended_by(*exception: Any) -> None:
+        # An exception ends the main thread before anything registered with ``threading`` is called,
+        # and it is shown first, on a stream that may be blocked. An interactive interpreter shows
+        # exceptions of single statements, and goes on; so does a program that shows one it caught.
         interactive = hasattr(sys, "ps1") or sys.flags.interactive
         if not (interactive or _program_runs()):
             _main_thread_ended.set()
         show(*exception)
 
-    sys.excepthook = ended
+    sys.excepthook = ended_by
+    with contextlib.suppress(RuntimeError):  # no thread left: then nothing can end the process
+        threading.Thread(
+            target=_watch_exit, args=(loop, own), name="inngest-connect-exit", daemon=True
+        ).start()
 
 
 def _program_runs() -> bool:
-    """Whether the caller's stack begins with the program: it shows an exception that it caught."""
+    """Whether the stack of this call begins with the program rather than with the interpreter."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
@@ -110,7 +117,7 @@ def _program_runs() -> bool:
     return other or frame.f_code.co_name in ("<module>", "_run_module_as_main")
 
 
-def _holding(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+def _joined_at_exit(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
     """Those of ``threads`` that the interpreter waits for."""
     main = threading.main_thread()
     return [t for t in threads if t is not main and not t.daemon and t.is_alive()]
@@ -122,13 +129,13 @@ def _watch_exit(loop: asyncio.AbstractEventLoop, own: Sequence[threading.Thread]
             time.sleep(EXIT_GRACE)
             if _only_released_tasks_hold(loop):
                 exit_now("functions that were abandoned do not end when they are cancelled")
-    while _to_close or _holding(own):  # workers on other threads may finish their work
+    while _to_close or _joined_at_exit(own):  # workers on other threads may finish their work
         time.sleep(_INTERVAL)
     time.sleep(EXIT_GRACE)
-    if _holding(threading.enumerate()):
+    if _joined_at_exit(threading.enumerate()):
         exit_now("functions that were abandoned still run in threads")
-    # This thread ends with the interpreter. Until then ``atexit`` runs what the program registered,
-    # and what multiprocessing did: it waits for processes that abandoned functions have started.
+    # This thread ends with the interpreter. Until then ``atexit`` calls what the program
+    # registered, and what multiprocessing did: it waits for processes that functions have started.
     time.sleep(_HANDLERS_GRACE)
     exit_now("exit handlers of the program, or processes that functions started, do not end")
 
@@ -136,7 +143,7 @@ def _watch_exit(loop: asyncio.AbstractEventLoop, own: Sequence[threading.Thread]
 def _only_released_tasks_hold(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether the end of ``asyncio.run``, which began before ``release``, waits for nothing else.
 
-    It waits for the tasks that there were when it began, so taking them off the loop was too late.
+    It waits for the tasks that existed when it began, so to unregister them later has no effect.
     """
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None and frame.f_code.co_name != "_cancel_all_tasks":
@@ -160,9 +167,12 @@ class ExitLimit:
         self._left.set()
 
     def within(self, seconds: float) -> None:
-        """From now on; of several limits the earliest holds. Safe in signal handlers."""
+        """Limit the block from now on; of several limits the earliest one counts.
+
+        May be called on any thread, in a signal handler, and after the block.
+        """
         if not self._left.is_set():
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError):  # no thread left
                 threading.Thread(
                     target=self._watch, args=(seconds,), name="inngest-connect-exit", daemon=True
                 ).start()
@@ -178,13 +188,15 @@ class ExitLimit:
 
 
 _to_close: dict[object, Callable[[], None]] = {}
+"""The workers that run, with their functions of ``close_at_exit``."""
 
 
 def close_at_exit(owner: object, close: Callable[[], None]) -> Callable[[], None]:
-    """Call ``close`` when the main thread has ended; the returned function ends that.
+    """Have ``close`` called when the main thread has ended; the returned function undoes that.
 
     A worker on another thread would otherwise stay connected while the interpreter shuts every
-    thread pool first: each sync function and each name lookup would fail. ``close`` may block.
+    thread pool down: each sync function and each name lookup would fail. ``close`` may block.
+    Raises LocalMistake when the main thread has ended already.
     """
     if _main_thread_ended.is_set():
         raise LocalMistake(
@@ -202,15 +214,12 @@ def _close_all() -> None:
         _to_close.pop(owner, None)
 
 
-def _forget_workers() -> None:
-    """In a forked child: the workers are the parent's, and waiting for one would never end."""
-    _to_close.clear()
+# In a forked child the workers are the parent's: waiting for one would never end.
+os.register_at_fork(after_in_child=_to_close.clear)
 
-
-os.register_at_fork(after_in_child=_forget_workers)
-
-# When the module is imported: a program whose last line starts the worker's thread has ended
-# before that thread runs. After concurrent.futures: the last one registered is called first.
+# When the module is imported: a program whose last line starts the worker's thread has ended before
+# that thread runs. And after ``concurrent.futures``, whose function shuts the pools down: the last
+# one registered is called first.
 when_main_thread_ends(_close_all)
 
 
@@ -223,7 +232,7 @@ def exit_now(reason: str) -> None:
 def write_last_words(text: str, seconds: float) -> bool:
     """Write ``text`` to standard error; returns whether that took less than ``seconds``.
 
-    In a thread of its own: a pipe that nobody reads blocks the writer.
+    A separate thread writes: a pipe that nobody reads blocks the writer.
     """
 
     def write() -> None:

@@ -1,22 +1,28 @@
 """The process's signal handlers for shutdown: one per signal, for all workers of the process.
 
-``shutdown_signals`` subscribes one worker. The first signal asks it to close, the second insists.
+``shutdown_signals`` subscribes one worker. The first signal asks it to close, the second one to
+abort.
 
 Rules of this file:
-1. There is one Python handler, ``_handle``, however many workers there are. It is installed with
-   the first subscription, and what was there before is put back with the last, in any order.
-2. A handler that somebody else installs meanwhile is theirs: it is not replaced. When they put
-   ``_handle`` back later, it finds no subscriber and behaves as the handler that was there before.
+1. There is one Python handler, ``_handle``, however many workers there are. The first subscription
+   installs it, the last one puts back the handler before it. Subscriptions end in any order.
+2. A handler that other code installs meanwhile is not replaced. When that code puts ``_handle``
+   back later, it finds no subscriber and behaves as the handler before it.
 3. A signal is seen twice: as a byte on the wakeup descriptor, by a thread, also while the main
-   thread runs native code; and by ``_handle``, on the main thread, also when somebody else
-   (asyncio's ``add_signal_handler``) has taken the wakeup descriptor. Each way counts by itself and
-   the larger count holds, so that one signal never counts as two.
+   thread runs native code; and by ``_handle``, on the main thread, also when other code (asyncio's
+   ``add_signal_handler``) has taken the wakeup descriptor. Each way counts separately and the
+   larger count is used, so that one signal never counts as two.
 4. A process that a signal has closed ignores further ones on the way to its own exit code: a
-   service manager repeats its signal. So ``_handle`` stays for ``_ABSORB_SECONDS`` where the one
-   before would end the process, and from the interpreter's exit on until the process has ended.
-5. Another handler that was there before, a web server's for example, receives the signal when the
+   service manager repeats its signal. So ``_handle`` stays for ``_ABSORB_SECONDS`` where the
+   handler before it would end the process, and from the interpreter's exit until the process ends.
+5. A handler before it that does more, a web server's for example, receives the signal when the
    worker has ended and the program goes on: not earlier, because many end the process and the work
-   that is being finished. Handlers of an event loop receive it immediately, through the descriptor.
+   that is being finished. Handlers of an event loop receive it immediately, by the descriptor.
+
+Threads: signal handlers can be installed on the main thread only, so all of ``_Registry`` runs
+there, except ``_wakeup_received``. ``_handle`` can run between any two of its instructions. What it
+reads is therefore never changed in place (``_subscriptions`` is replaced) or is changed by single
+operations of a dictionary, in an order that each method states.
 """
 
 import asyncio
@@ -29,7 +35,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from .process_exit import when_main_thread_ends
 from .wakeup_descriptor import WakeupDescriptor
@@ -39,8 +45,8 @@ _PASS_ON_SECONDS: Final = 0.1
 """A program whose event loop still runs so long after its worker has ended goes on."""
 _EXIT_SECONDS: Final = 20.0
 """A process that ends so soon after a signal has closed its worker ends because of that signal."""
-_UNKNOWN: Final = signal.SIG_DFL
-"""Stands for a handler that was not installed from Python, which cannot be put back."""
+
+_Way = Literal["handler", "wakeup"]
 
 
 class _Subscription:
@@ -53,31 +59,23 @@ class _Subscription:
         abort: Callable[[str], None],
     ) -> None:
         self.signals = frozenset(signals)
+        self.number = 0
+        """The signal that was acted on last; 0 for none."""
         self._close = close
         self._abort = abort
-        self._counts = {"handler": 0, "wakeup": 0}
+        self._counts: dict[_Way, int] = {"handler": 0, "wakeup": 0}
         self._acted = 0
-        self._number = 0
         # Reentrant: a signal handler can run in the middle of another call on the main thread.
         self._lock = threading.RLock()
 
-    @property
-    def was_signaled(self) -> bool:
-        return self._acted > 0
-
-    @property
-    def number(self) -> int:
-        """The last signal, 0 for none."""
-        return self._number
-
-    def seen_by(self, way: str, number: int) -> None:
+    def seen_by(self, way: _Way, number: int) -> None:
         with self._lock:
             self._counts[way] += 1
             count = max(self._counts.values())
             if count <= self._acted:
                 return
             self._acted = count
-            self._number = number
+            self.number = number
         if count == 1:
             self._close()
         else:
@@ -85,15 +83,16 @@ class _Subscription:
 
 
 class _Registry:
-    """All of it on the main thread, but ``_wakeup_received``."""
+    """See the rules of this file."""
 
     def __init__(self) -> None:
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._previous: dict[int, Any] = {}
-        """What was there before ``_handle``, for each signal that has it."""
+        """The handler before ``_handle``, for each signal that has it. SIG_DFL replaces one that
+        was not installed from Python and cannot be put back."""
         self._wakeup: WakeupDescriptor | None = None
         self._absorb_until: dict[int, float] = {}
-        self._signaled_at: dict[int, float] = {}
+        self._closed_at: dict[int, float] = {}
         """When a worker that this signal had closed has ended."""
         self._mask: set[int | signal.Signals] | None = None
         self._exit_planned = False
@@ -105,23 +104,30 @@ class _Registry:
 
     def add(self, subscription: _Subscription, *, wakeup: bool) -> None:
         self._subscriptions = (*self._subscriptions, subscription)
-        self._plan_exit()
+        if not self._exit_planned:
+            # The interpreter joins threads, then calls ``atexit``, then takes itself apart.
+            self._exit_planned = True
+            atexit.register(self._ignore_until_the_end)
+            when_main_thread_ends(self._absorb_at_exit)
         for number in subscription.signals:
             self._absorb_until.pop(number, None)
             if signal.getsignal(number) != self._handle:
                 before = signal.signal(number, self._handle)
-                self._previous[number] = _UNKNOWN if before is None else before
+                self._previous[number] = signal.SIG_DFL if before is None else before
         if wakeup and self._wakeup is None:
             # Without a thread the signal is seen when the main thread runs Python code again.
             with contextlib.suppress(RuntimeError, OSError, ValueError):
                 self._wakeup = WakeupDescriptor(self._wakeup_received)
 
     def remove(self, subscription: _Subscription) -> None:
-        # First: ``_handle`` can run between any two lines, and would find no subscriber.
-        if subscription.was_signaled:
+        signaled = subscription.number
+        handler = self._previous.get(signaled)
+        if signaled:
+            # Before the subscription is removed: ``_handle`` would find neither, and end the
+            # process.
             now = time.monotonic()
             for number in subscription.signals:
-                self._signaled_at[number] = now
+                self._closed_at[number] = now
                 if _ends_the_process(self._previous.get(number)):
                     self._absorb_until[number] = now + _ABSORB_SECONDS
         self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
@@ -129,65 +135,64 @@ class _Registry:
             self._wakeup.close()
             self._wakeup = None
         for number in subscription.signals - self._absorb_until.keys():
-            self.put_back(number)
+            self._put_back(number)
+        if signaled:
+            # Neither is called when the event loop ends before, and usually the program with it:
+            # then the next signal acts as it would have before.
+            with contextlib.suppress(RuntimeError):
+                loop = asyncio.get_running_loop()
+                loop.call_later(_PASS_ON_SECONDS, self._pass_on, signaled, handler)
+                loop.call_later(_ABSORB_SECONDS + 0.1, self._put_back_all)
 
-    def before(self, number: int) -> Any:
-        """The handler that was there before ``_handle``."""
-        return self._previous.get(number)
-
-    def pass_on(self, number: int, handler: Any) -> None:
+    def _pass_on(self, number: int, handler: Any) -> None:
         """Give a signal that has closed all workers to the handler that was there before."""
         if callable(handler) and not _ends_the_process(handler) and not self._wanted(number):
             handler(number, None)
 
-    def put_back(self, number: int) -> None:
-        """Put back what was there, unless a worker needs the handler or it is no longer ours."""
+    def _put_back(self, number: int) -> None:
+        """Put back what was there, unless a worker needs ``_handle`` or it was replaced."""
         if number not in self._previous or self._wanted(number):
             return
         self._absorb_until.pop(number, None)
         if signal.getsignal(number) == self._handle:
             signal.signal(number, self._previous.pop(number))
 
-    def put_back_all(self) -> None:
-        """But where a signal that is repeated is still absorbed."""
+    def _put_back_all(self) -> None:
+        """The same for all signals, except those whose repetition is still absorbed."""
         now = time.monotonic()
         for number in tuple(self._previous):
             if now >= self._absorb_until.get(number, 0.0):
-                self.put_back(number)
+                self._put_back(number)
 
     def _wanted(self, number: int) -> bool:
         return any(number in one.signals for one in self._subscriptions)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._wanted(number):
-            # The handler that was there before is not called: most end the process, with the work
-            # that the worker is finishing. Coverage's, for one, sends the signal again.
-            self._tell("handler", number)
+            # The handler before this one is not called: most end the process, with the work that
+            # the worker is finishing. Coverage's, for one, sends the signal again.
+            self._deliver("handler", number)
         elif time.monotonic() >= self._absorb_until.get(number, 0.0):
-            self._as_before(number, frame)
+            previous = self._previous.get(number, signal.SIG_DFL)
+            if callable(previous):
+                previous(number, frame)
+            elif previous is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
 
-    def _as_before(self, number: int, frame: FrameType | None) -> None:
-        previous = self._previous.get(number, _UNKNOWN)
-        if callable(previous):
-            previous(number, frame)
-        elif previous is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+    def _wakeup_received(self, number: int) -> None:
+        self._deliver("wakeup", number)
 
-    def _plan_exit(self) -> None:
-        """The interpreter waits for threads, then calls ``atexit``, then takes itself apart."""
-        if self._exit_planned:
-            return
-        self._exit_planned = True
-        atexit.register(self._ignore_until_the_end)
-        when_main_thread_ends(self._absorb_at_exit)
+    def _deliver(self, way: _Way, number: int) -> None:
+        for subscription in self._subscriptions:
+            if number in subscription.signals:
+                subscription.seen_by(way, number)
 
-    def _just_signaled(self) -> list[int]:
-        now = time.monotonic()
-        return [n for n, at in self._signaled_at.items() if now - at < _EXIT_SECONDS]
+    # --- the end of the process ---------------------------------------------------------------
 
     def _absorb_at_exit(self) -> None:
-        for number in self._just_signaled():
+        """The main thread has ended: ``asyncio.run`` may have put its own handler back."""
+        for number in self._just_closed():
             self._absorb_until[number] = time.monotonic() + _ABSORB_SECONDS
             handler = signal.getsignal(number)
             if _ends_the_process(handler):
@@ -195,21 +200,19 @@ class _Registry:
                 signal.signal(number, self._handle)
 
     def _ignore_until_the_end(self) -> None:
-        for number in self._just_signaled():
-            # While it takes itself apart the interpreter resets Python handlers to the default.
+        """The last step: then the interpreter resets handlers written in Python to the default."""
+        for number in self._just_closed():
             signal.signal(number, signal.SIG_IGN)
 
-    def _wakeup_received(self, number: int) -> None:
-        self._tell("wakeup", number)
+    def _just_closed(self) -> list[int]:
+        now = time.monotonic()
+        return [n for n, at in self._closed_at.items() if now - at < _EXIT_SECONDS]
 
-    def _tell(self, way: str, number: int) -> None:
-        for subscription in self._subscriptions:
-            if number in subscription.signals:
-                subscription.seen_by(way, number)
+    # --- forks ---------------------------------------------------------------------------------
 
     # A signal that reaches a forked child before its handlers are reset would be written to the
     # wakeup descriptor, which it shares with the parent, and close the parent's worker
-    # (``Process.start()`` directly followed by ``terminate()``). So it waits until then.
+    # (``Process.start()`` directly followed by ``terminate()``). So signals are blocked until then.
 
     def _before_fork(self) -> None:
         if self._previous:
@@ -223,11 +226,11 @@ class _Registry:
     def _after_fork_in_child(self) -> None:
         self._subscriptions = ()
         self._absorb_until.clear()
-        self._signaled_at.clear()
+        self._closed_at.clear()
         if self._wakeup is not None:
             self._wakeup.forget()
             self._wakeup = None
-        self.put_back_all()
+        self._put_back_all()
         self._after_fork_in_parent()
 
 
@@ -249,10 +252,10 @@ def shutdown_signals(
     *,
     wakeup: bool = True,
 ) -> Iterator[bool]:
-    """Subscribe for the time of the block; off the main thread it does nothing, and yields False.
+    """Subscribe for the time of the block; yields whether that was possible.
 
-    ``close`` and ``abort`` are called on any thread. ``wakeup`` has signals seen while the main
-    thread runs native code.
+    Off the main thread it is not. ``close`` and ``abort`` are called on any thread. ``wakeup`` has
+    signals seen while the main thread runs native code.
     """
     if not signals or threading.current_thread() is not threading.main_thread():
         yield False
@@ -262,13 +265,4 @@ def shutdown_signals(
     try:
         yield True
     finally:
-        number = subscription.number
-        handler = _registry.before(number)
         _registry.remove(subscription)
-        if subscription.was_signaled:
-            # None of it happens when the event loop ends before, and usually the program with it:
-            # then the next signal acts as it would have before.
-            with contextlib.suppress(RuntimeError):
-                loop = asyncio.get_running_loop()
-                loop.call_later(_PASS_ON_SECONDS, _registry.pass_on, number, handler)
-                loop.call_later(_ABSORB_SECONDS + 0.1, _registry.put_back_all)

@@ -1,4 +1,13 @@
-"""The descriptor to which the interpreter writes each signal, also while native code runs."""
+"""WakeupDescriptor: sees signals also while native code keeps the main thread busy.
+
+A Python signal handler runs on the main thread, between two instructions of Python. The interpreter
+also writes each signal as one byte to a descriptor, in the C handler, immediately. A thread that
+reads from it sees the signal however long the main thread is in native code that has released the
+interpreter lock.
+
+There is one such descriptor for the process, and asyncio and uvloop use it for their own signals.
+So every byte is passed on to the descriptor that was there before.
+"""
 
 import contextlib
 import os
@@ -9,14 +18,10 @@ from collections.abc import Callable
 
 
 class WakeupDescriptor:
-    """One for the process, and the thread that reads it.
-
-    Every byte is passed on to the descriptor that was there before, usually that of an asyncio or
-    uvloop event loop, which would otherwise not notice its own signals.
-    """
+    """``receive`` is called with each signal, on a daemon thread that does nothing else."""
 
     def __init__(self, receive: Callable[[int], None]) -> None:
-        """On the main thread only. Raises RuntimeError when there can be no thread."""
+        """On the main thread only. Raises RuntimeError when the process cannot start a thread."""
         self._receive = receive
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)
@@ -34,18 +39,19 @@ class WakeupDescriptor:
     def _read(self) -> None:
         with self._reading:
             while data := self._reading.recv(64):
-                self._pass_on(data)
+                # The number belongs to another file if its event loop was closed without putting
+                # back what was there before it.
+                if self._before >= 0 and _identity(self._before) == self._before_is:
+                    with contextlib.suppress(OSError):
+                        os.write(self._before, data)
                 for number in data:
                     self._receive(number)
 
-    def _pass_on(self, data: bytes) -> None:
-        # The number may belong to another file by now: its loop was closed without putting back.
-        if self._before >= 0 and _identity(self._before) == self._before_is:
-            with contextlib.suppress(OSError):
-                os.write(self._before, data)
-
     def close(self) -> None:
-        """On the main thread only."""
+        """Put back the descriptor that was there before, unless other code has replaced this one.
+
+        On the main thread only.
+        """
         current = signal.set_wakeup_fd(-1)
         mine = current == self.descriptor
         back = self._before if mine else current
@@ -64,7 +70,7 @@ class WakeupDescriptor:
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
-    """Which open file the number stands for; None for none."""
+    """Which open file the number refers to; None if it refers to none."""
     try:
         status = os.fstat(descriptor)
     except OSError:
