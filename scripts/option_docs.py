@@ -99,7 +99,7 @@ def timing_table() -> str:
             assert isinstance(text.value, ast.Constant)
             default = f"{getattr(Timing(), limit.target.id):g}"
             rows.append((code(limit.target.id), default, " ".join(str(text.value.value).split())))
-    return table(("limit", "default", "seconds"), *rows)
+    return table(("limit", "seconds", "what it limits"), *rows)
 
 
 def run_table() -> str:

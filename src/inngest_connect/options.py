@@ -14,7 +14,7 @@ import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, get_args
 
 from . import option_values as values
 from .core.retry import RetryStrategy, ScheduleRetry
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 Isolation = Literal["thread", "none"]
 RewriteEndpoint = Callable[[str], str | Awaitable[str]]
 """From the URL of the gateway to the one to dial; a plain or an async function."""
-
-DEFAULT_SHUTDOWN_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 _process_suffix = uuid.uuid4().hex[:6]
 
@@ -104,7 +102,7 @@ class ConnectOptions:
         "Signals that close the worker; a second one stops it immediately. ``start()`` and "
         "``run()`` handle them on the main thread and restore the handlers afterwards; "
         "``async with`` handles none. ``[]`` for none.",
-        otherwise=lambda: DEFAULT_SHUTDOWN_SIGNALS,
+        otherwise=lambda: (signal.SIGINT, signal.SIGTERM),
         shown_default="SIGTERM and SIGINT",
     )
     max_worker_concurrency: int | None = option(
@@ -129,7 +127,7 @@ class ConnectOptions:
         changeable=False,
     )
     isolation: Isolation = option(
-        values.one_of("thread", "none"),
+        values.one_of(*get_args(Isolation)),
         '"thread" keeps the connection on its own thread, so that a function that blocks the event '
         'loop costs no heartbeat and no lease; "none" runs connection and functions on one loop. '
         'The variable is 0 or false for "none".',
@@ -151,7 +149,7 @@ class ConnectOptions:
         read=values.number,
     )
     on_lease_lost: OnLeaseLost = option(
-        values.one_of("cancel", "continue"),
+        values.one_of(*get_args(OnLeaseLost)),
         '"continue" lets a function whose lease was refused finish, "cancel" cancels it if it is '
         "async. What it returns is delivered in either case.",
         default="continue",
@@ -220,7 +218,7 @@ class ConnectOptions:
     )
 
     def changed(self, **changes: Any) -> "ConnectOptions":
-        """These with ``changes``, options of ``connect()``. Raises ConfigurationError as that."""
+        """Return a copy with ``changes``. Raises ConfigurationError, as ``connect()`` does."""
         known = [name for name, row in OPTIONS.items() if row.changeable]
         unknown = sorted(changes.keys() - known)
         if unknown:
@@ -231,7 +229,7 @@ class ConnectOptions:
         return resolve_options({}, **{**current, **changes})
 
     def core_settings(self, *, signing_keys: int, api_origin: str) -> CoreSettings:
-        """Return what the core needs of these, under the same names."""
+        """Return what the core needs: of these, the options of the same name."""
         wanted = {each.name for each in fields(CoreSettings)}
         given = {name: getattr(self, name) for name in OPTIONS if name in wanted}
         limits = {each.name: getattr(self.timing, each.name) for each in fields(Timing)}
@@ -247,7 +245,10 @@ OPTIONS: Final[Mapping[str, Option]] = {
 
 
 def resolve_options(environment: Mapping[str, str] | None = None, **given: Any) -> ConnectOptions:
-    """What ``connect(..., **given)`` means. Raises ConfigurationError for the first wrong value."""
+    """Check ``given`` and complete it. Raises ConfigurationError for the first wrong value.
+
+    ``environment`` is by default that of the process.
+    """
     environment = os.environ if environment is None else environment
     resolved = {}
     for name, row in OPTIONS.items():

@@ -21,19 +21,19 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def dial(
     serve: Serve, url: str, *, timeout: float, limit: float, proxy: str | None = None
 ) -> tuple[list[inputs.Input], int]:
-    """Dial a server, which has ``limit`` seconds; returns the reports, and the port.
+    """Dial a server, which has ``limit`` seconds; returns the emitted inputs, and the port.
 
     ``{port}`` in ``url`` and ``proxy`` stands for it.
     """
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
     through = proxy.format(port=port) if proxy is not None else None
     dialing = manager.run(url.format(port=port), timeout=timeout, proxy=through)
     await asyncio.wait_for(dialing, limit)
     server.close()
-    return reports, port
+    return emitted, port
 
 
 def switching_protocols(head: bytes) -> bytes:

@@ -101,18 +101,18 @@ async def test_what_ends_the_connection_in_the_same_read_leaves_no_unacknowledge
 
 
 async def test_what_waits_is_written_before_the_close_frame() -> None:
-    reports: list[inputs.Input] = []
+    emitted: list[inputs.Input] = []
     opened, ended = asyncio.Event(), asyncio.Event()
 
-    def report(event: inputs.Input) -> None:
-        reports.append(event)
+    def emit(event: inputs.Input) -> None:
+        emitted.append(event)
         if isinstance(event, inputs.SocketOpened):
             opened.set()
         if isinstance(event, inputs.SocketClosed):
             ended.set()
 
     async with MockWebSocketServer() as gateway:
-        manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+        manager = WebSocketManager(1, 1_000_000, emit, lambda: None)
         running = asyncio.create_task(manager.run(gateway.url, timeout=10.0))
         await asyncio.wait_for(opened.wait(), 10)
         message = pb.ConnectMessage(kind=K.WORKER_HEARTBEAT).SerializeToString()
@@ -124,29 +124,29 @@ async def test_what_waits_is_written_before_the_close_frame() -> None:
         received = gateway.get_received_messages(K.WORKER_HEARTBEAT)
 
     assert len(received) == 2
-    assert reports[1] == inputs.AcknowledgementWritten(1, "r1")
+    assert emitted[1] == inputs.AcknowledgementWritten(1, "r1")
 
 
 @pytest.mark.scenario("F")
 async def test_a_gateway_for_which_too_much_waits_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing may pile up without end for a peer that does not read."""
     monkeypatch.setattr("inngest_connect.transport.send_queue.LONGEST_QUEUE", 1000)
-    reports: list[inputs.Input] = []
+    emitted: list[inputs.Input] = []
     opened = asyncio.Event()
 
-    def report(event: inputs.Input) -> None:
-        reports.append(event)
+    def emit(event: inputs.Input) -> None:
+        emitted.append(event)
         opened.set()
 
     async with MockWebSocketServer() as gateway:
-        manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+        manager = WebSocketManager(1, 1_000_000, emit, lambda: None)
         running = asyncio.create_task(manager.run(gateway.url, timeout=10.0))
         await asyncio.wait_for(opened.wait(), 10)
         taken = [manager.send(bytes(600), acknowledges=str(number)) for number in range(4)]
         await asyncio.wait_for(running, 10)
 
     assert taken == [True, True, False, False]
-    assert reports[1:] == [
+    assert emitted[1:] == [
         inputs.AcknowledgementFailed(1, "0"),
         inputs.AcknowledgementFailed(1, "1"),
         inputs.SocketClosed(

@@ -114,14 +114,14 @@ async def test_whatever_a_resolver_raises_is_a_failed_attempt(
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
 
     await asyncio.wait_for(manager.run("ws://gateway.test:1/", timeout=10.0), 10)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert str(error) in (report.error or "")
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert str(error) in (end.error or "")
 
 
 async def test_the_same_question_waits_for_the_same_lookup(

@@ -1,4 +1,4 @@
-"""What a proxy says in the API's place decides neither about a reply nor about a key."""
+"""The answer of a proxy in place of the API decides neither about a reply nor about a key."""
 
 import pytest
 from starlette.responses import Response

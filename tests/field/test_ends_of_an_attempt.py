@@ -73,12 +73,12 @@ async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     ],
 )
 async def test_a_connection_that_ends_before_the_upgrade_is_reported_once(serve: Serve) -> None:
-    reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=30.0, limit=10)
+    emitted, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=30.0, limit=10)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert report.code == 1006
-    assert report.error
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert end.code == 1006
+    assert end.error
 
 
 async def trickle(writer: asyncio.StreamWriter) -> None:
@@ -101,12 +101,12 @@ async def test_an_answer_that_trickles_ends_within_the_limit_and_leaves_no_socke
         writer.close()
         closed.set()
 
-    reports, port = await dial(serve, "ws://127.0.0.1:{port}/", timeout=0.3, limit=10)
+    emitted, port = await dial(serve, "ws://127.0.0.1:{port}/", timeout=0.3, limit=10)
     await asyncio.wait_for(closed.wait(), 10)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert report.error == (
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert end.error == (
         f"no WebSocket within 0.3 s, connected to 127.0.0.1:{port}, waiting for its answer"
     )
 
@@ -156,8 +156,8 @@ async def test_an_upgrade_to_something_else_is_refused_and_named(header: str, ca
         await reader.read()
         writer.close()
 
-    reports, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=10.0, limit=10)
+    emitted, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=10.0, limit=10)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert cause in (report.error or "")
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert cause in (end.error or "")

@@ -33,7 +33,7 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
 
 @dataclass
 class Api:
-    """A server that answers each request with ``answer``, until it is told to hang up."""
+    """A server that answers each request with ``answer``, until it hangs up."""
 
     answer: bytes = field(default_factory=lambda: http(200, CONFIRMED))
     port: int = 0

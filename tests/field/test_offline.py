@@ -79,12 +79,12 @@ async def api_fails() -> ApiError:
 
 
 async def dial_fails() -> inputs.SocketClosed:
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
     await asyncio.wait_for(manager.run("ws://name.test:1/", timeout=0.5), LIMIT)
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    return report
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    return end
 
 
 @pytest.mark.parametrize(("answer", "offline"), MEMBERS)
@@ -133,6 +133,21 @@ async def test_a_limit_that_passes_says_what_was_waited_for(
 
     assert stage in str(failed)
     assert stage in (closed.error or "")
+
+
+async def test_a_time_limit_of_the_system_is_not_taken_for_that_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def gives_up(*_: Any, **__: Any) -> Any:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    resolve(monkeypatch, loopback)
+    monkeypatch.setattr("aiohappyeyeballs.start_connection", gives_up)
+
+    failed, closed = await asyncio.gather(api_fails(), dial_fails())
+
+    assert f"could not be reached: [Errno {errno.ETIMEDOUT}] Connection timed out" in str(failed)
+    assert "Connection timed out" in (closed.error or "")
 
 
 def worker_of(gateway: EmbeddedGateway, origin: str, **options: Any) -> WebSocketWorkerConnection:

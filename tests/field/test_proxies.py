@@ -134,17 +134,17 @@ def unused_port() -> int:
 @pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
 async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_dial(kind: str) -> None:
     port = unused_port()
-    reports: list[inputs.Input] = []
-    manager = WebSocketManager(1, 1024, reports.append, lambda: None)
+    emitted: list[inputs.Input] = []
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
 
     proxy = f"{kind}://user:secret@127.0.0.1:{port}"
     await asyncio.wait_for(manager.run("wss://gateway.test/", timeout=10.0, proxy=proxy), 20)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert report.error is not None
-    assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: ConnectionRefusedError")
-    assert "secret" not in report.error
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert end.error is not None
+    assert end.error.startswith(f"through the proxy 127.0.0.1:{port}: ConnectionRefusedError")
+    assert "secret" not in end.error
 
 
 async def test_a_dead_proxy_is_named_as_the_cause_of_a_failed_call(
@@ -185,13 +185,13 @@ async def test_a_proxy_that_refuses_is_named() -> None:
         writer.close()
 
     proxy = "http://127.0.0.1:{port}"
-    reports, port = await dial(refuse, "wss://gateway.test/", timeout=10.0, limit=20, proxy=proxy)
+    emitted, port = await dial(refuse, "wss://gateway.test/", timeout=10.0, limit=20, proxy=proxy)
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert report.error is not None
-    assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: ")
-    assert "407" in report.error
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert end.error is not None
+    assert end.error.startswith(f"through the proxy 127.0.0.1:{port}: ")
+    assert "407" in end.error
 
 
 async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() -> None:
@@ -204,11 +204,11 @@ async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() ->
         writer.close()
 
     proxy = "http://user:secret@127.0.0.1:{port}"
-    reports, port = await dial(
+    emitted, port = await dial(
         connect_and_end, "ws://gateway.test/", timeout=10.0, limit=20, proxy=proxy
     )
 
-    (report,) = reports
-    assert isinstance(report, inputs.SocketClosed)
-    assert report.error is not None
-    assert report.error.startswith(f"through the proxy 127.0.0.1:{port}: the connection ended")
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert end.error is not None
+    assert end.error.startswith(f"through the proxy 127.0.0.1:{port}: the connection ended")

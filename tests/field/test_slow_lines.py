@@ -28,7 +28,7 @@ async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 async def one_attempt(serve: Serve, until: type) -> list[inputs.Input]:
-    """What is reported of a connection that ``serve`` serves, up to an event of that kind."""
+    """The inputs from a connection that ``serve`` serves, up to one of that kind."""
     served: list[asyncio.StreamWriter] = []
 
     async def serve_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,15 +38,15 @@ async def one_attempt(serve: Serve, until: type) -> list[inputs.Input]:
 
     server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    reports: list[inputs.Input] = []
+    emitted: list[inputs.Input] = []
     arrived = asyncio.Event()
 
-    def report(event: inputs.Input) -> None:
-        reports.append(event)
+    def emit(event: inputs.Input) -> None:
+        emitted.append(event)
         if isinstance(event, until):
             arrived.set()
 
-    manager = WebSocketManager(1, 1_000_000, report, lambda: None)
+    manager = WebSocketManager(1, 1_000_000, emit, lambda: None)
     running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
     await asyncio.wait_for(arrived.wait(), 20)
     manager.abort()
@@ -54,7 +54,7 @@ async def one_attempt(serve: Serve, until: type) -> list[inputs.Input]:
     for writer in served:
         writer.close()
     server.close()
-    return reports
+    return emitted
 
 
 async def test_frames_of_one_message_are_counted() -> None:
@@ -106,7 +106,7 @@ async def test_of_pings_that_come_together_the_last_is_answered() -> None:
         done.set()
 
     server_side = ping
-    reports: list[inputs.Input] = []
+    emitted: list[inputs.Input] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)
@@ -119,7 +119,7 @@ async def test_of_pings_that_come_together_the_last_is_answered() -> None:
     def flush() -> None:
         manager.flush()
 
-    manager = WebSocketManager(1, 1000, reports.append, flush)
+    manager = WebSocketManager(1, 1000, emitted.append, flush)
     running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
     await asyncio.wait_for(done.wait(), 10)
     await asyncio.wait_for(running, 10)

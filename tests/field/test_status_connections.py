@@ -6,14 +6,19 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from inngest_connect.status import StatusServer
 from inngest_connect.status import connections as limits
+from inngest_connect.status.application import Site
+from inngest_connect.status.client_log import ClientLog
 from tests.field.one_function import worker_of
 
 pytestmark = pytest.mark.field
@@ -66,8 +71,9 @@ def health(port: int) -> int:
 
 
 def test_idle_connections_are_limited_and_a_probe_is_answered_all_the_same(
-    port: int, log: list[str]
+    port: int, log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 600.0)  # the number alone closes them
     idle = [connected(port) for _ in range(400)]
 
     assert health(port) == 200
@@ -92,7 +98,7 @@ def test_idle_connections_are_limited_and_a_probe_is_answered_all_the_same(
 def test_a_connection_on_which_no_whole_request_arrives_is_closed(
     monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
-    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.5)
     server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     with connected(int(server.start().rpartition(":")[2])) as connection:
         connection.sendall(sent)
@@ -102,7 +108,7 @@ def test_a_connection_on_which_no_whole_request_arrives_is_closed(
 
 
 def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.Connection, "idle_seconds", 0.5)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.5)
     server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     begun = time.monotonic()
     with connected(int(server.start().rpartition(":")[2])) as connection:
@@ -123,7 +129,7 @@ def test_a_request_that_trickles_is_closed_too(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of each is short beside the limit, that of all of them is longer."""
-    monkeypatch.setattr(limits.Connection, "idle_seconds", 2.0)
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 2.0)
     server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
     begun = time.monotonic()
     with httpx.Client(base_url=server.start(), timeout=10) as client:
@@ -135,6 +141,46 @@ def test_a_connection_that_is_used_again_and_again_is_kept(monkeypatch: pytest.M
     server.stop()
 
     assert last is first
+
+
+def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers fill the buffers, so that one of them cannot be sent to the end."""
+    monkeypatch.setattr(limits, "IDLE_SECONDS", 0.5)
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
+    with connected(int(server.start().rpartition(":")[2])) as connection:
+        connection.settimeout(20)
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000_000)
+    server.stop()
+
+
+async def test_a_connection_that_is_being_answered_is_not_closed_for_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest one waits for its answer while others fill the server."""
+    monkeypatch.setattr(limits, "most_connections", lambda: 4)
+    asked, answer = threading.Event(), threading.Event()
+    answered = Site._verdict
+
+    async def slow(site: Site, request: Request) -> Response:
+        asked.set()
+        await asyncio.to_thread(answer.wait, 30)
+        return answered(site, request, "live", None)
+
+    monkeypatch.setattr(Site, "_healthz", slow)
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
+    port = int(server.start().rpartition(":")[2])
+    asking = asyncio.create_task(asyncio.to_thread(health, port))
+    assert await asyncio.to_thread(asked.wait, 30)
+
+    idle = [connected(port) for _ in range(10)]
+    assert await asyncio.to_thread(ended, idle[0])
+    answer.set()
+
+    assert await asking == 200
+    for one in idle:
+        one.close()
+    await asyncio.to_thread(server.stop)
 
 
 GARBAGE = {
@@ -162,19 +208,48 @@ def test_garbage_writes_one_line_for_each_source(port: int, log: list[str]) -> N
     assert log[0].isprintable()
 
 
-def test_what_was_not_told_is_counted_and_sources_are_limited(log: list[str]) -> None:
-    complaints = limits.Complaints()
+def test_what_was_not_logged_is_counted_and_sources_are_limited(log: list[str]) -> None:
+    clients = ClientLog()
     for _ in range(10):
-        complaints.warn("10.0.0.1", "garbage", 0.0)
-    complaints.warn("10.0.0.1", "garbage", 600.0)
+        clients.warn("10.0.0.1", "garbage", 0.0)
+    clients.warn("10.0.0.1", "garbage", 600.0)
     for number in range(5000):
-        complaints.warn(f"::{number:x}", "garbage", 601.0)
+        clients.warn(f"::{number:x}", "garbage", 601.0)
 
     assert log[:2] == [
         "status server: 10.0.0.1: garbage",
         "status server: 10.0.0.1: garbage (9 more since the last line)",
     ]
     assert len(log) < 70
+
+
+def test_an_error_of_a_route_is_one_record_with_its_traceback_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(site: Site, request: Request) -> Response:
+        raise RuntimeError(f"signkey-test-{'ab' * 32}")
+
+    monkeypatch.setattr(Site, "_healthz", broken)
+    server = StatusServer(worker_of("http://127.0.0.1:1"), "127.0.0.1:0")
+    status = health(int(server.start().rpartition(":")[2]))
+    server.stop()
+
+    assert status == 500
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("inngest_connect.status", "ERROR")
+    assert record.getMessage() == "status server: 127.0.0.1: Exception in ASGI application"
+    assert "RuntimeError" in (record.exc_text or "")
+    assert "ab" * 16 not in (record.exc_text or "")
+
+
+def test_records_of_another_uvicorn_server_are_not_touched(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert health(port) == 200
+
+    logging.getLogger("uvicorn.error").warning("of another server")
+
+    assert [record.name for record in caplog.records] == ["uvicorn.error"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are limited by ulimit")
@@ -185,12 +260,13 @@ async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
         import inngest
         from inngest_connect import connect
         from inngest_connect.state_machine import ConnectionState
-        from inngest_connect.status import StatusServer
+        from inngest_connect.status import StatusServer, connections
         from inngest_connect.testing import QUICK_TIMING, EmbeddedGateway
 
         async def main():
             hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
             resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+            connections.IDLE_SECONDS = 600.0
             async with EmbeddedGateway() as gateway:
                 client = gateway.client("a")
                 @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"))

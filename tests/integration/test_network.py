@@ -67,20 +67,20 @@ async def test_an_unknown_authority_is_refused_by_both_connections(
 ) -> None:
     errors: list[ErrorOccurred] = []
     failures: list[WebSocketFailed] = []
-    told = asyncio.Event()
+    reported = asyncio.Event()
     listeners: dict[str, Callable[..., object]] = {
-        "error": lambda e: (errors.append(e), told.set()),
+        "error": lambda e: (errors.append(e), reported.set()),
         "websocket_error": failures.append,
     }
     async with encrypted(authority) as (api, gateway):
         for origin in (api.origin, None):
-            told.clear()
+            reported.clear()
             async with MockHTTPServer() as plain:
                 plain.add_gateway(gateway.name, gateway.url)
                 app = make_app(origin or plain.origin)
                 worker = connect([app.pair], shutdown_signals=[], timing=QUICK_TIMING, on=listeners)
                 started = asyncio.create_task(worker.start())
-                await told.wait()
+                await reported.wait()
                 await worker.close(wait=True)
                 await started
 
@@ -142,7 +142,7 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
     """Security: downgrade. The session token would travel in clear."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     errors: list[ErrorOccurred] = []
-    told = asyncio.Event()
+    reported = asyncio.Event()
     async with encrypted(authority) as (api, _), MockWebSocketServer(greet=True) as plain:
         api.gateways = []
         api.add_gateway(plain.name, plain.url)
@@ -151,10 +151,10 @@ async def test_an_unencrypted_gateway_of_an_encrypted_api_is_refused(
             [app.pair],
             shutdown_signals=[],
             timing=QUICK_TIMING,
-            on={"error": lambda e: (errors.append(e), told.set())},
+            on={"error": lambda e: (errors.append(e), reported.set())},
         )
         started = asyncio.create_task(worker.start())
-        await told.wait()
+        await reported.wait()
         await worker.close(wait=True)
         await started
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 from ..errors import ConfigurationError, ConnectError, WorkerCrashed
 from ..execution.processes.executor import process_executor
 from ..observability.package_logger import package_logger
-from ..options import DEFAULT_SHUTDOWN_SIGNALS
 from ..transport.urls import shown_url
 from .failures import tell
 from .live import LiveView
@@ -48,7 +47,8 @@ def run(
         loop_factory = _uvloop_factory() if uvloop else None
         target = load_target(name)
         worker = target.worker
-        worker.reconfigure(shutdown_signals=DEFAULT_SHUTDOWN_SIGNALS, **changes)
+        # None means the default, whatever the code passes to connect().
+        worker.reconfigure(shutdown_signals=None, **changes)
         if processes != 1:
             worker.reconfigure(executor=process_executor(target.name, processes))
         # What was imported stays until the end, and this process runs nothing else: the collector

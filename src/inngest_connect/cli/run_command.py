@@ -33,6 +33,8 @@ HELP: Final = (
 
 
 class Level(StrEnum):
+    """The values of ``--log-level``."""
+
     debug = "debug"
     info = "info"
     warning = "warning"
@@ -40,6 +42,8 @@ class Level(StrEnum):
 
 
 class Format(StrEnum):
+    """The values of ``--log-format``."""
+
     console = "console"
     json = "json"
 
@@ -178,6 +182,7 @@ def run(
         bool, _option(_DEVELOPMENT, "TRACEBACK", "Show where an error comes from.")
     ] = False,
 ) -> None:
+    """Run a worker; ``HELP`` describes it to users."""
     if reload:
         raise typer.Exit(_supervise())
     from .run import run as run_worker

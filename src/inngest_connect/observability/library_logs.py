@@ -1,8 +1,8 @@
 """``off_this_thread``: log records that others write on a thread of ours leave it too.
 
 On the I/O thread httpx logs every request at INFO, and asyncio every exception that nobody
-retrieved; on that of the status server uvicorn logs. Their handlers are the program's, and may
-block: a standard error that nobody reads must stop neither these threads.
+retrieved; the status server logs on its own thread. Their handlers are the program's, and may
+block: a standard error that nobody reads must stop neither of these threads.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ _LOGGERS: Final = (
     "aiohappyeyeballs",
     "asyncio",
     "inngest_connect.status",
-    "uvicorn.error",
     "httpx",
     # A filter is asked for the records of its own logger only, not for those of children.
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),

@@ -1,31 +1,27 @@
-"""The status server's HTTP connections: how many, how long one may be idle, and what is logged.
+"""The HTTP connections of the status server: how many there are, and how long one may be idle.
 
 Anything may connect to the port: probes, scrapers, port scanners, other protocols. None of it may
-take the descriptors that the worker needs to reconnect, or fill the log.
+take the descriptors that the worker needs to reconnect. uvicorn limits requests and the time after
+a request, but neither connections without a request nor a request that trickles. Therefore a
+``Connection`` is between each socket and uvicorn's HTTP protocol, by uvicorn's option ``http``. It
+uses only what asyncio defines for a protocol and ASGI for the state of a request.
 """
 
 import asyncio
-import logging
-import time
-from collections.abc import MutableMapping
 from typing import Any, Final
 
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from ..core.wire.remote_text import clean
-from ..observability.package_logger import package_logger
+from .client_log import ClientLog, served
 
 MOST_CONNECTIONS: Final = 128
-BACKLOG: Final = 16
-"""Connections that are accepted in one turn of the loop, before the limit can be applied."""
 
 IDLE_SECONDS: Final = 10.0
-"""For a whole request to arrive, and between the requests of one connection."""
-
-QUIET_SECONDS: Final = 600.0
-_MOST_SOURCES: Final = 64
-
-_logger = package_logger("status")
+"""For a whole request to arrive and its answer to be taken, and between two requests."""
 
 
 def most_connections() -> int:
@@ -40,103 +36,103 @@ def most_connections() -> int:
     return max(min(MOST_CONNECTIONS, limit // 4), 4)
 
 
-class Complaints:
-    """At most one line for each source in ``QUIET_SECONDS``, then with a count.
+class ConnectionLimit:
+    """ASGI middleware around a status server's application; knows and limits the connections."""
 
-    A source is an address without its port. Of more than 64 sources the others share one line.
-    """
+    def __init__(self, app: ASGIApp, log: ClientLog) -> None:
+        self._app = app
+        self.log = log
+        self._most = most_connections()
+        self._open: set[Connection] = set()
 
-    def __init__(self) -> None:
-        self._sources: dict[str, tuple[float, int]] = {}
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection: Connection = scope["state"]["connection"]
+        await connection.answer(self._app, scope, receive, send)
 
-    def warn(self, source: str, text: str, now: float) -> None:
-        if source not in self._sources and len(self._sources) >= _MOST_SOURCES:
-            self._sources = {
-                each: told for each, told in self._sources.items() if now - told[0] < QUIET_SECONDS
-            }
-            if len(self._sources) >= _MOST_SOURCES:
-                source = "other addresses"
-        told_at, untold = self._sources.get(source, (float("-inf"), 0))
-        if now - told_at < QUIET_SECONDS:
-            self._sources[source] = (told_at, untold + 1)
-            return
-        self._sources[source] = (now, 0)
-        more = f" ({untold} more since the last line)" if untold else ""
-        _logger.warning("status server: %s: %s%s", source, clean(text), more)
+    def opened(self, connection: "Connection", now: float) -> None:
+        """Close the connection that has been idle longest when there is one too many.
+
+        So a probe gets its answer while others hold connections open. A connection that is being
+        answered is never closed for another one.
+        """
+        self._open.add(connection)
+        if len(self._open) > self._most:
+            # The new one is idle, so there is one.
+            oldest = min((c for c in self._open if c.is_idle), key=lambda c: c.idle_since)
+            self._open.discard(oldest)
+            self.log.warn(oldest.source, f"more than {self._most} connections", now)
+            oldest.abort()
+
+    def closed(self, connection: "Connection") -> None:
+        """The connection counts no longer."""
+        self._open.discard(connection)
 
 
-class _Log(logging.LoggerAdapter[logging.Logger]):
-    """What uvicorn says of one connection: an error is ours, a warning is the client's."""
+class Connection(asyncio.Protocol):
+    """One connection: passes everything on to uvicorn's HTTP protocol, and aborts it in time."""
 
-    level = logging.WARNING
-
-    def __init__(self, complaints: Complaints) -> None:
-        super().__init__(_logger, {})
-        self._complaints = complaints
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """The arguments are uvicorn's. The application must be a ``ConnectionLimit``."""
+        assert isinstance(config.app, ConnectionLimit)
+        self._limit = config.app
+        self._http = H11Protocol(config, server_state, {**app_state, "connection": self}, _loop)
+        self._loop = asyncio.get_running_loop()
         self.source = "an unknown address"
+        self.is_idle = True
+        self.idle_since = self._loop.time()
 
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, kwargs
-
-    def warning(self, msg: object, *args: object, **_: Any) -> None:
-        self._complaints.warn(self.source, str(msg) % args if args else str(msg), time.monotonic())
-
-
-class Connection(H11Protocol):
-    """One connection. ``most`` and ``complaints`` are those of its server."""
-
-    most: int
-    complaints: Complaints
-    idle_seconds: float = IDLE_SECONDS
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        # A probe every few seconds is not worth a line. uvicorn's own switch is for the process.
-        self.access_log = False
-        self.log = _Log(self.complaints)
-        self.logger = self.log  # type: ignore[assignment]  # which has the methods that are used
-        self.idle_since = 0.0
-        self._expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is being answered; one that has not arrived whole does not count."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the time limit, and apply that of the number."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple) and peer:
-            self.log.source = clean(str(peer[0]))
-        self.idle_since = self.loop.time()
-        self._expiry = self.loop.call_later(self.idle_seconds, self._expire)
-        if len(self.connections) <= self.most:
-            return
-        # The one that has been idle longest makes room, so that a probe gets its answer even while
-        # others hold connections open. A connection that is being answered is never cut.
-        idle = [one for one in self.connections if isinstance(one, Connection) and one.is_idle]
-        oldest = min(idle, key=lambda one: one.idle_since)  # there is this one at least
-        self.complaints.warn(
-            oldest.log.source, f"more than {self.most} connections", self.loop.time()
-        )
-        oldest.transport.abort()
-        self.connections.discard(oldest)
+            self.source = clean(str(peer[0]))
+        self._expiry = self._loop.call_later(IDLE_SECONDS, self.abort)
+        self._http.connection_made(transport)
+        self._limit.opened(self, self.idle_since)
+
+    def data_received(self, data: bytes) -> None:
+        """Does not extend the time: only an answer does."""
+        served.set((self._limit.log, self.source))
+        self._http.data_received(data)
+
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have ``app`` answer a request. The time for the next one begins with its end."""
+        self.is_idle = False
+        try:
+            await app(scope, receive, send)
+        finally:
+            self.is_idle = True
+            self.idle_since = self._loop.time()
+            self._expiry.cancel()
+            if not self._transport.is_closing():
+                self._expiry = self._loop.call_later(IDLE_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        """Close it without sending what the client has not taken."""
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self.connections.add(self)  # uvicorn removes it, and it may be removed already
-        super().connection_lost(exc)
+        """Release the place."""
+        self._expiry.cancel()
+        self._limit.closed(self)
+        self._http.connection_lost(exc)
 
-    def on_response_complete(self) -> None:
-        self.idle_since = self.loop.time()
-        super().on_response_complete()
+    def eof_received(self) -> None:
+        """Pass it on; None has asyncio close the transport."""
+        self._http.eof_received()
 
-    def _expire(self) -> None:
-        left = self.idle_since + self.idle_seconds - self.loop.time()
-        if self.is_idle and left <= 0:
-            self.transport.abort()
-        else:
-            self._expiry = self.loop.call_later(max(left, 1.0), self._expire)
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._http.resume_writing()

@@ -16,11 +16,14 @@ import httpx
 
 from ..core.wire.user_text import shown_value
 from ..errors import ConfigurationError
-from .urls import check_url, shown_setting
+from .urls import check_url, shown_setting, shown_url
 
+PROXY_VARIABLES: Final = (
+    "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
+)  # fmt: skip
 _PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 """Not socks4, which the HTTP client does not support."""
-_CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+CA_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIED: Final = {"wss": ("https", 443), "https": ("https", 443), "http": ("http", 80)}
 """For each scheme that a proxy can carry, the scheme of its variable, and its port."""
 
@@ -32,20 +35,27 @@ def proxy_for(url: str) -> str | None:
     NO_PROXY, in upper or lower case, for ``http://`` HTTP_PROXY. Raises ConfigurationError for a
     proxy that cannot be used, instead of connecting without it.
     """
+    return proxy_and_reason(url)[0]
+
+
+def proxy_and_reason(url: str) -> tuple[str | None, str]:
+    """``proxy_for(url)``, and the rule that decided. Raises ConfigurationError."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _PROXIED or parts.hostname is None:
-        return None
+        return None, "direct, because ws:// never goes through a proxy"
     scheme, default_port = _PROXIED[parts.scheme]
     proxies = urllib.request.getproxies()
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy:
-        return None
+        return None, "direct, because no proxy variable is set"
     if not urllib.request.getproxies_environment() and urllib.request.proxy_bypass(parts.hostname):
-        return None  # the settings of macOS or Windows
+        return None, "direct, because of the settings of macOS or Windows"
     port = parts.port or default_port
     if _is_excepted({parts.scheme, scheme, "all"}, parts.hostname, port, proxies.get("no", "")):
-        return None
-    return _checked("all" if not proxies.get(scheme) else scheme, proxy)
+        return None, f"direct, because NO_PROXY covers {parts.hostname}"
+    kind = scheme if proxies.get(scheme) else "all"
+    proxy = _checked(kind, proxy)
+    return proxy, f"{shown_url(proxy)}, because of {_variable(kind)}"
 
 
 def _is_excepted(schemes: set[str], host: str, port: int, no_proxy: str) -> bool:
@@ -107,7 +117,7 @@ def check_network(*urls: str | None) -> None:
     """Raises ConfigurationError for variables that ``urls`` cannot be reached with."""
     check_proxy_variables()
     # The list of certifi is always readable, and reading one takes tens of milliseconds.
-    is_named = any(os.environ.get(name) for name in _CA_VARIABLES)
+    is_named = any(os.environ.get(name) for name in CA_VARIABLES)
     if is_named and any(url and url.startswith(("https:", "wss:")) for url in urls):
         tls_context()
 
@@ -117,7 +127,7 @@ def tls_context() -> ssl.SSLContext:
 
     Raises ConfigurationError when what they name cannot be read.
     """
-    name = next((name for name in _CA_VARIABLES if os.environ.get(name)), None)
+    name = next((name for name in CA_VARIABLES if os.environ.get(name)), None)
     try:
         context = httpx.create_ssl_context(trust_env=True)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

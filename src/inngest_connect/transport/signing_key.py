@@ -10,6 +10,12 @@ from .urls import is_plain
 _KEY_PREFIX: Final = re.compile(r"^signkey-\w+-", re.ASCII)
 
 
+def key_hint(key: str) -> str:
+    """``key``, of whatever form, by its last four characters."""
+    end = key[-4:]
+    return f"***{end}" if len(key) > 8 and is_plain(end) else "***"
+
+
 class SigningKey:
     """A signing key that cannot be printed, formatted or pickled by accident."""
 
@@ -36,8 +42,7 @@ class SigningKey:
 
     def hint(self) -> str:
         """The key by its last four characters."""
-        end = self._key[-4:]
-        return f"***{end}" if len(self._key) > 8 and is_plain(end) else "***"
+        return key_hint(self._key)
 
     def secrets(self) -> tuple[str, str]:
         """What a log must never contain: the key and its hash."""

@@ -3,9 +3,8 @@
 from typing import Any
 
 from inngest_connect.cli.doctor.checks import examine
-from inngest_connect.cli.doctor.examination import Examination
+from inngest_connect.cli.doctor.examination import Examination, from_environment
 from inngest_connect.cli.doctor.findings import Mark, Result
-from inngest_connect.cli.doctor.subject import from_environment
 
 PATIENCE = 30.0
 IMPATIENCE = 0.05

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from inngest_connect.cli.doctor.examination import from_environment
 from inngest_connect.cli.doctor.findings import Mark, Result
-from inngest_connect.cli.doctor.subject import from_environment
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.testing import MockHTTPServer
 from tests.integration.cli.examining import diagnose, first_failure, said

@@ -116,7 +116,7 @@ async def test_the_gateway_of_the_variable_is_dialled(
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(403, "firewall"), (302, "final address"), (502, "in trouble")],
+    [(403, "firewall"), (302, "final address"), (502, "or a proxy before it, fails")],
 )
 async def test_a_refused_upgrade(api: MockHTTPServer, status: int, remedy: str) -> None:
     async with MockWebSocketServer() as gateway:
@@ -180,7 +180,7 @@ async def test_a_failed_synchronisation_is_told_in_the_servers_words(api: MockHT
     ("code", "reason", "remedy"),
     [
         (1008, "connect_worker_hello_invalid_payload", "An app without functions"),
-        (1008, "somebody_said_no", "synchronises apps"),
+        (1008, "somebody_said_no", "synchronizes apps"),
         (1011, "connect_internal_error", "function configurations"),
         (1001, "connect_gateway_closing", "run the doctor again"),
     ],

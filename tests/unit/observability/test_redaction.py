@@ -190,11 +190,12 @@ def test_no_module_makes_a_logger_past_the_redaction() -> None:
     }
 
     # The second one sets up the root logger of a process that is ours, and writes nothing; the
-    # third passes on the records of libraries, as those made them.
+    # third passes on the records of libraries, as those made them; the fourth replaces uvicorn's.
     assert calls == {
         "observability/package_logger.py",
         "cli/logs.py",
         "observability/library_logs.py",
+        "status/client_log.py",
     }
 
 

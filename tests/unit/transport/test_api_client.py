@@ -58,13 +58,6 @@ async def test_both_tokens_of_an_answer_are_known_to_the_redactor() -> None:
     assert redactor.text(f"{answer.session_token} {answer.sync_token}") == "*** ***"
 
 
-@pytest.mark.parametrize(
-    ("key", "shown"), [(KEY, "***abab"), ("abcdef12", "***"), ("signkey-test-ab", "***t-ab")]
-)
-def test_a_key_is_named_by_its_end_unless_that_is_half_of_it(key: str, shown: str) -> None:
-    assert SigningKey(key).hint() == shown
-
-
 async def test_a_refusal_has_status_reason_and_remedy() -> None:
     async with MockHTTPServer() as api:
         api.simulate_auth_failure(times=1)
@@ -143,7 +136,7 @@ async def test_the_text_of_an_error_is_shown_in_whatever_form_it_comes(
     assert len(str(error)) < 1000
 
 
-async def test_an_answer_that_is_none_or_endless_is_refused() -> None:
+async def test_garbage_and_an_endless_answer_are_refused() -> None:
     async with MockHTTPServer() as api:
         api.simulate_server_error(times=1, status=200)
         garbage = await refused(api)
@@ -157,7 +150,7 @@ async def test_an_answer_that_is_none_or_endless_is_refused() -> None:
 
 
 async def test_https_is_verified() -> None:
-    """Security: downgrade. A server without TLS is no answer to an https origin."""
+    """Security: downgrade. A server without TLS does not answer an https origin."""
     async with MockHTTPServer() as api:
         client = ApiClient(api.origin.replace("http:", "https:"), None, (), 5.0)
         with pytest.raises(ApiError, match="could not be reached"):

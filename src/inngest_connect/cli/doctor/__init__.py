@@ -1,6 +1,6 @@
-"""``inngest-connect doctor``: whether a worker could connect from here, stage by stage.
+"""``inngest-connect doctor``: whether a worker could connect from here, check by check. Private.
 
-``checks`` lists the stages in their order; each is a plain async function of an ``Examination``,
-which holds what the earlier ones have learned. What a worker uses is used here too (the API client,
-the WebSocket, the handshake), so that the doctor cannot be of another opinion than a worker.
+``checks`` lists the checks in their order. Each is an async function of an ``Examination``, which
+holds what the earlier ones have found out. The API client, the WebSocket and the handshake are
+those of a worker, so that the doctor cannot come to another result than a worker.
 """

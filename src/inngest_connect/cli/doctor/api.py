@@ -15,10 +15,10 @@ _STATUS: Final = {
     400: "Report this as a bug of inngest-connect, with its version",
     401: _KEY,
     403: _KEY,
-    404: "Nothing answers for Connect there: check INNGEST_API_BASE_URL and INNGEST_BASE_URL; an "
-    "old self-hosted server has to be updated",
-    405: "Something else than Inngest answers there: check INNGEST_API_BASE_URL",
-    407: "The proxy wants credentials: put them into HTTPS_PROXY",
+    404: "The server there does not know Connect: check INNGEST_API_BASE_URL and INNGEST_BASE_URL; "
+    "an old self-hosted server has to be updated",
+    405: "Another server than Inngest answers there: check INNGEST_API_BASE_URL",
+    407: "The proxy requires credentials: put them into HTTPS_PROXY",
     429: "The plan's connections are used up, or calls come too fast: run fewer workers, close "
     "those that were forgotten, or take a larger plan",
 }
@@ -27,11 +27,11 @@ _REDIRECT: Final = (
     "redirects too"
 )
 _SERVER: Final = (
-    "Inngest, or a proxy before it, is in trouble: try again, and look at Inngest's status page; "
-    "a self-hosted server says 'no gateway found' while its gateway is down"
+    "Inngest, or a proxy before it, fails: try again, and look at Inngest's status page; a "
+    "self-hosted server answers 'no gateway found' while its gateway is down"
 )
 _OTHER_PAGE: Final = (
-    "Something else answers at this address: a captive portal, a proxy's page, or a web site. "
+    "Another server answers at this address: a captive portal, a proxy's page, or a web site. "
     "Check INNGEST_API_BASE_URL"
 )
 _IN_BETWEEN: Final = (
@@ -39,58 +39,55 @@ _IN_BETWEEN: Final = (
     "POST /v0/connect/start, or check INNGEST_API_BASE_URL"
 )
 _UNREACHABLE: Final = (
-    "The connection was made before, so the answer is lost on the way: try again; a proxy or "
+    "A connection was possible before, so the answer was lost on the way: try again; a proxy or "
     "firewall may cut the request"
 )
 
 
 async def check_start(examination: Examination) -> Finding:
     """Puts the API's answer, and the key it accepted, into ``examination``."""
-    client = examination.subject.client
-    examination.api = api = ApiClient(
-        client.api_origin, client.env, examination.keys, examination.timeout
-    )
+    client, keys = examination.subject.client, examination.keys
+    api = ApiClient(client.api_origin, client.env, keys, examination.timeout, examination.redactor)
     refusals: dict[int, ApiError] = {}
-    for key in range(max(len(examination.keys), 1)):
-        try:
-            answer = await api.start((), key)
-        except ApiError as error:
-            refusals[key] = error
-            if error.refusal not in (401, 403):
-                break
-        else:
-            if examination.answer is None:
-                examination.answer, examination.key = answer, key
+    try:
+        for key in range(max(len(keys), 1)):
+            try:
+                answer = await api.start((), key)
+            except ApiError as error:
+                refusals[key] = error
+                if error.refusal not in (401, 403):
+                    break
+            else:
+                if examination.answer is None:
+                    examination.answer, examination.key = answer, key
+    finally:
+        await api.aclose()
     if examination.answer is None:
-        last = list(refusals.values())[-1]
-        # Masked before it is cut: half a secret would not be recognised.
-        return _refused(last, clean(examination.redactor().text(str(last))))
+        return _refused(list(refusals.values())[-1])
+    problems = []
+    for key in refusals:
+        hint = keys[key].hint()
+        text, remedy = (
+            f"the key {hint} was refused, the fallback was accepted",
+            "Put the fallback's value into INNGEST_SIGNING_KEY: workers run on it already",
+        )
+        if key:
+            text, remedy = (
+                f"the fallback key {hint} was refused",
+                "Set INNGEST_SIGNING_KEY_FALLBACK to a key that is valid, or unset it",
+            )
+        problems.append(Problem(text, remedy, fatal=False))
     group = clean(examination.answer.gateway_group)
-    which = f", key {examination.keys[examination.key].hint()}" if examination.keys else ""
+    which = f", key {keys[examination.key].hint()}" if keys else ""
     return Finding(
         f"200, gateway group {group or 'without a name'}{which}",
-        tuple(_key_problem(examination, key) for key in refusals),
+        tuple(problems),
         data={"status": 200, "gateway_group": group},
     )
 
 
-def _key_problem(examination: Examination, key: int) -> Problem:
-    hint = examination.keys[key].hint()
-    if key == 0:
-        return Problem(
-            f"the key {hint} was refused, the fallback was accepted",
-            "Put the fallback's value into INNGEST_SIGNING_KEY: workers run on it already",
-            fatal=False,
-        )
-    return Problem(
-        f"the fallback key {hint} was refused",
-        "Set INNGEST_SIGNING_KEY_FALLBACK to a key that is valid, or unset it",
-        fatal=False,
-    )
-
-
-def _refused(error: ApiError, text: str) -> Finding:
-    status = error.status
+def _refused(error: ApiError) -> Finding:
+    status, text = error.status, clean(str(error))
     if status is None:
         remedy = _OTHER_PAGE if "did not answer with" in text else _UNREACHABLE
     elif 300 <= status < 400:
@@ -100,7 +97,7 @@ def _refused(error: ApiError, text: str) -> Finding:
     elif error.refusal is None and status in (400, 401, 403, 429):
         remedy = _IN_BETWEEN
     else:
-        remedy = _STATUS.get(status, "Look the status up at whoever runs this address")
+        remedy = _STATUS.get(status, "Ask the operator of this address what the status means")
     if status is not None and error.retry_after is not None:
         remedy += f"; the server asks to wait {error.retry_after:g} s"
     return failed(text, remedy, status=status)

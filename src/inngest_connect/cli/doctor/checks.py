@@ -1,4 +1,4 @@
-"""The checks, in their order, and what each of them needs of the earlier ones."""
+"""The checks in their order, and what each of them needs of the earlier ones."""
 
 import asyncio
 import time
@@ -8,14 +8,12 @@ from typing import Final
 
 from ...errors import ConfigurationError
 from .api import check_start
-from .conversation import HANDSHAKE_PATIENCE, check_close, check_handshake, check_heartbeats
+from .configuration import check_keys, check_settings
 from .examination import Examination
 from .findings import Finding, Mark, Result, blocked, failed
 from .gateway import check_gateway, check_upgrade
-from .keys import check_keys
-from .network import check_addresses, check_name
-from .proxies import check_proxy
-from .settings import check_settings
+from .handshake import HANDSHAKE_PATIENCE, check_close, check_handshake, check_heartbeats
+from .network import check_addresses, check_name, check_proxy
 from .tls import check_tls
 
 
@@ -29,7 +27,7 @@ class Check:
     needs: tuple[int, ...] = ()
 
 
-# The numbers are part of the interface: the exit code is made of them.
+# The numbers are part of the interface: the exit code of a failed check is 10 plus its number.
 CHECKS: Final = (
     Check(1, "configuration", check_settings),
     Check(2, "signing key", check_keys, (1,)),
@@ -46,21 +44,25 @@ CHECKS: Final = (
 )
 
 
-async def examine(examination: Examination, tell: Callable[[Result], None]) -> list[Result]:
-    """Run all checks and ``tell`` each result as it comes. Closes what was opened."""
+async def examine(examination: Examination, on_result: Callable[[Result], None]) -> list[Result]:
+    """Run all checks and call ``on_result`` after each. Closes what was opened."""
     results: list[Result] = []
     try:
         for check in CHECKS:
-            result = await _run(check, examination, results)
+            begun = time.monotonic()
+            obstacle = _obstacle(check, results)
+            finding = blocked(obstacle) if obstacle else await _guarded(check, examination)
+            result = Result(check.number, check.name, finding, time.monotonic() - begun)
             results.append(result)
-            tell(result)
+            on_result(result)
     finally:
-        await examination.aclose()
+        if examination.conversation is not None:
+            await examination.conversation.aclose()
     return results
 
 
 def unreadable(finding: Finding, seconds: float) -> list[Result]:
-    """The results when already the configuration cannot be read."""
+    """The results when the configuration cannot be read, so that there is nothing to examine."""
     first, *rest = CHECKS
     return [
         Result(first.number, first.name, finding, seconds),
@@ -68,14 +70,8 @@ def unreadable(finding: Finding, seconds: float) -> list[Result]:
     ]
 
 
-async def _run(check: Check, examination: Examination, results: Sequence[Result]) -> Result:
-    begun = time.monotonic()
-    obstacle = _obstacle(check, results)
-    finding = blocked(obstacle) if obstacle else await _guarded(check, examination)
-    return Result(check.number, check.name, finding, time.monotonic() - begun)
-
-
 def _obstacle(check: Check, results: Sequence[Result]) -> str:
+    """The name of the failed check that ``check`` needs, directly or not; empty without one."""
     for number in check.needs:
         needed = results[number - 1]
         if needed.mark is Mark.FAIL:
@@ -86,7 +82,7 @@ def _obstacle(check: Check, results: Sequence[Result]) -> str:
 
 
 async def _guarded(check: Check, examination: Examination) -> Finding:
-    """The checks limit each piece of I/O themselves; this is the net below them."""
+    """Run one check. The checks limit each piece of I/O themselves; this limit is the last one."""
     limit = (HANDSHAKE_PATIENCE + 2) * examination.timeout
     try:
         async with asyncio.timeout(limit):

@@ -1,196 +1,161 @@
-"""Checks 10 to 12: the handshake, three heartbeats, and the close.
+"""Conversation: the one WebSocket of an examination, and what arrives on it.
 
-The handshake is the worker's own ``MessageHandler``. WORKER_READY is never sent, so no request is
-routed here; WORKER_PAUSE takes its place, because a gateway answers heartbeats only once the
-connection has left the handshake.
+The only module of the doctor that knows the core's handshake. WORKER_READY is never sent, so no
+request is routed here. WORKER_PAUSE takes its place, because a gateway answers heartbeats only once
+the connection has left the handshake.
 """
 
-import statistics
+import asyncio
+import ssl
 import time
-from typing import Final
 
-from ...core.connections.heartbeat import HeartbeatMonitor
-from ...core.connections.inbound import (
-    ConnectionReady,
-    GatewayClosing,
-    HeartbeatAcked,
-    Inbound,
-    Malformed,
-    RequestArrived,
-    SyncFailed,
-    Violation,
-)
-from ...core.connections.refusals import REMEDIES
-from ...core.inputs import SocketClosed
-from ...core.settings import CoreSettings
+from google.protobuf.message import DecodeError
+
+from ...core.commands import Send
+from ...core.connections.generation import Credentials, Generation
+from ...core.connections.inbound import ConnectionReady, Inbound, Malformed, RequestArrived
+from ...core.connections.message_handler import MessageHandler
+from ...core.connections.phases import Phase
+from ...core.inputs import Input, MessageReceived, SocketClosed, TextReceived
+from ...core.outbox import Outbox
+from ...core.settings import CoreSettings, WorkerIdentity
 from ...core.wire import messages
-from ...core.wire.remote_text import clean
-from ...protocol import CLOSE_ABNORMAL, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
-from .dialog import Dialog, Ended
-from .examination import Examination
-from .findings import Finding, Problem, failed, skipped
+from ...protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
+from ...protocol import connect_pb2 as pb
+from ...transport.api_client import StartAnswer
+from ...transport.websocket_manager import WebSocketManager
 
-HANDSHAKE_PATIENCE: Final = 6.0
-"""Times the timeout: a first synchronisation of the apps takes tens of seconds."""
-
-ROUND_TRIPS: Final = 3
-
-_CLOSE_CODES: Final = {
-    1001: "The gateway is going away, as at an update of Inngest: run the doctor again",
-    1006: "Something on the way ended the connection: a proxy or load balancer that does not know "
-    "WebSockets, or a gateway that was killed. Run the doctor again",
-    1007: "Something on the way changes messages: look for a proxy that inspects them",
-    1009: "A message was too large: fewer functions per app, or report this",
-    1011: "Inngest says so for wrong function configurations too: check the functions of every "
-    "app, then Inngest's status page",
-}
+Intervals = dict[str, float]
+"""Seconds, as agreed with the gateway."""
+Ended = Inbound | SocketClosed | str
+"""What came instead of what was awaited: a message, the end of the socket, or a time limit."""
 
 
-async def check_handshake(examination: Examination) -> Finding:
-    if not examination.handshake:
-        return skipped("it would register functions with Inngest: --connect does it")
-    session, answer = examination.session, examination.answer
-    assert session is not None
-    assert answer is not None
-    begun = time.monotonic()
-    settings = CoreSettings(
-        hello_timeout=examination.timeout,
-        ready_timeout=HANDSHAKE_PATIENCE * examination.timeout,
-    )
-    dialog = examination.dialog = Dialog(
-        session, examination.subject.identity, settings, answer, begun
-    )
-    while True:
-        inbound = await dialog.step()
-        if isinstance(inbound, ConnectionReady):
-            session.send(messages.PAUSE)
-            return _ready(inbound, dialog, time.monotonic() - begun)
-        if inbound is not None:
-            return _unready(inbound)
+class Conversation:
+    """Belongs to one event loop; ``timeout`` is seconds."""
 
-
-def _ready(ready: ConnectionReady, dialog: Dialog, seconds: float) -> Finding:
-    heartbeat = dialog.generation.heartbeat
-    assert heartbeat is not None
-    intervals = {
-        "heartbeat": heartbeat.interval,
-        "extend_lease": ready.extend_lease_interval,
-        "status": dialog.generation.status_interval,
-    }
-    shown = ", ".join(f"{name} {value:g} s" for name, value in intervals.items())
-    problems = tuple(
-        Problem(text, "Report it to whoever runs the gateway; the worker copes", fatal=False)
-        for text in ready.complaints
-    )
-    return Finding(
-        f"ready after {seconds * 1000:.0f} ms; {shown}", problems, data={"intervals": intervals}
-    )
-
-
-def _unready(inbound: Inbound | Ended) -> Finding:
-    match inbound:
-        case str():
-            return failed(inbound, _silence(inbound))
-        case SocketClosed():
-            return _closed(inbound)
-        case SyncFailed(code, message):
-            text = f"the gateway could not synchronise the apps: {code} {message}".rstrip()
-            return failed(
-                text, "Correct what the text names in the apps' functions, or the key", code=code
-            )
-        case GatewayClosing():
-            return failed("the gateway is draining", _CLOSE_CODES[1001])
-        case Malformed(kind):
-            return failed(f"a message could not be read ({kind})", _CLOSE_CODES[1007])
-        case Violation(text):
-            return failed(text, "Report it to whoever runs the gateway")
-    return failed(f"{type(inbound).__name__} out of turn", "Report it to whoever runs the gateway")
-
-
-def _silence(text: str) -> str:
-    if "HELLO" in text:
-        return (
-            "The socket opened, and then nobody spoke: this is no Connect gateway, or a proxy "
-            "holds messages back"
+    def __init__(self, identity: WorkerIdentity, max_message_bytes: int) -> None:
+        self._identity = identity
+        self._outbox = Outbox()
+        self._inputs: asyncio.Queue[Input] = asyncio.Queue()
+        self._manager = WebSocketManager(
+            1, max_message_bytes, self._inputs.put_nowait, batch_ended=self._flush
         )
-    return (
-        "The apps are being synchronised, which can take a minute when many workers start: run "
-        "it again, with a longer --timeout"
-    )
+        self._running: asyncio.Task[None] | None = None
+        self._handler: MessageHandler
+        self._generation: Generation
+        self.closed: SocketClosed | None = None
+        """How the socket ended."""
 
-
-def _closed(closed: SocketClosed) -> Finding:
-    reason = clean(closed.reason)
-    if reason in REMEDIES:
-        remedy = REMEDIES[reason][:1].upper() + REMEDIES[reason][1:]
-    else:
-        remedy = _CLOSE_CODES.get(
-            closed.code, "The reason comes from the API that synchronises apps: check the functions"
+    async def open(
+        self, url: str, *, timeout: float, ssl_context: ssl.SSLContext | None, proxy: str | None
+    ) -> SocketClosed | None:
+        """Dial and upgrade. Returns how that failed, None when the socket is open."""
+        self._running = asyncio.create_task(
+            self._manager.run(url, timeout=timeout, ssl_context=ssl_context, proxy=proxy)
         )
-    said = f"{closed.code} {reason}".strip()
-    if closed.error:
-        said += f" ({clean(closed.error)})"
-    return failed(f"the gateway closed the connection: {said}", remedy, code=closed.code)
+        await self._next(None)  # opened or closed: one of them always comes
+        return self.closed
+
+    async def shake_hands(
+        self, answer: StartAnswer, *, hello_timeout: float, ready_timeout: float
+    ) -> tuple[Intervals, ConnectionReady] | Ended:
+        """Register the apps. Returns what was agreed, or what came instead."""
+        settings = CoreSettings(hello_timeout=hello_timeout, ready_timeout=ready_timeout)
+        self._handler = MessageHandler(self._identity, settings)
+        now = time.monotonic()
+        generation = self._generation = Generation(1, 0, settings, self._outbox, now)
+        credentials = Credentials(session_token=answer.session_token, sync_token=answer.sync_token)
+        generation.named(answer.connection_id, answer.gateway_group, credentials, now)
+        generation.enter(Phase.AWAITING_HELLO, now)
+        while True:
+            arrived = await self._next(generation.next_deadline())
+            if arrived is None:
+                ended: Ended | None = generation.tick(time.monotonic())
+            else:
+                ended = self._meaning(arrived)
+            if isinstance(ended, ConnectionReady):
+                self._send(messages.PAUSE)
+                assert generation.heartbeat is not None
+                intervals = {
+                    "heartbeat": generation.heartbeat.interval,
+                    "extend_lease": ended.extend_lease_interval,
+                    "status": generation.status_interval,
+                }
+                return intervals, ended
+            if ended is not None:
+                return ended
+
+    async def beat(self, timeout: float) -> float | Ended | None:
+        """Send a heartbeat. Returns the round trip in seconds, what came instead, None for silence.
+
+        Measured here, because the core sends a heartbeat only when its interval has passed.
+        """
+        begun = time.monotonic()
+        self._send(messages.HEARTBEAT)
+        while (arrived := await self._next(begun + timeout)) is not None:
+            if isinstance(arrived, MessageReceived) and _is_heartbeat(arrived.data):
+                return time.monotonic() - begun
+            meaning = self._meaning(arrived)
+            # A request cannot come after the pause. If one does, it goes to another worker, because
+            # nobody acknowledges it here.
+            if meaning is not None and not isinstance(meaning, RequestArrived):
+                return meaning
+        return None
+
+    async def close(self, timeout: float) -> SocketClosed | None:
+        """Do the closing handshake. Returns how it ended, None for silence."""
+        begun = time.monotonic()
+        self._manager.close(CLOSE_NORMAL, REASON_WORKER_SHUTDOWN)
+        while self.closed is None and await self._next(begun + timeout) is not None:
+            pass
+        return self.closed
+
+    async def aclose(self) -> None:
+        """Drop the socket, whatever its state."""
+        self._manager.abort()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def _next(self, until: float | None) -> Input | None:
+        """What happens next; None when nothing does until then (monotonic seconds)."""
+        wait = None if until is None else until - time.monotonic()
+        try:
+            async with asyncio.timeout(wait):
+                arrived = await self._inputs.get()
+        except TimeoutError:
+            return None
+        if isinstance(arrived, SocketClosed):
+            self.closed = arrived
+        return arrived
+
+    def _meaning(self, arrived: Input) -> Inbound | SocketClosed | None:
+        """What the core makes of it; None when the core has dealt with it."""
+        match arrived:
+            case MessageReceived():
+                inbound = self._handler.receive(self._generation, arrived.data, time.monotonic())
+                for command in self._outbox.take():
+                    if isinstance(command, Send):
+                        self._send(command.data)
+                return inbound
+            case SocketClosed():
+                return arrived
+            case TextReceived():
+                return Malformed("text_message")
+        return None
+
+    def _send(self, data: bytes) -> None:
+        """When it fails, SocketClosed follows."""
+        self._manager.send(data)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._manager.flush()
 
 
-async def check_heartbeats(examination: Examination) -> Finding:
-    dialog = examination.dialog
-    if not examination.handshake:
-        return skipped("a gateway answers heartbeats after a handshake only")
-    assert dialog is not None
-    seconds: list[float] = []
-    while len(seconds) < ROUND_TRIPS:
-        answer = await _round_trip(dialog, examination.timeout)
-        if isinstance(answer, HeartbeatAcked):
-            seconds.append(answer.round_trip)
-        elif answer is None:
-            return failed(
-                f"heartbeat {len(seconds) + 1} of {ROUND_TRIPS} had no answer within "
-                f"{examination.timeout:g} s",
-                "A worker would give this connection up and reconnect again and again. Something "
-                "between may hold messages back: look at proxies and load balancers",
-                round_trips=seconds,
-            )
-        else:
-            return _unready(answer)
-    low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-    return Finding(
-        f"{ROUND_TRIPS} round trips: min {low * 1000:.1f}, median {middle * 1000:.1f}, "
-        f"max {high * 1000:.1f} ms",
-        data={"round_trips": seconds},
-    )
-
-
-async def _round_trip(dialog: Dialog, timeout: float) -> Inbound | Ended | None:
-    """HeartbeatAcked, what came instead, or None for silence."""
-    begun = time.monotonic()
-    # A new monitor asks immediately; a worker's waits for its interval.
-    dialog.generation.heartbeat = HeartbeatMonitor(timeout, begun)
-    dialog.tick()
-    while (inbound := await dialog.next(begun + timeout - time.monotonic())) != "silence":
-        # A request cannot come after the pause. If one does, it goes to another worker, because
-        # nobody acknowledges it here.
-        if inbound is not None and not isinstance(inbound, RequestArrived):
-            return inbound
-    return None
-
-
-async def check_close(examination: Examination) -> Finding:
-    session = examination.session
-    assert session is not None
-    if session.closed is not None:
-        return skipped("the connection has ended already")
-    begun = time.monotonic()
-    session.close(CLOSE_NORMAL, REASON_WORKER_SHUTDOWN)
-    while session.closed is None:
-        if await session.next(begun + examination.timeout - time.monotonic()) is None:
-            return failed(
-                f"the gateway did not answer the close within {examination.timeout:g} s",
-                "A worker does not wait for it; if it lasts, tell whoever runs the gateway",
-            )
-    code = session.closed.code
-    text = f"{code} after {(time.monotonic() - begun) * 1000:.0f} ms"
-    if code == CLOSE_ABNORMAL:
-        remedy = "It does no harm; a proxy between may cut connections"
-        return Finding(text, (Problem("ended without a close frame", remedy, fatal=False),))
-    return Finding(text, data={"code": code})
+def _is_heartbeat(data: bytes) -> bool:
+    try:
+        return pb.ConnectMessage.FromString(data).kind == pb.GatewayMessageType.GATEWAY_HEARTBEAT
+    except DecodeError:
+        return False

@@ -1,39 +1,88 @@
-"""What is examined, and what the checks have learned so far."""
+"""What is examined, and what the checks have found out so far."""
 
+import dataclasses
 import os
-import urllib.parse
+import socket
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+import inngest
+
+from ...core.settings import WorkerIdentity
+from ...errors import ConfigurationError
 from ...observability.redaction import Redactor
-from ...transport.api_client import ApiClient, StartAnswer
+from ...options import ConnectOptions, resolve_options
+from ...sdk.adapter import SdkApp
+from ...sdk.apps import load_apps
+from ...sdk.client_settings import ClientSettings, check_client, client_settings
+from ...sdk.identity import worker_identity
+from ...transport.api_client import StartAnswer
+from ...transport.environment import check_network
 from ...transport.signing_key import SigningKey
-from .dialog import Dialog
-from .session import Session
-from .subject import Subject
+from ..target import load_target
+from .conversation import Conversation
+
+APP_ID: Final = "inngest-connect-doctor"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A host to connect to. ``proxy`` is the URL of the proxy that carries the connection."""
+class Subject:
+    """The worker that would connect."""
 
-    host: str
-    port: int
-    encrypted: bool
-    proxy: str | None = None
+    client: ClientSettings
+    identity: WorkerIdentity
+    options: ConnectOptions
+    target: str | None = None
+    """The module and attribute it comes from; None for the doctor's own app."""
 
-    @staticmethod
-    def of(url: str, proxy: str | None = None) -> "Endpoint":
-        """Raises ValueError when ``url`` has no host or an impossible port."""
-        parts = urllib.parse.urlsplit(url)
-        encrypted = parts.scheme in ("https", "wss")
-        if not parts.hostname:
-            raise ValueError(f"{url!r} has no host")
-        return Endpoint(parts.hostname, parts.port or (443 if encrypted else 80), encrypted, proxy)
+    def __post_init__(self) -> None:
+        """Under an instance id of its own, so that the limit of a running worker is unaffected."""
+        own = f"doctor-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        identity = dataclasses.replace(self.identity, instance_id=own, max_worker_concurrency=None)
+        object.__setattr__(self, "identity", identity)
 
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+
+def from_target(text: str) -> Subject:
+    """The worker at ``module:attribute``. Raises ConfigurationError."""
+    check_network("https:")
+    target = load_target(text)
+    client, identity, options = target.worker.configuration
+    return Subject(client, identity, options, target.name)
+
+
+def from_environment() -> Subject:
+    """The doctor's own app. Raises ConfigurationError for a wrong variable."""
+    check_network("https:")  # the SDK's client reads these too, and its errors name no variable
+    try:
+        client = inngest.Inngest(app_id=APP_ID)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the inngest client cannot be created in this environment: {error}\n"
+            "Check INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
+        ) from error
+
+    @client.create_function(
+        fn_id="never", trigger=inngest.TriggerEvent(event=f"{APP_ID}/never"), retries=0
+    )
+    async def never(ctx: inngest.Context) -> None:
+        """Is registered by the handshake, and never called: the doctor takes no work."""
+
+    settings = client_settings(client)
+    check_client(settings)
+    apps: tuple[SdkApp, ...] = ()
+    if settings.signing_key or not settings.is_production:
+        # Without a key there are no apps, and the check of the key fails.
+        settings, apps = load_apps([(client, [never])])
+    options = resolve_options()
+    identity = worker_identity(
+        apps,
+        instance_id=options.instance_id,
+        max_worker_concurrency=options.max_worker_concurrency,
+        environment=settings.env,
+    )
+    return Subject(settings, identity, options)
 
 
 @dataclass(slots=True)
@@ -45,27 +94,17 @@ class Examination:
     handshake: bool = True
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
     known_variables: frozenset[str] = frozenset()
+    redactor: Redactor = field(init=False)
+    """Masks every secret that is known by now."""
     keys: tuple[SigningKey, ...] = ()
     key: int = 0
     """Which of the keys the API accepted."""
-    api: ApiClient | None = None
     answer: StartAnswer | None = None
     gateway_url: str = ""
-    session: Session | None = None
-    dialog: Dialog | None = None
+    conversation: Conversation | None = None
 
-    def redactor(self) -> Redactor:
-        """Masks every secret that is known by now."""
+    def __post_init__(self) -> None:
         client = self.subject.client
-        secrets = [client.signing_key or "", client.signing_key_fallback or ""]
-        for key in self.keys:
-            secrets += key.secrets()
-        if self.answer is not None:
-            secrets += (self.answer.session_token, self.answer.sync_token)
-        return Redactor(secrets)
-
-    async def aclose(self) -> None:
-        if self.session is not None:
-            await self.session.aclose()
-        if self.api is not None:
-            await self.api.aclose()
+        self.redactor = Redactor(
+            key for key in (client.signing_key, client.signing_key_fallback) if key
+        )

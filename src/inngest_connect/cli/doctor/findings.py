@@ -1,4 +1,4 @@
-"""What a check has found: its mark, what it says, and a remedy for each problem."""
+"""What a check has found: its mark, a summary, and a remedy for each problem."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 
 class Mark(enum.Enum):
-    """A word as well as a colour, for terminals and eyes without colours."""
+    """Words, so that a terminal without colors shows them too."""
 
     OK = "OK"
     WARN = "WARN"
@@ -17,7 +17,7 @@ class Mark(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``remedy`` says what to do; ``fatal`` is whether a worker could not work like this."""
+    """``remedy`` says what to do; ``fatal`` is whether it keeps a worker from working."""
 
     text: str
     remedy: str
@@ -26,7 +26,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check says. ``details`` are lines for people, ``data`` is for programs."""
+    """What one check has found. ``details`` are further lines, ``data`` is for programs."""
 
     summary: str
     problems: tuple[Problem, ...] = ()
@@ -38,6 +38,7 @@ class Finding:
 
     @property
     def mark(self) -> Mark:
+        """By the worst problem."""
         if self.skipped:
             return Mark.SKIP
         if any(problem.fatal for problem in self.problems):
@@ -51,12 +52,12 @@ def failed(text: str, remedy: str, **data: Any) -> Finding:
 
 
 def skipped(reason: str) -> Finding:
-    """A check that does not apply here; what needs it can go on."""
+    """A check that does not apply here; checks that need it can run."""
     return Finding(reason, skipped=True)
 
 
 def blocked(by: str) -> Finding:
-    """A check that cannot run."""
+    """A check that cannot run, and neither can those that need it."""
     return Finding(f"cannot run before this is right: {by}", skipped=True, blocked_by=by)
 
 
@@ -75,10 +76,11 @@ class Result:
 
     @property
     def mark(self) -> Mark:
+        """The finding's."""
         return self.finding.mark
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when nothing failed; else it tells the first check that did."""
-    failures = [one.number for one in results if one.mark is Mark.FAIL]
-    return FIRST_EXIT_CODE + failures[0] if failures else 0
+    """0 when nothing failed, else that of the first failed check."""
+    failures = (one.number for one in results if one.mark is Mark.FAIL)
+    return next((FIRST_EXIT_CODE + number for number in failures), 0)

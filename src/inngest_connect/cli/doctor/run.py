@@ -1,4 +1,4 @@
-"""Runs the checks for the command line and writes what they find."""
+"""Runs the checks for the command line."""
 
 import asyncio
 import sys
@@ -11,10 +11,9 @@ from rich.console import Console
 from ...errors import ConfigurationError
 from ...observability.redaction import Redactor
 from .checks import examine, unreadable
-from .examination import Examination
-from .findings import Finding, Problem, Result, exit_code
-from .report import Censor, as_json, print_introduction, print_result, print_verdict
-from .subject import APP_ID, Subject, from_environment, from_target
+from .examination import APP_ID, Examination, from_environment, from_target
+from .findings import exit_code, failed
+from .output import as_json, print_introduction, print_result, print_verdict
 
 INTERRUPTED = 130
 
@@ -43,48 +42,39 @@ def _run(options: DoctorOptions) -> int:
     whose = options.target or f"this environment, with the app {APP_ID}"
     print_introduction(console, whose, options.handshake)
     begun = time.monotonic()
-    censor = Censor(Redactor().text)
-
-    def tell(result: Result) -> None:
-        print_result(console, result, censor)
-
+    redactor = Redactor()
     try:
-        subject = from_environment() if options.target is None else from_target(options.target)
+        # Not within a running event loop: the module is imported as in a program.
+        subject = from_target(options.target) if options.target else from_environment()
     except ConfigurationError as error:
-        results = unreadable(_unreadable(error), time.monotonic() - begun)
+        text, _, remedy = str(error).partition("\n")
+        finding = failed(text, remedy or "Correct what the text names")
+        results = unreadable(finding, time.monotonic() - begun)
         for result in results:
-            tell(result)
+            print_result(console, result, redactor)
     else:
-        examination = _examination(subject, options)
-        censor = Censor(lambda text: examination.redactor().text(text))
-        results = asyncio.run(examine(examination, tell))
+        examination = Examination(
+            subject,
+            options.timeout,
+            handshake=options.handshake,
+            known_variables=_variables_of_commands(),
+        )
+        redactor = examination.redactor
+        results = asyncio.run(
+            examine(examination, lambda result: print_result(console, result, redactor))
+        )
     if options.json:
-        sys.stdout.write(as_json(options.target, results, censor) + "\n")
+        sys.stdout.write(as_json(options.target, results, redactor) + "\n")
     print_verdict(console, results, options.handshake)
     return exit_code(results)
-
-
-def _examination(subject: Subject, options: DoctorOptions) -> Examination:
-    return Examination(
-        subject,
-        options.timeout,
-        handshake=options.handshake,
-        known_variables=_variables_of_commands(),
-    )
-
-
-def _unreadable(error: ConfigurationError) -> Finding:
-    text, _, remedy = str(error).partition("\n")
-    return Finding(text, (Problem(text, remedy or "Correct what the text names"),))
 
 
 def _variables_of_commands() -> frozenset[str]:
     """Every variable that an option of ``inngest-connect`` is read from."""
     from ..app import app
 
-    group = typer.main.get_command(app)
     found: set[str] = set()
-    for command in getattr(group, "commands", {}).values():
+    for command in getattr(typer.main.get_command(app), "commands", {}).values():
         for parameter in command.params:
             names = parameter.envvar or ()
             found |= {names} if isinstance(names, str) else set(names)

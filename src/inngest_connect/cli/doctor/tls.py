@@ -8,17 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from ...core.wire.remote_text import clean
-from ...errors import ConfigurationError
 from ...transport.environment import tls_context
-from .examination import Endpoint, Examination
+from .examination import Examination
 from .findings import Finding, Problem, failed, skipped
-from .network import api_endpoint
-from .proxies import ProxyRefused, open_tunnel
+from .network import Endpoint, ProxyRefused, api_endpoint, open_tunnel
 
 EXPIRES_SOON: Final = timedelta(days=14)
 
 _NO_CHECK_TIME: Final = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for."""
+"""X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name."""
 
 # X509_V_ERR_... of OpenSSL.
 _NOT_YET_VALID, _EXPIRED, _SELF_SIGNED = 9, 10, 18
@@ -26,18 +24,58 @@ _WRONG_NAME: Final = frozenset({62, 64})
 
 
 async def check_tls(examination: Examination) -> Finding:
+    """Whether a worker accepts the certificate of the API."""
     endpoint = api_endpoint(examination)
     if not endpoint.encrypted:
         return skipped("the API is http://")
     try:
-        return await examine(endpoint, examination.timeout)
+        return await examine_tls(endpoint, examination.timeout)
     except ProxyRefused:
         return skipped("the proxy lets nothing through: see the check of the proxy")
 
 
+async def examine_tls(endpoint: Endpoint, timeout: float) -> Finding:
+    """Raises ProxyRefused when the endpoint's proxy does not let the connection through."""
+    try:
+        connection = await _connect(endpoint, tls_context(), timeout)
+    except ssl.SSLCertVerificationError as error:
+        return _refused(error, await _presented(endpoint, timeout), endpoint.host)
+    except TimeoutError:
+        return failed(
+            f"{endpoint} did not finish the TLS handshake within {timeout:g} s",
+            "Something on the way swallows TLS: a firewall, or a link with a too small MTU",
+        )
+    except OSError as error:  # ssl.SSLError is one
+        reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+        if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"):
+            return failed(
+                f"{endpoint} does not speak TLS", "Use http:// or ws:// for it, or its other port"
+            )
+        if "PROTOCOL" in reason:
+            return failed(
+                f"{endpoint} does not support TLS 1.2 or newer ({reason})",
+                "Update the server there, or the proxy that inspects TLS",
+            )
+        return failed(
+            f"{endpoint} ended the TLS handshake: {reason}",
+            "A firewall that reads the host's name may cut it: let it allow this host",
+        )
+    version = connection.version() or ""
+    certificate = Certificate.of(connection.getpeercert() or {})
+    left = certificate.not_after - datetime.now(UTC)
+    problems: tuple[Problem, ...] = ()
+    if left < EXPIRES_SOON:
+        text = f"the certificate of {endpoint.host} expires on {certificate.not_after:%Y-%m-%d}"
+        problems = (Problem(text, "Its operator has to renew it before that", fatal=False),)
+    until = f"valid until {certificate.not_after:%Y-%m-%d} ({left.days} days)"
+    return Finding(
+        f"{version}, {certificate}, {until}", problems, data=certificate.data(version or None)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a server presents, whether or not it is to be trusted."""
+    """What a server presents, whether or not it is trusted."""
 
     names: tuple[str, ...]
     issuer: str
@@ -47,53 +85,37 @@ class Certificate:
     @staticmethod
     def of(fields: dict[str, Any]) -> "Certificate":
         """From what ``getpeercert()`` returns."""
+
+        def name(parts: Any) -> str:
+            named = dict(pair for part in parts for pair in part)
+            for key in ("commonName", "organizationalUnitName", "organizationName"):
+                if key in named:
+                    return str(named[key])
+            return "an authority without a name"
+
+        def time(text: str) -> datetime:
+            return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
+
         names = [str(value) for _, value in fields.get("subjectAltName", ())]
         return Certificate(
-            tuple(clean(name) for name in names or [_name(fields.get("subject", ()))]),
-            clean(_name(fields.get("issuer", ()))),
-            _time(fields["notBefore"]),
-            _time(fields["notAfter"]),
+            tuple(clean(each) for each in names or [name(fields.get("subject", ()))]),
+            clean(name(fields.get("issuer", ()))),
+            time(fields["notBefore"]),
+            time(fields["notAfter"]),
         )
 
     def __str__(self) -> str:
         shown = ", ".join(self.names[:4]) + (", ..." if len(self.names) > 4 else "")
         return f"certificate of {shown}, issued by {self.issuer}"
 
-
-def _name(parts: Any) -> str:
-    fields = dict(pair for part in parts for pair in part)
-    for key in ("commonName", "organizationalUnitName", "organizationName"):
-        if key in fields:
-            return str(fields[key])
-    return "an authority without a name"
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
-
-
-async def examine(endpoint: Endpoint, timeout: float) -> Finding:
-    """Raises ProxyRefused when the endpoint's proxy does not let the connection through."""
-    try:
-        context = tls_context()
-    except ConfigurationError as error:
-        return failed(
-            str(error),
-            "SSL_CERT_FILE has to name a readable PEM file, SSL_CERT_DIR a directory of them",
-        )
-    try:
-        connection = await _connect(endpoint, context, timeout)
-    except ssl.SSLCertVerificationError as error:
-        return _refused(error, await _presented(endpoint, timeout), endpoint)
-    except TimeoutError:
-        return failed(
-            f"{endpoint} did not finish the TLS handshake within {timeout:g} s",
-            "Something on the way swallows TLS: a firewall, or a link with a too small MTU",
-        )
-    except (OSError, ssl.SSLError) as error:
-        return _broken(error, endpoint)
-    version, fields = connection.version() or "", connection.getpeercert() or {}
-    return _accepted(version, Certificate.of(fields), endpoint)
+    def data(self, version: str | None) -> dict[str, Any]:
+        """For the JSON document."""
+        return {
+            "version": version,
+            "names": list(self.names),
+            "issuer": self.issuer,
+            "not_after": self.not_after.isoformat(),
+        }
 
 
 async def _connect(
@@ -132,94 +154,43 @@ async def _presented(endpoint: Endpoint, timeout: float) -> Certificate | None:
         return None
 
 
-def _accepted(version: str, certificate: Certificate, endpoint: Endpoint) -> Finding:
-    left = certificate.not_after - datetime.now(UTC)
-    until = f"valid until {certificate.not_after:%Y-%m-%d} ({left.days} days)"
-    problems: tuple[Problem, ...] = ()
-    if left < EXPIRES_SOON:
-        text = f"the certificate of {endpoint.host} expires on {certificate.not_after:%Y-%m-%d}"
-        remedy = "Whoever runs it has to renew it before that"
-        problems = (Problem(text, remedy, fatal=False),)
-    return Finding(f"{version}, {certificate}, {until}", problems, data=_data(certificate, version))
-
-
-def _data(certificate: Certificate | None, version: str = "") -> dict[str, Any]:
-    if certificate is None:
-        return {}
-    return {
-        "version": version or None,
-        "names": list(certificate.names),
-        "issuer": certificate.issuer,
-        "not_after": certificate.not_after.isoformat(),
-    }
-
-
 def _refused(
-    error: ssl.SSLCertVerificationError, presented: Certificate | None, endpoint: Endpoint
+    error: ssl.SSLCertVerificationError, presented: Certificate | None, host: str
 ) -> Finding:
-    code, host = error.verify_code, endpoint.host
-    data = _data(presented)
+    data = presented.data(None) if presented else {}
+    clock = (
+        "It has to be renewed, unless the clock of this machine is wrong, which shows "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    )
+    code = error.verify_code
     if code == _EXPIRED:
-        when = f" on {presented.not_after:%Y-%m-%d}" if presented else ""
-        return failed(f"the certificate of {host} expired{when}", _clock(), **data)
-    if code == _NOT_YET_VALID:
-        when = f" before {presented.not_before:%Y-%m-%d}" if presented else ""
-        return failed(f"the certificate of {host} is not valid{when}", _clock(), **data)
-    if code in _WRONG_NAME:
+        text, remedy = f"the certificate of {host} expired", clock
+        if presented:
+            text += f" on {presented.not_after:%Y-%m-%d}"
+    elif code == _NOT_YET_VALID:
+        text, remedy = f"the certificate of {host} is not valid", clock
+        if presented:
+            text += f" before {presented.not_before:%Y-%m-%d}"
+    elif code in _WRONG_NAME:
         names = ", ".join(presented.names) if presented else "another host"
-        return failed(
-            f"wrong host: the certificate is for {names}, not for {host}",
-            "Check the address; or something else answers at it, such as a captive portal",
-            **data,
+        text = f"wrong host: the certificate is for {names}, not for {host}"
+        remedy = "Check the address; or another server answers at it, such as a captive portal"
+    elif code == _SELF_SIGNED:
+        text = f"the certificate of {host} is self-signed, so no authority vouches for it"
+        remedy = f"If you run {host}, set SSL_CERT_FILE to a PEM file with that certificate"
+    else:
+        issuer = presented.issuer if presented else "an authority"
+        file = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        text = (
+            f"unknown authority: issued by {issuer}, who is not in "
+            f"{file or 'the list that comes with certifi'} ({error.verify_message})"
         )
-    if code == _SELF_SIGNED:
-        return failed(
-            f"the certificate of {host} is self-signed, so nobody vouches for it",
-            f"If you run {host}, set SSL_CERT_FILE to a PEM file with that certificate",
-            **data,
-        )
-    return _unknown_authority(error, presented, data)
-
-
-def _clock() -> str:
-    now = datetime.now(UTC)
-    return f"It has to be renewed; unless the clock is wrong: it says {now:%Y-%m-%d %H:%M} UTC here"
-
-
-def _unknown_authority(
-    error: ssl.SSLCertVerificationError, presented: Certificate | None, data: dict[str, Any]
-) -> Finding:
-    issuer = presented.issuer if presented else "an authority"
-    file = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
-    trusted = file or "the list that comes with certifi"
-    remedy = (
-        f"If {issuer} is your organisation's (a proxy that inspects TLS, say), set SSL_CERT_FILE "
-        "to a PEM file with its root certificate; it is used instead of the list of certifi"
-    )
-    if file:
         remedy = (
-            f"Put the root certificate of {issuer} into {file}; if it has replaced another one, "
-            "the new one is missing"
+            f"Put the root certificate of {issuer} into {file}; if it was replaced, the new one is "
+            "missing"
+            if file
+            else f"If {issuer} is your organization's (a proxy that inspects TLS, say), set "
+            "SSL_CERT_FILE to a PEM file with its root certificate; it is used instead of the list "
+            "of certifi"
         )
-    return failed(
-        f"unknown authority: issued by {issuer}, who is not in {trusted} ({error.verify_message})",
-        remedy,
-        **data,
-    )
-
-
-def _broken(error: Exception, endpoint: Endpoint) -> Finding:
-    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"):
-        return failed(
-            f"{endpoint} does not speak TLS", "Use http:// or ws:// for it, or its other port"
-        )
-    if "PROTOCOL" in str(reason):
-        return failed(
-            f"{endpoint} has no TLS version from 1.2 ({reason})",
-            "Update what answers there, or the proxy that inspects TLS",
-        )
-    return failed(
-        f"{endpoint} ended the TLS handshake: {reason}",
-        "A firewall that reads the host's name may cut it: let it allow this host",
-    )
+    return failed(text, remedy, **data)

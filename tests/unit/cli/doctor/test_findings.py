@@ -1,5 +1,7 @@
 """Marks, exit codes, and what may be written."""
 
+import json
+
 import pytest
 
 from inngest_connect.cli.doctor.checks import CHECKS, unreadable
@@ -13,7 +15,8 @@ from inngest_connect.cli.doctor.findings import (
     failed,
     skipped,
 )
-from inngest_connect.cli.doctor.report import Censor
+from inngest_connect.cli.doctor.output import as_json, presentable
+from inngest_connect.observability.redaction import Redactor
 
 pytestmark = pytest.mark.unit
 WARNING = Finding("", (Problem("", "", fatal=False),))
@@ -54,13 +57,15 @@ def test_an_unreadable_configuration_blocks_everything_else() -> None:
 
 
 def test_what_is_written_has_no_credentials_and_no_control_characters() -> None:
-    censor = Censor(lambda text: text.replace("secret", "***"))
+    redactor = Redactor(["secret-of-mine"])
+    text = "at http://user:pass@host/ a secret-of-mine\x1b[2J"
+    found = failed(text, text, deep=[{"sign": text, "count": 1, "none": None}])
 
-    assert (
-        censor.text("at http://user:pass@host/ a secret\x1b[2J")
-        == "at http://***@host/ a ***\\x1b[2J"
-    )
-    assert censor.value({"a": ["secret", 1, None], "b": {"c": ("secret",)}}) == {
-        "a": ["***", 1, None],
-        "b": {"c": ["***"]},
-    }
+    document = json.loads(as_json(text, [Result(1, "one", found, 0.5)], redactor))
+
+    clean = "at http://***@host/ a ***\\x1b[2J"
+    check = document["checks"][0]
+    assert presentable(text, redactor) == clean
+    assert (document["target"], check["summary"]) == (clean, clean)
+    assert check["problems"] == [{"text": clean, "remedy": clean, "fatal": True}]
+    assert check["data"] == {"deep": [{"sign": clean, "count": 1, "none": None}]}

@@ -1,19 +1,24 @@
-"""Where the doctor says that settings come from, and what it finds contradictory in them."""
+"""Where settings come from, what contradicts itself in them, and the form of keys."""
 
 import dataclasses
 
 import pytest
 
-from inngest_connect.cli.doctor.examination import Examination
-from inngest_connect.cli.doctor.findings import Mark
-from inngest_connect.cli.doctor.settings import check_settings, contradictions, resolved_settings
-from inngest_connect.cli.doctor.subject import Subject
+from inngest_connect.cli.doctor.configuration import (
+    check_keys,
+    contradictions,
+    resolved_settings,
+)
+from inngest_connect.cli.doctor.examination import Examination, Subject, from_environment
+from inngest_connect.cli.doctor.findings import Finding, Mark
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
+from inngest_connect.errors import ConfigurationError
 from inngest_connect.options import resolve_options
 from inngest_connect.sdk.client_settings import ClientSettings
 
 pytestmark = pytest.mark.unit
-KEY = "signkey-prod-" + "ab" * 32
+BODY = "ab" * 32
+KEY = f"signkey-prod-{BODY}"
 
 
 def subject(
@@ -48,7 +53,7 @@ def warnings(who: Subject, variables: dict[str, str], commands: set[str] | None 
     examination = Examination(
         who, 1.0, variables=variables, known_variables=frozenset(commands or ())
     )
-    found = contradictions(examination)
+    found = list(contradictions(examination))
     assert not any(problem.fatal for problem in found)
     return "\n".join(f"{one.text} -> {one.remedy}" for one in found)
 
@@ -92,7 +97,7 @@ def test_a_variable_that_nobody_reads_is_told_with_the_one_that_was_meant(
 ) -> None:
     told = warnings(subject(), {name: "1"}, {"INNGEST_CONNECT_LIVE"})
 
-    assert told.startswith(f"{name} is no variable that is read -> {remedy}")
+    assert told.startswith(f"{name} is not a variable that is read -> {remedy}")
 
 
 def test_variables_of_others_and_of_the_commands_are_left_alone() -> None:
@@ -124,8 +129,78 @@ def test_contradictions(who: Subject, variables: dict[str, str], told: str) -> N
     assert told in warnings(who, variables)
 
 
-async def test_an_address_that_is_none_fails_the_check() -> None:
-    finding = await check_settings(Examination(subject(api_origin="https://api:99999"), 1.0))
+@pytest.mark.parametrize("key", [KEY, ""])
+def test_an_address_that_is_none_is_refused_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("INNGEST_API_BASE_URL", "https://api:99999")
+    monkeypatch.setenv("INNGEST_SIGNING_KEY", key)
+
+    with pytest.raises(ConfigurationError, match=r"INNGEST_API_BASE_URL.*99999"):
+        from_environment()
+
+
+async def examined(key: str | None, fallback: str | None = None) -> tuple[Finding, Examination]:
+    examination = Examination(subject(signing_key=key, signing_key_fallback=fallback), 1.0)
+    return await check_keys(examination), examination
+
+
+async def test_good_keys_are_told_by_their_last_characters() -> None:
+    finding, examination = await examined(KEY, "signkey-prod-" + "cd" * 32)
+
+    assert finding.mark is Mark.OK
+    assert "***abab" in finding.summary
+    assert "***cdcd" in finding.summary
+    assert len(examination.keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "mistake"),
+    [
+        (f"signkey-prod-{BODY[:32]} {BODY[32:]}", "pairs of hexadecimal digits"),
+        (f"signkey-prod-{BODY}\u0660\u0660", "pairs of hexadecimal digits"),
+        (f'"{KEY}"', "has quotation marks around it"),
+        (f"signkey-{BODY}", "has no environment"),
+        ("x" * 40, "looks like an event key"),
+        (f"singkey-prod-{BODY}", "does not begin with 'signkey-'"),
+        (f"{KEY}a", "pairs of hexadecimal digits"),
+        ("signkey-prod-xyz", "pairs of hexadecimal digits"),
+    ],
+)
+async def test_a_malformed_key_fails_and_says_what_is_wrong(key: str, mistake: str) -> None:
+    for given in ((key, None), (KEY, key)):
+        finding, examination = await examined(*given)
+
+        assert finding.mark is Mark.FAIL
+        assert mistake in finding.problems[0].text
+        assert BODY not in finding.summary
+        assert examination.keys == ()
+
+
+async def test_a_key_that_works_in_spite_of_its_form_is_a_warning() -> None:
+    finding, examination = await examined(BODY)
+
+    assert finding.mark is Mark.WARN
+    assert "does not begin with 'signkey-'" in finding.summary
+    assert len(examination.keys) == 1
+
+
+async def test_no_key_in_production_fails() -> None:
+    finding, _ = await examined(None)
 
     assert finding.mark is Mark.FAIL
-    assert "'https://api:99999' is unusable" in finding.problems[0].text
+    assert "INNGEST_DEV=1" in finding.problems[0].remedy
+
+
+async def test_a_branch_key_wants_an_environment() -> None:
+    finding, _ = await examined(f"signkey-branch-{BODY}")
+
+    assert finding.mark is Mark.WARN
+    assert "INNGEST_ENV" in finding.problems[0].remedy
+
+
+async def test_development_mode_needs_no_key() -> None:
+    examination = Examination(subject(is_production=False), 1.0)
+
+    assert (await check_keys(examination)).mark is Mark.OK
+    assert examination.keys == ()
