@@ -12,10 +12,10 @@ from typing import Any
 
 import picows
 
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.protocol import SUBPROTOCOL
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, executor_request
-from inngest_connect.testing.model.actions import encode
 from inngest_connect.testing.model.ulid import make_ulid
 
 K = pb.GatewayMessageType
@@ -26,7 +26,7 @@ _EXTEND, _HEARTBEAT, _REQUEST = (
     K.GATEWAY_EXECUTOR_REQUEST,
 )
 _NOT_COMPLETED, _DONE = pb.SDKResponseStatus.NOT_COMPLETED, pb.SDKResponseStatus.DONE
-_HEARTBEAT_ANSWER = encode(K.GATEWAY_HEARTBEAT)
+_HEARTBEAT_ANSWER = envelope(K.GATEWAY_HEARTBEAT)
 _LEASE = make_ulid(2_000_000_000.0, lambda bits: 1)
 _MAX_FRAME = 64 * 1024 * 1024
 
@@ -141,7 +141,7 @@ class BenchGateway:
             ack = pb.WorkerRequestExtendLeaseAckData(
                 request_id=data.request_id, new_lease_id=data.lease_id
             )
-            connection.send(encode(K.WORKER_REQUEST_EXTEND_LEASE_ACK, ack.SerializeToString()))
+            connection.send(envelope(K.WORKER_REQUEST_EXTEND_LEASE_ACK, ack.SerializeToString()))
         elif kind == K.WORKER_CONNECT:
             self._introduced(connection, pb.WorkerConnectRequestData.FromString(message.payload))
         elif kind == K.WORKER_READY:
@@ -151,7 +151,7 @@ class BenchGateway:
         ready = pb.GatewayConnectionReadyData(
             heartbeat_interval="10s", extend_lease_interval=self._extend, status_interval="0s"
         )
-        connection.send(encode(K.GATEWAY_CONNECTION_READY, ready.SerializeToString()))
+        connection.send(envelope(K.GATEWAY_CONNECTION_READY, ready.SerializeToString()))
         if not worker.worker_manual_readiness_ack:
             self._ready(connection)
 
@@ -169,7 +169,7 @@ class BenchGateway:
         if request_id > self._first_wave:
             self._sample.latencies.append(now - sent)
         ack = pb.WorkerReplyAckData(request_id=request_id).SerializeToString()
-        connection.send(encode(_REPLY_ACK, ack))
+        connection.send(envelope(_REPLY_ACK, ack))
         steps = self._memos.pop(request_id, {})
         if reply.status == _NOT_COMPLETED:
             for opcode in json.loads(reply.body):
@@ -199,7 +199,7 @@ class BenchGateway:
             head = pb.WorkerReplyAckData(request_id=request_id).SerializeToString()
             data = head + self.payload
         self._sent[request_id] = time.perf_counter()
-        connection.send(encode(_REQUEST, data))
+        connection.send(envelope(_REQUEST, data))
 
     # --- measuring ---------------------------------------------------------------------------
 

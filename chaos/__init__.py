@@ -1,8 +1,8 @@
-"""Chaos on the real thing: worker processes, sockets and signals, and a server that misbehaves.
+"""Chaos: real worker processes, sockets and signals, and a server with random faults.
 
-``run_chaos`` starts a server process and worker processes, lets random faults happen for a while,
-and returns what the server's ledger and the workers say in the end. ``python -m chaos``
-prints it. Simulated chaos is in ``simulation``; this is for what models cannot show.
+``run_chaos`` starts a server process and worker processes, lets faults happen for a while, and
+returns the server's ledger and the workers' counts. ``python -m chaos`` prints them. It covers what
+the models of ``simulation`` cannot show.
 """
 
 from .controller import ChaosReport, run_chaos

@@ -1,4 +1,4 @@
-"""Starts the processes of a chaos run, stops and continues them at random, and adds up the end."""
+"""Starts the processes of a chaos run, stops and continues them at random, and collects results."""
 
 import json
 import random
@@ -19,7 +19,10 @@ _PATIENCE: Final = 90.0
 
 @dataclass(slots=True)
 class ChaosReport:
-    """What came of it. ``server`` is the ledger's account, ``workers`` what each worker says."""
+    """``server`` has the counts of the ledger, ``workers`` the counts of each worker.
+
+    ``stops`` counts how often a server or a worker was stopped with SIGSTOP.
+    """
 
     seed: int
     seconds: float
@@ -29,11 +32,12 @@ class ChaosReport:
 
     @property
     def executed(self) -> int:
+        """How many executions all workers started."""
         return sum(worker["executed"] for worker in self.workers)
 
     @property
     def problems(self) -> list[str]:
-        """What must not be, in words; empty when all is well."""
+        """What must not happen, as sentences; empty when nothing did."""
         found = []
         if self.server["lost"]:
             found.append(f"{self.server['lost']} acknowledged requests have no reply")
@@ -49,7 +53,11 @@ class ChaosReport:
 def run_chaos(
     seconds: float, seed: int, on_fault: Callable[[str], None] | None = None
 ) -> ChaosReport:
-    """Run for ``seconds``, and then until all work is done. Raises RuntimeError when it hangs."""
+    """Let faults happen for ``seconds``, then wait until all runs have ended.
+
+    ``on_fault`` is called with a text for every stopped process. Raises RuntimeError when a process
+    hangs or ends early. All processes have ended when it returns or raises.
+    """
     report = ChaosReport(seed, seconds)
     server = _start("server", str(seconds), str(seed))
     processes = [server]
@@ -66,8 +74,10 @@ def run_chaos(
         for process in processes:
             process.wait(timeout=_PATIENCE)
     finally:
+        # All are killed before one is waited for: the wait can be interrupted.
         for process in processes:
             process.kill()
+        for process in processes:
             process.communicate()
     return report
 
@@ -78,13 +88,13 @@ def _start(module: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def _line(process: "subprocess.Popen[str]") -> dict[str, Any]:
-    """The next line of JSON that a process prints."""
+    # The next line of JSON that a process prints.
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], _PATIENCE)
     if not readable:
-        process.send_signal(signal.SIGUSR1)  # it tells on stderr what it waits for
+        process.send_signal(signal.SIGUSR1)  # it writes to stderr what it waits for
         time.sleep(1.0)
-        raise RuntimeError(f"{process.args!r} says nothing for {_PATIENCE:g} s")
+        raise RuntimeError(f"{process.args!r} has printed nothing for {_PATIENCE:g} s")
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(f"{process.args!r} ended early, with code {process.wait()}")
@@ -98,7 +108,7 @@ def _stop_and_continue(
     report: ChaosReport,
     on_fault: Callable[[str], None] | None,
 ) -> None:
-    """SIGSTOP and SIGCONT: what a paused container or virtual machine goes through."""
+    # SIGSTOP and SIGCONT, as a paused container or virtual machine experiences them.
     draw = random.Random(~report.seed)
     until = time.monotonic() + report.seconds
     while time.monotonic() < until:

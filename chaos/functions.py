@@ -1,4 +1,4 @@
-"""What the workers of a chaos run execute, and what each run has to return."""
+"""The functions of a chaos run, and what each run has to return."""
 
 import asyncio
 import threading
@@ -9,12 +9,12 @@ import inngest
 
 APP: Final = "chaos"
 RETRIES: Final = 20
-"""High, so that a run fails only when something is really lost."""
+"""So many that a run fails only when something is really lost."""
 _BIG: Final = 300_000
 
 
 def make_functions(client: inngest.Inngest) -> list[inngest.Function[Any]]:
-    """One function of every kind."""
+    """Return one function of every kind."""
 
     @client.create_function(fn_id="quick", trigger=_trigger("quick"), retries=RETRIES)
     async def quick(ctx: inngest.Context) -> Any:

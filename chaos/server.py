@@ -1,8 +1,8 @@
 """The server process of a chaos run: API, gateways, fault proxies, traffic, and the ledger.
 
-``python -m chaos.server SECONDS SEED``. Prints the API's origin first and,
-when all runs have ended after ``SECONDS`` of faults, one line of JSON. Faults that need no signal
-are made here; the controller stops and continues whole processes.
+``python -m chaos.server SECONDS SEED`` prints the API's origin first and, when all runs have ended
+after ``SECONDS`` of faults, one line of JSON. All faults but stopped processes happen here; the
+controller stops and continues processes.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _CALM = 0.3
 
 
 class ChaosServer:
-    """One chaos run's server side."""
+    """The server of one chaos run, and its users."""
 
     def __init__(self, seconds: float, seed: int) -> None:
         self._seconds = seconds
@@ -43,11 +43,12 @@ class ChaosServer:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
+        """Serve until SIGTERM; SIGUSR1 writes what is waited for to stderr."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        loop.add_signal_handler(signal.SIGUSR1, self._tell_what_is_waited_for)
+        loop.add_signal_handler(signal.SIGUSR1, self._write_what_is_waited_for)
         async with self._harness as harness:
-            _say({"origin": harness.api_origin})
+            _print({"origin": harness.api_origin})
             await harness.gateway.wait_for_worker(2)
             async with asyncio.TaskGroup() as tasks:
                 ended = asyncio.Event()
@@ -57,10 +58,10 @@ class ChaosServer:
                 await harness.heal_network_partition()
                 ended.set()
             await harness.gateway.wait_until_idle()
-            _say(self._summary())
-            await self._stop.wait()  # workers want to say goodbye to somebody
+            _print(self._summary())
+            await self._stop.wait()  # workers close their connections first
 
-    def _tell_what_is_waited_for(self) -> None:
+    def _write_what_is_waited_for(self) -> None:
         model = self._harness.gateway.store.model
         for record in model.ledger.waiting():
             sys.stderr.write(f"waiting: {record}\n")
@@ -138,7 +139,7 @@ class ChaosServer:
         await gateway.stop()
 
     def _live(self) -> int:
-        """The position of a gateway that the API still names."""
+        # The position of a gateway that the API still names.
         named = {address.group for address in self._harness.gateway.http.gateways}
         live = [i for i, g in enumerate(self._harness.gateways) if g.name in named]
         return self._draw.choice(live)
@@ -184,7 +185,7 @@ class ChaosServer:
                 gateway.close_connection(self._draw.choice((1000, 1012, 1013)), "chaos")
 
 
-def _say(message: object) -> None:
+def _print(message: object) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
 """A worker process of a chaos run: ``python -m chaos.worker ORIGIN NAME``.
 
-Ends on SIGTERM, with one line of JSON: what it executed, and what it executed twice.
+It ends on SIGTERM and prints one line of JSON: how much it executed, and how much twice.
 """
 
 import faulthandler
@@ -23,13 +23,14 @@ _SCHEDULE: Final = (0.0, 0.15, 0.3, 0.8, 1.5, 3.0, 5.0)
 
 
 def main(origin: str, name: str) -> None:
+    """Run the worker until SIGTERM; SIGUSR1 writes the stacks of all threads to stderr."""
     executions: Counter[str] = Counter()
 
     def started(event: Any) -> None:
         executions[event.request_id] += 1
 
     faulthandler.register(signal.SIGUSR1)
-    logging.disable(logging.CRITICAL)  # failures are what this is about
+    logging.disable(logging.CRITICAL)  # failures are expected
     client = inngest.Inngest(
         app_id=APP, api_base_url=origin, event_api_base_url=origin, is_production=False
     )

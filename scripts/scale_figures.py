@@ -19,7 +19,6 @@ import inngest
 
 from inngest_connect import ConnectionState, FixedRetry, connect
 from inngest_connect.testing import EmbeddedGateway, executor_request
-from inngest_connect.testing.memory import resident_bytes
 
 AT_ONCE = 100
 GROWTH_BOUND = 8_000_000
@@ -72,7 +71,8 @@ class Worker:
 
     @property
     def resident(self) -> int:
-        return resident_bytes(self.pid)
+        statm = Path(f"/proc/{self.pid}/statm").read_text()
+        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def descriptors(self) -> int:

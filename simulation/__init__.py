@@ -1,8 +1,8 @@
-"""Deterministic simulation: the real decisions of a worker, in a world made of models.
+"""Deterministic simulation: the real core of a worker among model gateways and a model network.
 
-``World(make_schedule(seed)).run()`` plays up to ten minutes of a worker's life in virtual time, and
-raises InvariantViolated when something that must never happen does. ``inngest-connect simulate``
-runs many of them.
+``World(make_schedule(seed)).run()`` simulates ten minutes of a worker in virtual time, and raises
+InvariantViolated when something that must never happen does. ``python -m simulation`` runs many
+seeds; ``make simulate`` is a short form.
 """
 
 from .invariants import InvariantViolated

@@ -1,23 +1,30 @@
-"""``python -m simulation``: thousands of simulated schedules. ``make simulate`` runs it."""
+"""The command ``python -m simulation``, which ``make simulate`` runs."""
 
 import argparse
+import signal
 import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import explain, run_seeds
+from . import Report, explain, run_seeds
+
+INTERRUPTED = 130
 
 
 def replay(seed: int) -> int:
-    """Tell one seed as a timeline; exit code 1 when it violates something."""
+    """Print one seed as a timeline. The exit code is 1 when it violates an invariant."""
     explanation = explain(seed)
     sys.stdout.write(explanation.text + "\n")
     return 0 if explanation.holds else 1
 
 
 def simulate(first: int, count: int, jobs: int) -> int:
-    """Run seeds with a progress bar, 0 ``jobs`` on all cores; exit code 1 when one fails."""
+    """Run seeds with a progress bar, on all cores if ``jobs`` is 0.
+
+    The exit code is 1 when a seed violates an invariant, and 130 after Ctrl-C, which keeps the
+    results so far.
+    """
     columns = (
         TextColumn("simulating"),
         BarColumn(),
@@ -25,34 +32,75 @@ def simulate(first: int, count: int, jobs: int) -> int:
         TextColumn("failed {task.fields[failed]}"),
         TimeRemainingColumn(),
     )
+    report = Report()
+    interrupted = False
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("simulating", total=count, failed=0)
-        report = run_seeds(
-            first,
-            count,
-            jobs=jobs or None,
-            on_progress=lambda done, failed: progress.update(task, completed=done, failed=failed),
-        )
+
+        def show(so_far: Report) -> None:
+            nonlocal report
+            report = so_far
+            failed = len(so_far.failures)
+            progress.update(task, completed=so_far.schedules, failed=failed)
+
+        try:
+            run_seeds(first, count, jobs=jobs or None, on_progress=show)
+        except KeyboardInterrupt:
+            interrupted = True
     sys.stdout.write(
         f"{report.schedules} schedules in {report.seconds:.1f} s with {report.jobs} processes "
-        f"({report.per_second_and_job:.0f} a second and process), {len(report.failures)} failed\n"
+        f"({report.per_second_and_job:.0f} a second and process), {len(report.failures)} failed"
+        f"{', interrupted' if interrupted else ''}\n"
     )
-    for seed, text in report.failures:
+    for seed, text in sorted(report.failures):
         sys.stdout.write(f"seed {seed}: {text}\n  python -m simulation --seed {seed}\n")
+    if interrupted:
+        return INTERRUPTED
     return 1 if report.failures else 0
 
 
 def main() -> int:
-    """Parse the command line; the exit code is 1 when an invariant is violated."""
-    parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20_000, help="how many schedules to run")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=0, help="processes; 0 for one on each core")
-    parser.add_argument("--seed", type=int, help="replay one as a timeline, shrunk if it fails")
+    """Parse the command line and run it; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m simulation",
+        description="Simulate a worker in virtual time, one schedule of faults for each seed.",
+        epilog="The exit code is 1 when an invariant is violated, and 130 after Ctrl-C.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--seeds", type=_positive, default=20_000, help="how many schedules to run")
+    parser.add_argument("--first", type=_natural, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=_natural, default=0, help="processes; 0 for one per core")
+    parser.add_argument(
+        "--seed",
+        type=_natural,
+        default=argparse.SUPPRESS,
+        help="print this seed as a timeline instead, shrunk if it fails",
+    )
     given = parser.parse_args()
-    if given.seed is not None:
+    signal.signal(signal.SIGINT, _interrupt_once)
+    if "seed" in given:
         return replay(given.seed)
     return simulate(given.first, given.seeds, given.jobs)
+
+
+def _interrupt_once(*_: object) -> None:
+    # A second Ctrl-C must not interrupt the end of the processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
 
 
 if __name__ == "__main__":

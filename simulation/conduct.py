@@ -193,6 +193,7 @@ class Conduct:
     # --- after every step ----------------------------------------------------------------------
 
     def step(self, core: WorkerCore, running: int, due: float | None, now: float) -> None:
+        """Check the core after it has handled an input; ``due`` is when it is called next."""
         requests, leases = core.requests, core.leases
         if core.connections.current is None and not core.finished:
             looks = due is not None and due <= now + LONGEST_LOOK

@@ -34,7 +34,11 @@ class Health:
         world = self._world
         current = world.core.connections.current
         link = world.network.links.get(current.number) if current is not None else None
-        held = max(world.worker_frozen_until, world.gateway_frozen_until, world.losing_until)
+        held = max(
+            world.worker_frozen_until,
+            world.network.gateway_frozen_until,
+            world.network.losing_until,
+        )
         self._served = link
         if link is None or link.broken or world.now < max(held, link.held_until):
             self._since = None

@@ -7,7 +7,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.state_machine import ConnectionState
-from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.gateway import GatewayModel
 from inngest_connect.testing.model.ledger import RequestRecord
 
 from .violation import InvariantViolated as InvariantViolated
@@ -51,6 +51,7 @@ class Invariants:
     # --- single commands -----------------------------------------------------------------------
 
     def execute(self, command: do.Execute) -> None:
+        """A function is started."""
         request_id = command.request.request_id
         if request_id not in self.acknowledged:
             raise InvariantViolated(f"{request_id} is executed before it is acknowledged")
@@ -67,6 +68,7 @@ class Invariants:
             raise InvariantViolated(f"{request_id} is answered and was not acknowledged")
 
     def observed(self, observation: seen.Event) -> None:
+        """The worker emitted an event."""
         self.told[observation.name] += 1
         if isinstance(observation, seen.StateChanged):
             self._state_changed(observation)
@@ -96,6 +98,7 @@ class Invariants:
     # --- after every step ----------------------------------------------------------------------
 
     def step(self, core: WorkerCore, open_sockets: int) -> None:
+        """Check the core after it has handled an input."""
         if open_sockets > 2:
             raise InvariantViolated(f"{open_sockets} sockets are open")
         if core.counters["invalid_transitions"]:
@@ -125,6 +128,7 @@ class Invariants:
         )
 
     def finally_holds(self, core: WorkerCore, model: GatewayModel) -> None:
+        """Check the core and the gateways after the end of the simulation."""
         if not core.finished:
             raise InvariantViolated(f"close() does not end: {core.machine.state.value}")
         if core.machine.state is not ConnectionState.CLOSED:

@@ -12,7 +12,10 @@ CLIENT_TIMEOUT: Final = 10.0
 
 @dataclass(slots=True)
 class ModelApi:
-    """``fault`` is what it answers until ``fault_until``; see schedule.py for what there is."""
+    """``fault`` is what it answers until ``fault_until``: a status, "hang" or "answer_lost".
+
+    None means that its name has no address.
+    """
 
     draw: random.Random
     keys: int
@@ -23,14 +26,15 @@ class ModelApi:
     fault_until: float = 0.0
     connections: int = 0
 
-    def broken(self, now: float) -> bool:
-        return now < self.fault_until
+    def fail(self, fault: Any, until: float) -> None:
+        """Answer both endpoints with a fault until that time."""
+        self.fault, self.fault_until = fault, until
 
     def start(
         self, generation: int, excluded: tuple[str, ...], secret: str, now: float
     ) -> tuple[float, inputs.Input]:
-        """The seconds until the worker hears, and what it hears."""
-        if self.broken(now):
+        """Return after how many seconds the worker receives which input."""
+        if now < self.fault_until:
             wait, status, text = self._failure()
             offline = self.fault is None
             return wait, inputs.StartFailed(generation, status, text, offline=offline)
@@ -47,8 +51,8 @@ class ModelApi:
         )
 
     def flush(self, request_id: str, now: float) -> tuple[bool, float, inputs.Input]:
-        """Whether the reply is stored, the seconds until the worker hears, and what it hears."""
-        if not self.broken(now):
+        """Return whether the reply is stored, and after how many seconds what is received."""
+        if now >= self.fault_until:
             return True, 0.0, inputs.FlushSucceeded(request_id)
         wait, status, text = self._failure()
         return self.fault == "answer_lost", wait, inputs.FlushFailed(request_id, status, text)

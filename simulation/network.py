@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from inngest_connect.core import inputs
 
+from .faults import is_acknowledgement
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -49,6 +51,10 @@ class Network:
         """By generation: those whose end the worker has not noticed."""
         self.numbers: dict[int, Link] = {}
         """By the gateway model's number: those whose end the gateway has not noticed."""
+        self.gateway_frozen_until = 0.0
+        """No gateway process runs before."""
+        self.losing_until = 0.0
+        """Acknowledgements can be lost, or delivered twice, before."""
 
     def delay(self) -> float:
         """Seconds that one message takes."""
@@ -71,8 +77,8 @@ class Network:
         world = self._world
         if self.links.get(link.generation) is not link:
             return
-        if world.now < world.gateway_frozen_until:
-            world.later(world.gateway_frozen_until, self._accept, link)
+        if world.now < self.gateway_frozen_until:
+            world.later(self.gateway_frozen_until, self._accept, link)
             return
         if link.gateway in world.faults.dead:
             del self.links[link.generation]
@@ -121,7 +127,7 @@ class Network:
         world = self._world
         if link.broken or link.number not in self.numbers:
             return
-        until = max(world.gateway_frozen_until, link.held_until)
+        until = max(self.gateway_frozen_until, link.held_until)
         if world.now < until:
             world.later(until, self._gateway_receives, link, data)
             return
@@ -138,7 +144,7 @@ class Network:
         world = self._world
         if link.broken:
             return
-        if world.now < world.losing_until and world.faults.is_acknowledgement(data):
+        if world.now < self.losing_until and is_acknowledgement(data):
             chance = world.draw.random()
             if chance < 0.6:
                 return
@@ -181,6 +187,8 @@ class Network:
         error = "connection reset" if code == 1006 else None
         world.deliver(inputs.SocketClosed(link.generation, code, reason, error))
 
+    # --- faults --------------------------------------------------------------------------------
+
     def break_link(self, link: Link) -> None:
         """Reset the connection. Each end notices later; what is on the way is lost."""
         link.broken = True
@@ -188,6 +196,25 @@ class Network:
         link.refuses_writes = self._world.draw.random() < 0.5
         self._world.later(self._world.now + self.delay(), self._end, link, 1006, "")
         self._gateway_loses(link)
+
+    def hold(self, until: float) -> None:
+        """A black hole swallows what is sent; it arrives at ``until`` if the link is still open."""
+        for link in self.links.values():
+            link.held_until = max(link.held_until, until)
+
+    def half_open(self) -> None:
+        """The machines of all gateways disappear, and no packet reports it to the worker."""
+        for link in list(self.links.values()):
+            link.broken = True
+            self.gateway_forgets(link)
+
+    def freeze_gateway(self, until: float) -> None:
+        """Stop the processes of all gateways."""
+        self.gateway_frozen_until = max(self.gateway_frozen_until, until)
+
+    def lose_acknowledgements(self, until: float) -> None:
+        """Lose or double acknowledgements of replies and extensions."""
+        self.losing_until = max(self.losing_until, until)
 
     def _gateway_loses(self, link: Link) -> None:
         # The worker's end is closed. The gateway notices, except on a half-open link.

@@ -1,7 +1,8 @@
-"""Runs many seeds, on all cores, and explains those that fail."""
+"""Runs many seeds on all cores, and explains those that fail."""
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ _CHUNK: Final = 50
 
 @dataclass(slots=True)
 class Report:
-    """``failures`` are seeds and what was violated. ``seconds`` is wall-clock time."""
+    """Results of many seeds. ``failures`` are seeds and what was violated; ``seconds`` is real."""
 
     schedules: int = 0
     seconds: float = 0.0
@@ -26,14 +27,15 @@ class Report:
 
     @property
     def per_second_and_job(self) -> float:
+        """Schedules per second and process."""
         return self.schedules / self.seconds / self.jobs if self.seconds else 0.0
 
 
 def failure_of(schedule: Schedule, timeline: Timeline | None = None) -> str | None:
-    """What goes wrong, None when nothing does. An exception of the core is a failure too."""
+    """Return what a schedule violates, or None. An exception of the core is a failure too."""
     try:
         World(schedule, note=timeline).run()
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
+    except Exception as error:  # noqa: BLE001 - any exception is a bug of the core
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -43,12 +45,12 @@ def run_seeds(
     count: int,
     *,
     jobs: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[Report], None] | None = None,
     most_failures: int = 20,
 ) -> Report:
     """Run ``count`` seeds from ``first`` in ``jobs`` processes, by default one for each core.
 
-    ``on_progress`` is told how many are done and how many have failed. Ends early after
+    ``on_progress`` is called with the report so far, which is filled further. Ends early after
     ``most_failures``.
     """
     report = Report(jobs=jobs or os.cpu_count() or 1)
@@ -57,11 +59,11 @@ def run_seeds(
     for done, failures in _results(chunks, report.jobs):
         report.schedules += done
         report.failures += failures
+        report.seconds = time.perf_counter() - begun
         if on_progress is not None:
-            on_progress(report.schedules, len(report.failures))
+            on_progress(report)
         if len(report.failures) >= most_failures:
             break
-    report.seconds = time.perf_counter() - begun
     report.failures.sort()
     return report
 
@@ -72,7 +74,9 @@ def _results(
     if jobs == 1:
         yield from map(_run_chunk, chunks)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    # Ctrl-C reaches all processes of a terminal; only the first one ends the others.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, ignore) as pool:
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 
@@ -88,23 +92,21 @@ def _run_chunk(chunk: tuple[int, int]) -> tuple[int, list[tuple[int, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``holds`` is whether no invariant is violated; ``text`` tells what happens, for people."""
+    """``holds`` is whether no invariant is violated; ``text`` is human-readable."""
 
     holds: bool
     text: str
 
 
 def explain(seed: int) -> Explanation:
-    """One seed as a story: what happens in it and, if it fails, the shortest way to that."""
+    """Describe what happens in one seed; a schedule that fails is shrunk first."""
     schedule = make_schedule(seed)
     failure = failure_of(schedule)
     if failure is not None:
         schedule = shrink(schedule, lambda smaller: failure_of(smaller) is not None)
     timeline = Timeline()
-    outcome = "all invariants hold"
     violated = failure_of(schedule, timeline)
-    if violated is not None:
-        outcome = f"VIOLATED {violated}"
+    outcome = "all invariants hold" if violated is None else f"VIOLATED {violated}"
     entries = "\n".join(f"{entry.at:9.3f}  {entry}" for entry in schedule.entries)
     text = "\n".join(
         (

@@ -1,7 +1,7 @@
-"""Schedule: everything that will happen to one worker in one simulation, decided beforehand.
+"""Schedule: everything that happens to one worker in one simulation, decided in advance.
 
-A seed makes the settings and the list of entries; the world draws its small delays from a second
-source. So a failing schedule can be shrunk by leaving entries out, and read like a story.
+A seed determines the settings and the list of entries; the world draws its short delays from a
+second random source. So a failing schedule can be shrunk by leaving entries out.
 """
 
 import random
@@ -14,12 +14,12 @@ from inngest_connect.testing.model.settings import GatewaySettings
 MINUTES: Final = 10
 _SECONDS: Final = MINUTES * 60.0
 _QUIET_FROM: Final = 0.6
-"""The last part of a schedule brings no faults, so that everything can and must recover."""
+"""The rest of a schedule has no faults, so everything can and must recover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """``kind`` happens ``at`` so many seconds; what the numbers mean is the kind's affair."""
+    """One fault or request, ``at`` virtual seconds; ``faults.py`` says what the others mean."""
 
     at: float
     kind: str
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``delay`` is the longest way of one message through the network, in seconds."""
+    """``delay`` is the longest time that a message takes through the network. Times in seconds."""
 
     seed: int
     entries: tuple[Entry, ...]
@@ -48,7 +48,7 @@ class Schedule:
     gateways: int
 
     def without(self, dropped: frozenset[int]) -> "Schedule":
-        """The same with some entries, given by position, left out."""
+        """Return the same schedule without the entries at these positions."""
         kept = tuple(e for index, e in enumerate(self.entries) if index not in dropped)
         return replace(self, entries=kept)
 
@@ -79,7 +79,7 @@ _CLOSES: Final = (
 
 
 def make_schedule(seed: int) -> Schedule:
-    """The schedule of this seed, always the same one."""
+    """Return the schedule of this seed, always the same one."""
     draw = random.Random(seed)
     quiet_from = _SECONDS * _QUIET_FROM
     busy = draw.choice((60.0, 240.0, quiet_from))
@@ -118,7 +118,7 @@ def _fault(draw: random.Random, busy: float) -> list[Entry]:
     seconds = draw.choice((0.05, 1.0, 7.0, 30.0, 100.0))
     if kind == "api":
         away = Entry(at, kind, seconds, draw.choice(_API_ANSWERS))
-        # Together with the connection it is an outage, which takes many attempts.
+        # With the loss of the connection it is an outage, which takes many attempts.
         return [away, Entry(at, "reset")] if draw.random() < 0.5 else [away]
     if kind == "close_code":
         return [Entry(at, kind, 0.0, draw.choice(_CLOSES))]
@@ -130,7 +130,7 @@ def _fault(draw: random.Random, busy: float) -> list[Entry]:
 
 
 def _drains(draw: random.Random, at: float) -> list[Entry]:
-    """One gateway, whose successor is there at once or only later, or one after another."""
+    """One gateway, replaced immediately or only later, or several one after another."""
     if draw.random() < 0.7:
         return [Entry(at, "drain", draw.choice((0.0, 0.0, 0.0, 5.0, 40.0)))]
     gap = draw.choice((0.01, 0.5, 2.0))

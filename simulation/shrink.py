@@ -1,4 +1,4 @@
-"""Makes a failing schedule short, by leaving out what the failure does not need."""
+"""Shortens a failing schedule, by leaving out what the failure does not need."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from .schedule import Schedule
 
 
 def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
-    """The shortest schedule found that still ``fails``: first halves go, then single entries."""
+    """Return a shorter schedule that still ``fails``: without halves first, then single entries."""
     size = max(len(schedule.entries) // 2, 1)
     while True:
         smaller = _without_one_piece(schedule, size, fails)

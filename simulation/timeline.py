@@ -1,4 +1,4 @@
-"""Timeline: one simulated life as text, for people."""
+"""Timeline: one simulation as human-readable text."""
 
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
@@ -12,7 +12,7 @@ from inngest_connect.protocol import connect_pb2 as pb
 from .schedule import Entry
 
 _K = pb.GatewayMessageType
-_DULL: Final = frozenset({_K.WORKER_HEARTBEAT, _K.GATEWAY_HEARTBEAT, _K.WORKER_STATUS})
+_LEFT_OUT: Final = frozenset({_K.WORKER_HEARTBEAT, _K.GATEWAY_HEARTBEAT, _K.WORKER_STATUS})
 _LONGEST: Final = 200
 
 
@@ -23,6 +23,7 @@ class Timeline:
         self.lines: list[str] = []
 
     def __call__(self, at: float, who: str, what: Any) -> None:
+        """Add a line, if this step is worth one. ``at`` is in virtual seconds."""
         if isinstance(what, inputs.Tick):
             return
         text = _shown(what)
@@ -30,6 +31,7 @@ class Timeline:
             self.lines.append(f"{at:9.3f}  {who:<12}  {text[:_LONGEST]}")
 
     def text(self) -> str:
+        """Return all lines."""
         return "\n".join(self.lines)
 
 
@@ -52,10 +54,10 @@ def _shown(what: Any) -> str | None:
 
 
 def _message(what: Any, data: bytes) -> str | None:
-    """The kind of a message and the request it is about; None for one that tells nothing."""
+    """The kind of a message and its request; None for a message that is left out."""
     try:
         message = pb.ConnectMessage.FromString(data)
-        if message.kind in _DULL:
+        if message.kind in _LEFT_OUT:
             return None
         kind = _K.Name(pb.GatewayMessageType.ValueType(message.kind))
         # The request id is the first field of every payload that has one.

@@ -1,5 +1,5 @@
-"""InvariantViolated: what was promised and does not hold."""
+"""InvariantViolated: the failure that a simulation looks for."""
 
 
 class InvariantViolated(AssertionError):
-    """What was promised and does not hold."""
+    """Something that a worker promises does not hold."""

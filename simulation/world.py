@@ -25,7 +25,7 @@ from inngest_connect.testing.model.actions import (
     RequestEnded,
     SendTo,
 )
-from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.gateway import GatewayModel
 
 from .conduct import Conduct
 from .faults import Faults
@@ -68,8 +68,7 @@ class World:
         self.functions = Functions(self)
         self.health = Health(self)
         self.worker_frozen_until = 0.0
-        self.gateway_frozen_until = 0.0
-        self.losing_until = 0.0
+        """The worker's process is stopped before."""
         self.faults = Faults(self)
         self._make_core = make_core
         self._note = note
@@ -231,6 +230,10 @@ class World:
     def _worker_ended(self) -> None:
         self.network.abort_all()
         self._over = True
+
+    def freeze_worker(self, until: float) -> None:
+        """Stop the worker's process; everything for it is delivered when it continues."""
+        self.worker_frozen_until = max(self.worker_frozen_until, until)
 
     def crash(self) -> None:
         """Kill the process; another one starts two seconds later."""

@@ -9,6 +9,7 @@ import picows
 import pytest
 
 from inngest_connect import ConnectionState, connect
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.protocol import START_PATH
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
@@ -18,7 +19,6 @@ from inngest_connect.testing import (
     MockWebSocketServer,
     executor_request,
 )
-from inngest_connect.testing.model.actions import encode
 from tests.integration.demo_apps import make_app
 
 K = pb.GatewayMessageType
@@ -228,7 +228,7 @@ async def test_a_scripted_gateway_fails_the_test_of_a_worker_that_breaks_the_pro
         transport = await reader.connect(gateway)
 
         def say(kind: pb.GatewayMessageType, payload: bytes) -> None:
-            transport.send(picows.WSMsgType.BINARY, encode(kind, payload))
+            transport.send(picows.WSMsgType.BINARY, envelope(kind, payload))
 
         token = issued.session_token if session is None else session
         connect = pb.WorkerConnectRequestData(

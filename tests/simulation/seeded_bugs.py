@@ -196,7 +196,7 @@ SEEDED_BUGS: dict[str, Bug] = {
         (LeaseTable, "extended", the_lease_id_is_not_rotated),
         (Shutdown, "_has_what_it_awaits", the_shutdown_leaves_replies_behind),
         (RequestTable, "start_ready", the_limit_is_not_kept),
-        (RequestTable, "_forget", a_forgotten_request_keeps_its_lease),
+        (RequestTable, "forget", a_forgotten_request_keeps_its_lease),
         (Connections, "dial", a_token_is_told),
         (Connections, "begin", a_third_socket_is_opened),
         (HeartbeatMonitor, "dead", silence_is_computed_in_another_way_than_its_deadline),

@@ -1,6 +1,6 @@
 """What the core wants done. The orchestrator carries each out in one ``match`` and decides nothing.
 
-Besides these, the core returns ``observations.Event`` objects, to be told to subscribers.
+Besides these, the core returns objects of ``events``, which are passed to subscribers.
 """
 
 from dataclasses import field
@@ -30,13 +30,15 @@ class AskRetryDelay:
 
 @record
 class OpenSocket:
+    """Open a WebSocket to ``url``, and report SocketOpened or SocketClosed."""
+
     generation: int
     url: str
 
 
 @record
 class Send:
-    """Write one message. A failure needs no report: the socket's end will be one.
+    """Write one message. A failure is not reported: the end of the socket is an input of its own.
 
     ``reply_to`` is the request that the message answers. Replies may be overtaken by all others:
     they can be large and many, and must not keep heartbeats and extensions waiting on a slow line.
@@ -49,7 +51,7 @@ class Send:
 
 @record
 class Withdraw:
-    """Do not write the reply to this request any more, if it still waits to be written."""
+    """Take the reply to this request out of the send queue, if it was not written yet."""
 
     generation: int
     request_id: str
@@ -101,7 +103,7 @@ class CloseSocket:
 
 @record
 class AbortSocket:
-    """Drop whatever this generation has: an API call, a dial or a socket. No report follows."""
+    """Drop what this generation has: an API call, a dial or a socket. No input follows."""
 
     generation: int
 

@@ -1,7 +1,7 @@
 """Deadlines: many keys, each with one time, cheap to move and to ask for the earliest.
 
-A heap with lazy deletion: moving a deadline pushes a new entry and leaves the old one to be dropped
-when it surfaces, so 10,000 leases cost what is due and not what exists.
+A heap with lazy deletion: a deadline that moves pushes a new entry, and the old one is dropped when
+it comes to the top. So 10,000 leases cost what is due, not what exists.
 """
 
 import heapq
@@ -20,8 +20,9 @@ def earliest(*times: float | None) -> float | None:
 class Deadlines:
     """Times are monotonic seconds.
 
-    Nothing is due before ``first``, which is asked after every event of the worker; it may be
-    earlier than what ``earliest`` finds.
+    Nothing is due before ``first``. It is compared after every input of the worker, and may be
+    earlier than what ``earliest`` finds: that costs one look, while to keep it exact would cost a
+    search with every change.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Deadlines:
         return key in self._at
 
     def get(self, key: str) -> float | None:
+        """The deadline of ``key``, None when it has none."""
         return self._at.get(key)
 
     def set(self, key: str, at: float) -> None:
@@ -41,18 +43,23 @@ class Deadlines:
         if at < self.first:
             self.first = at
         heapq.heappush(self._heap, (at, key))
+        # Entries that were moved or discarded stay in the heap until they come to its top, which a
+        # long interval delays. Rebuilt when they are the most of it, it stays in proportion.
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
             self._heap = [(when, name) for name, when in self._at.items()]
             heapq.heapify(self._heap)
 
     def discard(self, key: str) -> None:
+        """Forget the deadline of ``key``, if it has one."""
+        # ``first`` stays: too early is allowed.
         self._at.pop(key, None)
 
     def earliest(self) -> float | None:
+        """The earliest deadline, None when there are none."""
         heap = self._heap
         while heap:
             at, key = heap[0]
-            if self._at.get(key) == at:
+            if self._at.get(key) == at:  # else it was moved or discarded since
                 self.first = at
                 return at
             heapq.heappop(heap)

@@ -1,4 +1,4 @@
-"""What users can observe. Each class is one event; its ``name`` is what one subscribes to.
+"""What users can observe. Each class is one kind of event, subscribed to by its ``name``.
 
 None carries a payload, a key or a token. Texts from the network are cleaned where they enter.
 """
@@ -22,7 +22,7 @@ Observation = Event
 
 @record
 class StateChanged(Event):
-    """The state as seen outside has changed; a drain therefore does not show here."""
+    """The state that users see has changed. A drain does not change it."""
 
     name: ClassVar[str] = "state_change"
     previous: ConnectionState
@@ -85,6 +85,8 @@ class Reconnecting(Event):
 
 @record
 class RequestReceived(Event):
+    """A request arrived for the first time, and its acknowledgement is on its way."""
+
     name: ClassVar[str] = "request_received"
     request_id: str
     run_id: str
@@ -95,7 +97,7 @@ class RequestReceived(Event):
 
 @record
 class RequestStarted(Event):
-    """The function is being called. ``queued_seconds`` is the wait since the request came."""
+    """The function is called now. ``queued_seconds`` is the time since the request arrived."""
 
     name: ClassVar[str] = "request_started"
     request_id: str
@@ -131,7 +133,7 @@ class ReplyAcknowledged(Event):
 
 @record
 class LeaseLost(Event):
-    """The server refused to extend: the request is somebody else's, or nobody's, by now."""
+    """The server refused to extend the lease: another worker may run the request by now."""
 
     name: ClassVar[str] = "lease_lost"
     request_id: str
@@ -141,6 +143,8 @@ class LeaseLost(Event):
 
 @record
 class WebSocketOpened(Event):
+    """The WebSocket is open; the handshake of the protocol follows."""
+
     name: ClassVar[str] = "websocket_open"
     connection_id: str
     gateway_group: str
@@ -169,8 +173,8 @@ class WebSocketFailed(Event):
 class ErrorOccurred(Event):
     """Something went wrong that the worker survives, unless ``fatal``.
 
-    ``kind`` is a stable word for programs (it labels the counter too), ``message`` is for people
-    and says what to do.
+    ``kind`` is a stable word for programs, and a label of the counter of errors. ``message`` is
+    human-readable, and says what to do.
     """
 
     name: ClassVar[str] = "error"

@@ -1,4 +1,4 @@
-"""What can happen to a worker. Every event of a socket carries its generation.
+"""What can happen to a worker. Every input about a socket carries the number of its generation.
 
 The texts of peers and of user code enter the core here, and are cleaned here and nowhere else: what
 is shown of them later is short and has no control characters. Ids and names are kept as they are,
@@ -12,11 +12,11 @@ from .wire.messages import ExecutionResult
 from .wire.remote_text import clean
 
 
-def _clean(event: object, *names: str) -> None:
+def _clean(input: object, *names: str) -> None:
     for name in names:
-        text = getattr(event, name)
+        text = getattr(input, name)
         if text is not None:
-            setattr(event, name, clean(text))
+            setattr(input, name, clean(text))
 
 
 @record
@@ -69,6 +69,8 @@ class RetryDelayAnswered:
 
 @record
 class SocketOpened:
+    """The WebSocket opening handshake has succeeded."""
+
     generation: int
 
 
@@ -82,7 +84,7 @@ class MessageReceived:
 
 @record
 class TextReceived:
-    """A text message, which the protocol does not know."""
+    """A text message. The protocol has only binary ones."""
 
     generation: int
 
@@ -117,12 +119,16 @@ class LineObserved:
 
 @record
 class AcknowledgementWritten:
+    """The kernel has taken the acknowledgement of a request, on the socket that brought it."""
+
     generation: int
     request_id: str
 
 
 @record
 class AcknowledgementFailed:
+    """The acknowledgement was not written, and never will be on this socket."""
+
     generation: int
     request_id: str
 
@@ -148,6 +154,8 @@ class FunctionMisbehaved:
 
 @record
 class FlushSucceeded:
+    """The API has stored the reply to this request, and named its id in the answer."""
+
     request_id: str
 
 
@@ -173,14 +181,14 @@ class CloseRequested:
 
 @record
 class AbortRequested:
-    """A second signal, or the caller's event loop is gone."""
+    """A second signal, a cancelled ``start()``, or a closed application event loop."""
 
     reason: str
 
 
 @record
 class Tick:
-    """``next_deadline()`` has come."""
+    """Time has passed. Expected at ``next_deadline()``; earlier or later does no harm."""
 
 
 Input = (

@@ -1,23 +1,23 @@
-"""When to try again. Policies are small siblings behind one method."""
+"""How long to wait before an attempt: the interface of a strategy, and the two strategies here."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from .wire.user_text import class_name, is_a, shown_value
 
+# Seconds. The 0 is spread over the first second; the last one repeats indefinitely.
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds: 0 (spread over the first second), then slower, then every five minutes."""
 
+# Seconds over which a delay of 0 is spread: a gateway that dies drops thousands of workers in one
+# instant, and a fraction of 0 s is no jitter.
 FIRST_SPREAD: Final = 1.0
-"""Seconds over which a delay of 0 is spread: a gateway that dies drops thousands of workers in one
-instant, and a fraction of 0 s is no jitter."""
 
+# Seconds between tries of one reply. Short: a reply is of use only while its lease is valid.
 FLUSH_SCHEDULE: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
-"""Seconds between tries of one reply. Short: the reply is of use only while its lease lives."""
 
 
+# Seconds. A worker that waits longer than a day does not come back in practice.
 LONGEST_DELAY: Final = 86_400.0
-"""Seconds. A longer delay is not a plan to come back."""
 
 
 class RetryStrategy(Protocol):
@@ -37,7 +37,7 @@ class RetryStrategy(Protocol):
 
 
 class ScheduleRetry:
-    """Walks through ``schedule`` (seconds) and stays at its last entry.
+    """The delays of ``schedule`` (seconds), one after the other; the last one repeats.
 
     ``jitter`` is the fraction by which each delay may be shortened or lengthened, so that a
     thousand workers that lost the same gateway do not come back in the same instant; an entry of
@@ -60,6 +60,7 @@ class ScheduleRetry:
         self._jitter = jitter
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
+        """The entry of the schedule for so many failures, with jitter."""
         seconds = self._schedule[min(failures, len(self._schedule) - 1)]
         if not seconds and self._jitter:
             return FIRST_SPREAD * random()
@@ -75,11 +76,12 @@ class FixedRetry:
         self._seconds = seconds_of(seconds)
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
+        """The fixed delay, 0 before the first attempt."""
         return self._seconds if failures else 0.0
 
 
 def is_own(strategy: RetryStrategy) -> bool:
-    """Whether the strategy is known to answer. A subclass is the user's code."""
+    """Whether it is a strategy of this module, which answers immediately. A subclass is not."""
     return type(strategy) in (ScheduleRetry, FixedRetry)
 
 

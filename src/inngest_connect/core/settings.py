@@ -20,7 +20,7 @@ def is_seconds(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AppIdentity:
-    """One app as the gateway gets to know it. ``functions`` is a JSON list of function configs."""
+    """One app as WORKER_CONNECT describes it. ``functions`` is a JSON list of configurations."""
 
     name: str
     functions: bytes
@@ -98,11 +98,11 @@ class CoreSettings(Timing):
     on_lease_lost: OnLeaseLost = "continue"
     long_running_warning: float | None = 3600.0
     shortest_interval: float = 0.1
-    """Intervals that a gateway asks for are not kept below this; a line could not carry them."""
+    """A shorter interval that a gateway asks for is raised to this: no line could carry it."""
     shortest_patience: float = 2.0
-    """A gateway is not given up for silence before, however short its interval is."""
+    """A gateway is not given up for silence earlier, however short its interval is."""
     extensions_per_turn: int = 200
-    """Leases extended before other work gets its turn."""
+    """Leases that are extended before other inputs are handled."""
     flushes_at_once: int = 8
     max_reply_bytes: int = GATEWAY_READ_LIMIT
     signing_keys: int = 0

@@ -33,8 +33,8 @@ from .wire.remote_text import clean, shortened_id
 _WORKER_PAUSE: Final = pb.GatewayMessageType.WORKER_PAUSE
 
 FIRST_NOTICE: Final = 1.0
+# Seconds until a shutdown reports what it waits for, and between one such notice and the next.
 NOTICE_INTERVAL: Final = 30.0
-"""Seconds until a shutdown reports what it waits for, and between one such notice and the next."""
 
 
 class Stage(enum.Enum):
@@ -115,6 +115,9 @@ class Shutdown:
         """
         self._signals = signals
         self._error = error
+        # A gateway that receives WORKER_PAUSE before an acknowledgement routes the request again,
+        # while it runs here. The two are written in order on one socket, but the gateway handles
+        # them concurrently, so only time separates them.
         self._enter(Stage.SETTLING, now)
         landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
         self._pause_at = max(now, landed_at)
@@ -127,6 +130,8 @@ class Shutdown:
         if self.forced:
             return ()
         self.forced = True
+        # From here on ``_deadline`` limits the last flush. Nothing is left that an operator could
+        # wait for, so there are no more notices.
         self._notice_at = None
         self._deadline = now + self._settings.final_flush_timeout
         self.abandoned = tuple(self._requests.abandon())
@@ -159,6 +164,7 @@ class Shutdown:
         Called after every input, because what a stage waits for can end by any of them: by a reply,
         an acknowledgement, a closed socket or the time.
         """
+        # The time limit first, and the notice before the work it is about changes.
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             if not self.forced:
@@ -166,10 +172,13 @@ class Shutdown:
         if self._notice_at is not None and now >= self._notice_at:
             self._notice_at = now + NOTICE_INTERVAL
             self._report_what_is_awaited(now)
+        # Also when forced: until its socket closes, a gateway that was not paused sends requests
+        # here that nobody runs, and each of them waits for an acknowledgement in vain.
         current = self._connections.current
         if self._pause_at is not None and current is not None and now >= self._pause_at:
             self._pause_at = None
             current.send(_WORKER_PAUSE, messages.PAUSE)
+        # Several stages can pass in one turn: an idle worker goes from FINISHING to CLOSING.
         while self._has_what_it_awaits():
             following = STAGES[self.stage].next
             assert following is not None
@@ -181,6 +190,7 @@ class Shutdown:
         delivered = not len(self._delivery.buffer) or (self.forced and self._deadline is None)
         match self.stage:
             case Stage.SETTLING:
+                # Without a connection there is nothing to pause; a new one is paused when ready.
                 return self._pause_at is None or self._connections.current is None
             case Stage.FINISHING:
                 return not self._requests.unfinished
@@ -196,6 +206,9 @@ class Shutdown:
         self.stage = stage
         match stage:
             case Stage.FLUSHING:
+                # No function runs, so an attempt would only delay the end. If there is a
+                # connection, replies that were written there get their time for an acknowledgement
+                # first.
                 self._connections.abandon_attempt(now)
                 self._hurry(now)
             case Stage.CLOSING:

@@ -18,11 +18,10 @@ class SigningKeys:
             self._refused_in_a_row = 0
 
     def refused(self, key: int) -> bool:
-        """``key`` was refused. Returns whether another one is worth trying at once.
-
-        A late refusal of a key that was left already changes nothing, so that several requests
-        refused together do not toggle the key back and forth.
-        """
+        """``key`` was refused. Returns whether to try another one immediately."""
+        # Flushes and attempts run concurrently, so refusals of the same key come in groups. Only
+        # the first of a group may move on, or the second would move back to the key that was
+        # refused.
         if key != self.current:
             return True
         self.current = (self.current + 1) % max(self.count, 1)

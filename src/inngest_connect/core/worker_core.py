@@ -62,8 +62,8 @@ from .wire.remote_text import shortened_id
 
 _K = pb.GatewayMessageType
 
+# Seconds by which a Tick is late when the process was stopped, or its machine slept.
 STOPPED: Final = 10.0
-"""Seconds by which a Tick is late when the process was stopped, or its machine slept."""
 
 
 class WorkerCore:
@@ -106,6 +106,8 @@ class WorkerCore:
 
     def handle(self, input: inputs.Input, now: float) -> list[Command]:
         """Take one input and return what to do about it, in order."""
+        # After CLOSED nothing is carried out any more, so what still arrives must not change
+        # tables: a function that ended late would seem to be delivered.
         if not self.machine.is_closed():
             self._dispatch(input, now)
             self._settle(now)
@@ -115,6 +117,8 @@ class WorkerCore:
         """When to call again with a Tick, None if nothing waits for time."""
         if self.machine.is_closed():
             return None
+        # Only what ``handle(Tick())`` can act on. A deadline that is due and changes nothing would
+        # be due again immediately, and the worker would spin.
         return earliest(
             self.connections.next_deadline(),
             self.delivery.next_deadline(),
@@ -151,11 +155,15 @@ class WorkerCore:
                     inbound = self._messages.receive(generation, input.data, now)
                     if inbound is not None:
                         self._received(inbound, generation, now)
+            # Reported when the kernel has taken the bytes, possibly many turns after the command,
+            # and for a connection that is no longer the serving one. What follows (the reply to a
+            # refused request) goes over the one that serves now.
             case inputs.AcknowledgementWritten():
                 self._outbox.counters["requests_acknowledged"] += 1
                 requests.acknowledgement_written(input.request_id, connections.current, now)
             case inputs.ExecutionFinished():
                 requests.finished(input.request_id, input.result, connections.current, now)
+            # Comes before each Tick, so that a busy line is known when silence is judged.
             case inputs.LineObserved():
                 generation = connections.get(input.generation)
                 if generation is not None and generation.heartbeat is not None:
@@ -167,14 +175,16 @@ class WorkerCore:
             case inputs.FlushSucceeded():
                 connections.attempts.evidence_of_api(now)
                 if self.delivery.flush_succeeded(input.request_id, now):
-                    requests.delivered(input.request_id)
+                    requests.forget(input.request_id)
             case inputs.FlushFailed(request_id, status, message, retry_after):
                 if self.delivery.flush_failed(request_id, status, message, retry_after, now):
-                    requests.delivered(request_id)
+                    requests.forget(request_id)
             case inputs.Started():
                 if self.settings.startup_timeout is not None:
                     self._startup_deadline = now + self.settings.startup_timeout
                 self._begin_attempt(now)
+            # The next three are answers to commands of an attempt. It may have been given up while
+            # they were on their way; the number of the generation tells.
             case inputs.StartSucceeded():
                 attempt = self._attempt(input.generation)
                 if attempt is not None:
@@ -206,6 +216,7 @@ class WorkerCore:
             case inputs.FunctionMisbehaved():
                 about = input.request_id or None
                 self._outbox.error("function_misbehaved", input.text, request_id=about)
+            # Repeated freely: by signals, by close() in several tasks, at the exit of the process.
             case inputs.CloseRequested():
                 if not self.machine.is_shutting_down():
                     self._shut_down(now, signals=input.signals)
@@ -223,7 +234,10 @@ class WorkerCore:
                 assert_never(input)
 
     def _settle(self, now: float) -> None:
-        # Asked after every input: each question is one attribute or one comparison.
+        # Asked after every input, so each question is one attribute or one comparison. The order
+        # matters in two places: functions are started before leases are extended and replies
+        # flushed, because they take time of their own; and the shutdown looks last, at what is
+        # left.
         if self.connections.closing:
             for generation in tuple(self.connections.closing.values()):
                 # A replaced connection stays only until its replies are acknowledged.
@@ -237,7 +251,7 @@ class WorkerCore:
         if self.delivery.deadlines.first <= now:
             self.delivery.tick(now)
         if self.requests.long_running.first <= now:
-            self.requests.long_running.tick(now, self.requests.queued)
+            self.requests.long_running.tick(now, len(self.requests.queue))
         if self.machine.is_shutting_down() and self.shutdown.settle(now):
             error = self.shutdown.outcome()
             self._transition(E.SHUTDOWN_COMPLETED, now)
@@ -261,6 +275,9 @@ class WorkerCore:
         refused = failed.status in (401, 403)
         self._transition(E.AUTH_FAILED if refused else E.ERROR_OCCURRED, now)
         other_key = connections.refusals.by_api(failed, attempt.key)
+        # Wrong keys at the very first connection are a mistake in a deployment, and somebody waits
+        # for ``start()``: end. Later, keys that worked once are rotated or the API is at fault, and
+        # functions may be running: wait, and keep trying.
         if refused and not connections.ever_ready and self._keys.exhausted():
             self._give_up(AuthenticationError(cause), now)
             return
@@ -295,6 +312,8 @@ class WorkerCore:
         self._startup_deadline = None
         self._outbox.counters["connections"] += 1
         replaced = self.connections.ready(now)
+        # Two events, because a drain ends only with the second: GATEWAY_READY alone would leave the
+        # worker DRAINING_RECONNECTING.
         self._transition(E.GATEWAY_READY, now)
         if replaced is not None:
             self._transition(E.NEW_CONNECTION_READY, now)
@@ -320,6 +339,8 @@ class WorkerCore:
             generation.send(_K.WORKER_READY, messages.READY)
         self.leases.set_interval(ready.extend_lease_interval, now)
         self.leases.connection_changed(now)
+        # A connection that is replaced may still bring the acknowledgements of its replies: they
+        # are written here only when it has ended without them (``_ended``).
         if replaced is None:
             self.delivery.connection_ready(generation, now)
 
@@ -332,7 +353,7 @@ class WorkerCore:
                 self._request_arrived(inbound.request, generation, now)
             case ReplyAcked():
                 if self.delivery.acknowledged(inbound.request_id, now):
-                    self.requests.delivered(inbound.request_id)
+                    self.requests.forget(inbound.request_id)
             case LeaseAnswered(request_id, new_lease_id):
                 outbox.counters["lease_extensions"] += new_lease_id is not None
                 self.requests.lease_answered(request_id, new_lease_id, now)
@@ -384,12 +405,14 @@ class WorkerCore:
         """Make another connection first, and keep this one until then."""
         connections = self.connections
         if generation is connections.attempt:
+            # The gateway would refuse the handshake in the end. There is nothing on this socket to
+            # keep it for, so the next attempt begins without waiting for its close.
             self._outbox.put(AbortSocket(generation.number))
             self._transition(E.ERROR_OCCURRED, now)
             connections.give_up_attempt(now)
             connections.attempts.refused_by_closing_gateway(REASON_GATEWAY_CLOSING, now)
             self._await_attempt(now)
-        elif generation.phase is Phase.ACTIVE:
+        elif generation.phase is Phase.ACTIVE:  # said twice, it is heard once
             generation.enter(Phase.DRAINING, now)
             connections.attempts.exclude(generation.gateway_group)
             self._transition(E.DRAINING_REQUESTED, now)
@@ -398,6 +421,7 @@ class WorkerCore:
                 connections.replace(generation, REASON_GATEWAY_CLOSING, now)
 
     def _wants_connection(self) -> bool:
+        # A shutdown without unfinished work needs no connection: replies are flushed over HTTP.
         state = self.machine.state
         return state.connects and (
             state is not ConnectionState.CLOSING or self.requests.unfinished > 0
@@ -414,6 +438,7 @@ class WorkerCore:
         self, generation: Generation, code: int, reason: str, now: float, *, offline: bool = False
     ) -> None:
         connections = self.connections
+        # Before ``ended`` retires it, when it is still known what it was.
         serving = generation is connections.current
         closing = self.machine.is_shutting_down()
         connections.ended(generation, code, reason, now, closing=closing)
@@ -432,6 +457,7 @@ class WorkerCore:
         self._lost_at = now
         self._transition(E.CONNECTION_LOST, now)
         if connections.attempt is not None:
+            # It was drained, and its successor is being made: CONNECTING, not RECONNECTING.
             self._transition(E.CONNECT_REQUESTED, now)
         elif connections.attempts.retry_at is None and self._wants_connection():
             # What a drain has planned already is kept: its end is not a second failure.
@@ -462,9 +488,11 @@ class WorkerCore:
             self._give_up(StartupTimeout(text), now)
             return
         connections = self.connections
+        # Before anything is done about it: how late this Tick is shows whether the process slept.
         deadline = self.next_deadline()
         if connections.attempts.due(now):
             self._begin_attempt(now)
+        # ``living`` is a new list, because what follows retires generations.
         for generation in connections.living():
             cause = generation.tick(now)
             if cause is None:
@@ -472,6 +500,7 @@ class WorkerCore:
             if PHASES[generation.phase].expires_to is Phase.CLOSING:
                 connections.close(generation, CLOSE_NORMAL, "", now)
                 continue
+            # That a gateway does not answer our close frame is not worth an error: it does no harm.
             if generation.phase is not Phase.CLOSING:
                 connection_id = generation.connection_id
                 self._outbox.error("gateway_silent", cause, connection_id=connection_id)

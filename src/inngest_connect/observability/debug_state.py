@@ -99,7 +99,7 @@ def snapshot(
         shutdown_requested=core.shutdown.stage is not Stage.RUNNING,
         in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
         running=core.requests.running,
-        queued=core.requests.queued,
+        queued=len(core.requests.queue),
         oldest_running_age=core.requests.long_running.oldest_age(now),
         saturated_age=_age(core.requests.long_running.full_since, now),
         unacknowledged_replies=len(core.buffer),

@@ -1,6 +1,8 @@
-"""The test kit: servers that speak the real wire on loopback, for our tests and for yours.
+"""The test kit: servers on loopback that speak the real protocol, for tests of your functions.
 
-Needs ``pip install "inngest-connect[testing]"``.
+``EmbeddedGateway`` runs functions from event to result, ``ConnectionTestHarness`` adds faults, and
+the mock servers follow a script. Needs ``pip install "inngest-connect[testing]"``. Only the names
+exported here are public.
 """
 
 from .embedded_gateway import EmbeddedGateway
@@ -8,10 +10,11 @@ from .executor_request import executor_request
 from .fault_proxy import FaultProxy
 from .gateway_store import DispatchFailed, GatewayStore
 from .gateway_thread import GatewayThread
-from .harness import QUICK_TIMING, ConnectionTestHarness, Load
+from .harness import QUICK_TIMING, ConnectionTestHarness
 from .http_server import GatewayAddress, MockHTTPServer, ReceivedRequest
+from .load import Load
 from .mock_connection import MockConnection
-from .model.gateway_model import GatewayModel
+from .model.gateway import GatewayModel
 from .model.ledger import Ledger, RequestRecord
 from .model.malformed import MalformedKind
 from .model.settings import GatewaySettings

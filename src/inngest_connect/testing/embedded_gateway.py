@@ -1,7 +1,7 @@
-"""EmbeddedGateway: an Inngest server for one process, on loopback, speaking the real wire.
+"""EmbeddedGateway: an Inngest server inside one process, on loopback.
 
 ``result = await gateway.invoke(function, event)`` drives a run to its end through API, WebSocket
-and worker. Several gateways, drains and faults are at hand for tests and for the demo.
+and worker. Tests and the demo can have several gateways, drains and faults.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,7 +26,9 @@ from .websocket_server import MockWebSocketServer
 if TYPE_CHECKING:
     import inngest
 
-_DEFAULT_RETRIES = 3
+_DEFAULT_RETRIES: Final = 3
+_FIRST_WORKER: Final = 15.0
+"""Seconds that ``invoke`` waits for a worker."""
 
 
 class EmbeddedGateway:
@@ -46,9 +48,10 @@ class EmbeddedGateway:
     ) -> None:
         """``settings`` are the fields of ``GatewaySettings``; ``retry_delay`` is in seconds.
 
-        ``record`` False keeps no messages, for load. With ``on_run``, an event that is sent to
-        the server runs the functions that it triggers, and each result is told. The first gateway
-        listens on ``gateway_port``; 0 stands for any port that is free.
+        With ``record`` False no messages are kept, for load. With ``on_run``, an event that is sent
+        to the server runs the functions that it triggers, and ``on_run`` is called with each
+        result. The API listens on ``port`` and the first gateway on ``gateway_port``; 0 is any
+        free port.
         """
         self.settings = GatewaySettings(**settings)
         self.store = GatewayStore(self.settings)
@@ -72,18 +75,21 @@ class EmbeddedGateway:
 
     @property
     def api_origin(self) -> str:
+        """The address of the API, for clients."""
         return self.http.origin
 
     @property
     def ledger(self) -> Ledger:
+        """What happened to every request."""
         return self.store.model.ledger
 
     @property
     def sent_events(self) -> list[Event]:
+        """The events that were sent to the API, as JSON objects."""
         return self.http.sent_events
 
     async def start(self) -> None:
-        """Raises OSError when a port is taken."""
+        """Start the API and the gateways. Raises OSError when a port is taken."""
         await self.http.start()
         try:
             for _ in range(self._first_gateways):
@@ -93,6 +99,7 @@ class EmbeddedGateway:
             raise
 
     async def stop(self) -> None:
+        """Cancel the runs that events triggered, and stop all servers."""
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -109,7 +116,7 @@ class EmbeddedGateway:
         await self.stop()
 
     async def add_gateway(self) -> MockWebSocketServer:
-        """Start one more gateway, which the API names from now on."""
+        """Start another gateway, which the API names from now on."""
         name = f"gateway-{len(self.gateways)}"
         port = 0 if self.gateways else self._gateway_port
         gateway = MockWebSocketServer(name=name, store=self.store, record=self._record, port=port)
@@ -119,25 +126,22 @@ class EmbeddedGateway:
         return gateway
 
     async def advertised_url(self, gateway: MockWebSocketServer) -> str:
-        """The address that the API names for a gateway."""
+        """Return the address that the API names for a gateway."""
         return gateway.url
 
-    def client(
-        self, app_id: str = "app", *, api_origin: str | None = None, **options: Any
-    ) -> "inngest.Inngest":
-        """An ``inngest.Inngest`` that talks to this gateway. ``options`` are that class's."""
+    def client(self, app_id: str = "app", **options: Any) -> "inngest.Inngest":
+        """Return an ``inngest.Inngest`` for this gateway, with that class's ``options``."""
         import inngest
 
-        origin = api_origin or self.api_origin
         defaults = {
-            "api_base_url": origin,
-            "event_api_base_url": origin,
+            "api_base_url": self.api_origin,
+            "event_api_base_url": self.api_origin,
             "is_production": False,
         }
         return inngest.Inngest(app_id=app_id, **{**defaults, **options})
 
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
-        """Drain a gateway, the newest unless told otherwise; a fresh one takes its place."""
+        """Drain a gateway, by default the newest; another one is started if it was the last."""
         drained = self.gateways[-1 if index is None else index]
         self.http.remove_gateway(drained.name)
         if not self.http.gateways:
@@ -150,7 +154,7 @@ class EmbeddedGateway:
         await self.store.until(lambda _: len(self.store.ready_connections()) >= count)
 
     async def wait_until_idle(self) -> None:
-        """Wait until no request is under way."""
+        """Wait until every request has ended."""
         await self.store.until(lambda model: not model.requests)
 
     async def invoke(
@@ -158,33 +162,42 @@ class EmbeddedGateway:
         function: "inngest.Function[Any] | str",
         event: "Event | inngest.Event | None" = None,
     ) -> RunResult:
-        """Run a function, given itself or as "app-function", to its end.
+        """Run a function, given itself or by its id "app-function", to its end.
 
-        Waits up to fifteen seconds for a first worker. Raises LookupError when none has brought it.
+        Without a ready worker, waits fifteen seconds for one. Raises LookupError for a function
+        that no worker has introduced.
         """
         if not self.store.ready_connections():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wait_for_worker(), 15.0)
+                await asyncio.wait_for(self.wait_for_worker(), _FIRST_WORKER)
         slug = function if isinstance(function, str) else function.get_id()
         return await self._driver.run(slug, _event(event))
 
+    def provide_event(self, name: str, data: dict[str, Any]) -> None:
+        """Answer the next ``step.wait_for_event`` for ``name``; without one it times out."""
+        self._events.setdefault(name, []).append({"name": name, "data": data, "id": "", "ts": 0})
+
+    def _event_for(self, opcode: dict[str, Any]) -> Event | None:
+        name = (opcode.get("opts") or {}).get("event") or opcode.get("name")
+        provided = self._events.get(str(name))
+        return provided.pop(0) if provided else None
+
     def _run_triggered(self, event: Event) -> None:
-        """Start a run of every function that the event triggers."""
-        if self._on_run is None:
+        on_run = self._on_run
+        if on_run is None:
             return
+
+        async def run_to_its_end(slug: str) -> None:
+            on_run(await self._driver.run(slug, _event(event)))
+
         for info in self._functions().values():
             if event.get("name") in info.events:
-                run = asyncio.create_task(self._run_and_tell(info.slug, event, self._on_run))
+                run = asyncio.create_task(run_to_its_end(info.slug))
                 self._runs.add(run)
                 run.add_done_callback(self._runs.discard)
 
-    async def _run_and_tell(
-        self, slug: str, event: Event, on_run: Callable[[RunResult], None]
-    ) -> None:
-        on_run(await self._driver.run(slug, _event(event)))
-
     async def _invoke_over_http(self, request: Request) -> Response:
-        """``POST /invoke/{slug}`` with an event as JSON, or nothing, answers with the result."""
+        # POST /invoke/{slug} with an event as JSON, or no body, is answered with the result.
         body = await request.body()
         try:
             event = json.loads(body) if body else {}
@@ -195,16 +208,6 @@ class EmbeddedGateway:
             self._on_run(result)
         return JSONResponse(dataclasses.asdict(result))
 
-    def provide_event(self, name: str, data: dict[str, Any]) -> None:
-        """Answer the next ``step.wait_for_event`` for ``name``; without one it times out."""
-        self._events.setdefault(name, []).append({"name": name, "data": data, "id": "", "ts": 0})
-
-    def _event_for(self, opcode: dict[str, Any]) -> Event | None:
-        waiting = self._events.get(
-            str((opcode.get("opts") or {}).get("event") or opcode.get("name"))
-        )
-        return waiting.pop(0) if waiting else None
-
     def _find(self, slug: str) -> FunctionInfo:
         functions = self._functions()
         if slug not in functions:
@@ -213,7 +216,7 @@ class EmbeddedGateway:
         return functions[slug]
 
     def _functions(self) -> dict[str, FunctionInfo]:
-        """What workers have introduced, by slug."""
+        # What workers have introduced in WORKER_CONNECT, by slug.
         apps = self.store.model.apps.values()
         return {info.slug: info for app in apps for info in _functions(app)}
 

@@ -1,4 +1,4 @@
-"""Makes what an executor sends to have a function called."""
+"""``executor_request``: what an executor sends to call a function."""
 
 import json
 import secrets
@@ -23,10 +23,11 @@ def executor_request(
     request_id: str = "",
     lease_id: str = "",
 ) -> pb.GatewayExecutorRequestData:
-    """A call of a function; ``steps`` are the results so far, by hashed step id.
+    """Return a request that calls a function, for ``send_executor_request`` or a ``GatewayStore``.
 
-    ``defers`` are the hashed ids of what the run has deferred so far (inngest 0.5.20 and later).
-    ``request_id`` and ``lease_id`` are left to whoever dispatches it, unless given.
+    ``steps`` are the results so far and ``defers`` what the run has deferred so far (inngest 0.5.20
+    and later), both by hashed step id. With ``parallel`` the SDK plans steps and does not run them.
+    A ``GatewayStore`` fills in ``request_id`` and ``lease_id``.
     """
     memos = steps or {}
     body: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""FaultProxy: a TCP proxy on loopback that misbehaves on request."""
+"""FaultProxy: a TCP proxy on loopback with faults."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ _CHUNK: Final = 64 * 1024
 
 
 class FaultProxy:
-    """``async with FaultProxy("127.0.0.1", port) as proxy: proxy.port``."""
+    """``async with FaultProxy("127.0.0.1", port) as proxy``: connect to ``proxy.port``."""
 
     def __init__(self, target_host: str, target_port: int) -> None:
         self._target = (target_host, target_port)
@@ -22,16 +22,20 @@ class FaultProxy:
         self._open = asyncio.Event()
         self._open.set()
         self.accepted = 0
+        """How many connections were accepted."""
 
     @property
     def port(self) -> int:
+        """The port that it listens on; it stays the same after ``refuse`` and ``restore``."""
         return self._port
 
     async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        """Stop listening and end all connections."""
         await self.refuse()
         self.drop()
         for pipe in list(self._pipes):
@@ -60,18 +64,19 @@ class FaultProxy:
             writer.transport.abort()
 
     def black_hole(self) -> None:
-        """Keep connections open, and accept new ones, but pass nothing on."""
+        """Keep connections open and accept new ones, but pass nothing on until ``restore``."""
         self._open.clear()
 
     def delay(self, seconds: float) -> None:
-        """Hold each chunk back that long."""
+        """Delay each chunk by that many seconds."""
         self._delay = seconds
 
     def throttle(self, bytes_per_second: float | None) -> None:
+        """Limit each direction of each connection to this rate; None ends it."""
         self._bytes_per_second = bytes_per_second
 
     async def refuse(self) -> None:
-        """Stop to listen: connecting is refused."""
+        """Stop listening, so that new connections are refused."""
         if self._server is not None:
             self._server.close()
             self._server = None

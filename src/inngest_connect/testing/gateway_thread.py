@@ -1,4 +1,4 @@
-"""GatewayThread: an EmbeddedGateway on a thread of its own, for programs that block their loop."""
+"""GatewayThread: an EmbeddedGateway on its own thread, for programs that block their event loop."""
 
 import asyncio
 import concurrent.futures
@@ -15,6 +15,7 @@ class GatewayThread:
     """``with GatewayThread(lease=2.0) as thread: thread.call(lambda g: g.invoke("app-fn"))``."""
 
     def __init__(self, **options: Any) -> None:
+        """``options`` are those of ``EmbeddedGateway``."""
         self._options = options
         self._ready: concurrent.futures.Future[EmbeddedGateway] = concurrent.futures.Future()
         self._loop = asyncio.new_event_loop()
@@ -23,16 +24,18 @@ class GatewayThread:
 
     @property
     def gateway(self) -> EmbeddedGateway:
+        """The gateway, which only its own thread may use: see ``call``."""
         return self._ready.result()
 
     @property
     def api_origin(self) -> str:
+        """The address of the API, for clients."""
         return self.gateway.api_origin
 
     def call(
         self, work: Callable[[EmbeddedGateway], Awaitable[Result]]
     ) -> "concurrent.futures.Future[Result]":
-        """Run ``work`` on the gateway's loop."""
+        """Run ``work`` on the gateway's event loop; the future has its result or exception."""
 
         async def run() -> Result:
             return await work(self.gateway)
@@ -60,4 +63,4 @@ class GatewayThread:
         except Exception as error:
             if self._ready.done():
                 raise
-            self._ready.set_exception(error)  # raised where the thread was started
+            self._ready.set_exception(error)  # raised by __enter__

@@ -12,11 +12,10 @@ Every connection of a worker, to the API and to each gateway, goes through a ``F
 
 import asyncio
 import statistics
+import sys
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..connection import WebSocketWorkerConnection
 from ..core.retry import FixedRetry
@@ -25,11 +24,12 @@ from ..errors import NotConnectedError
 from ..factory import connect
 from ..sdk.apps import Apps
 from ..state_machine import ConnectionState
-from .embedded_gateway import EmbeddedGateway
+from .changes import Changes
 from .fault_proxy import FaultProxy
-from .memory import resident_bytes
+from .load import Load, apply_load
 from .model.ledger import Ledger
-from .run_driver import Event, RunResult
+from .proxied_gateway import Partition, ProxiedGateway
+from .run_driver import Event
 from .websocket_server import MockWebSocketServer
 
 if TYPE_CHECKING:
@@ -46,77 +46,44 @@ QUICK_TIMING = Timing(
     close_timeout=0.3,
     final_flush_timeout=0.5,
 )
-"""Time limits that let a test of failures end soon."""
-
-Partition = Literal["reset", "black_hole"]
-
-_WAKING = ("state_change", "draining", "connected", "disconnected", "reconnecting")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a load did. Times in seconds; ``latencies`` are of single requests, sorted."""
-
-    results: list[RunResult] = field(repr=False)
-    seconds: float
-    latencies: list[float] = field(repr=False)
-
-    @property
-    def runs_per_second(self) -> float:
-        return len(self.results) / self.seconds
-
-    @property
-    def failed(self) -> list[RunResult]:
-        return [result for result in self.results if result.status != "completed"]
-
-
-class _ProxiedGateway(EmbeddedGateway):
-    """Names the proxy of each gateway instead of the gateway."""
-
-    def __init__(self, proxies: list[FaultProxy], **options: Any) -> None:
-        super().__init__(**options)
-        self._proxies = proxies
-
-    async def advertised_url(self, gateway: MockWebSocketServer) -> str:
-        proxy = FaultProxy("127.0.0.1", gateway.port)
-        await proxy.start()
-        self._proxies.append(proxy)
-        return f"ws://127.0.0.1:{proxy.port}/v0/connect"
+"""Time limits in seconds with which a test of failures ends soon."""
 
 
 class ConnectionTestHarness:
     """See the module. ``settings`` are those of ``EmbeddedGateway``."""
 
     def __init__(self, *, timing: Timing = QUICK_TIMING, **settings: Any) -> None:
-        self.proxies: list[FaultProxy] = []
-        """One for each gateway, in their order."""
-        self.gateway = _ProxiedGateway(self.proxies, **settings)
+        self.gateway = ProxiedGateway(**settings)
         self.workers: list[WebSocketWorkerConnection] = []
+        """The workers that ``start_worker`` started, in their order."""
         self._timing = timing
-        self._stack = AsyncExitStack()
-        self._api_proxy: FaultProxy | None = None
         self._started: list[asyncio.Task[None]] = []
         self._marks: dict[WebSocketWorkerConnection, float] = {}
-        self._waiters: list[asyncio.Future[None]] = []
-
-    # --- what there is -----------------------------------------------------------------------
+        self._changes = Changes()
 
     @property
     def api_proxy(self) -> FaultProxy:
-        assert self._api_proxy is not None, "use the harness in 'async with'"
-        return self._api_proxy
+        """The proxy before the API."""
+        return self.gateway.api_proxy
+
+    @property
+    def proxies(self) -> list[FaultProxy]:
+        """The proxy before each gateway, in the order of the gateways."""
+        return self.gateway.proxies
 
     @property
     def api_origin(self) -> str:
-        return f"http://127.0.0.1:{self.api_proxy.port}"
+        """The address of the API for clients, which is that of its proxy."""
+        return self.gateway.api_origin
 
     @property
     def gateways(self) -> list[MockWebSocketServer]:
+        """All gateways that were started, drained ones too."""
         return self.gateway.gateways
 
     @property
     def ledger(self) -> Ledger:
-        """What became of every request, executions included."""
+        """What happened to every request, executions included."""
         return self.gateway.ledger
 
     @property
@@ -126,14 +93,11 @@ class ConnectionTestHarness:
         return self.workers[-1]
 
     def client(self, app_id: str = "app", **options: Any) -> "inngest.Inngest":
-        """An ``inngest.Inngest`` that talks to this harness."""
-        return self.gateway.client(app_id, api_origin=self.api_origin, **options)
+        """Return an ``inngest.Inngest`` for this harness, with that class's ``options``."""
+        return self.gateway.client(app_id, **options)
 
     async def __aenter__(self) -> "ConnectionTestHarness":
-        await self._stack.enter_async_context(self.gateway)
-        self._stack.push_async_callback(self._stop_proxies)
-        proxy = FaultProxy("127.0.0.1", self.gateway.http.port)
-        self._api_proxy = await self._stack.enter_async_context(proxy)
+        await self.gateway.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -144,19 +108,15 @@ class ConnectionTestHarness:
                 await worker.close()
             await asyncio.gather(*self._started, return_exceptions=True)
         finally:
-            await self._stack.aclose()
-
-    async def _stop_proxies(self) -> None:
-        for proxy in self.proxies:
-            await proxy.stop()
+            await self.gateway.stop()
 
     # --- workers -----------------------------------------------------------------------------
 
     def make_worker(self, apps: Apps, **options: Any) -> WebSocketWorkerConnection:
-        """A worker that is not started, with quick limits unless ``options`` say otherwise.
+        """Return a worker that is not started, with quick limits unless ``options`` differ.
 
-        A test that fails must not wait for a function that it did not release, hence the
-        ``shutdown_timeout`` of five seconds.
+        Its ``shutdown_timeout`` is five seconds, because a test that fails must not wait for a
+        function that it did not release.
         """
         defaults: dict[str, Any] = {
             "timing": self._timing,
@@ -166,12 +126,15 @@ class ConnectionTestHarness:
         }
         worker = connect(apps, **{**defaults, **options})
         self.ledger.watch(worker)
-        for name in _WAKING:
-            worker.add_event_listener(name, self._wake)
+        for name in ("state_change", "draining", "connected", "disconnected", "reconnecting"):
+            worker.add_event_listener(name, lambda _: self._changes.happened())
         return worker
 
     async def start_worker(self, apps: Apps, **options: Any) -> WebSocketWorkerConnection:
-        """Start a worker and wait until a gateway can send it requests."""
+        """Start a worker and wait until a gateway can send it requests.
+
+        Raises what ``start()`` raises, or NotConnectedError when the worker closes first.
+        """
         worker = self.make_worker(apps, **options)
         self.workers.append(worker)
         started = asyncio.create_task(worker.start())
@@ -181,14 +144,15 @@ class ConnectionTestHarness:
         active.cancel()
         (outcome,) = await asyncio.gather(active, return_exceptions=True)
         if outcome is not None:
-            await started  # raises why
+            await started
             raise NotConnectedError("the worker was closed before it became ACTIVE")
-        self._marks[worker] = time.monotonic()
+        self.mark(worker)
         connection_id = worker.connection_id
-        await self.gateway.store.until(
+        store = self.gateway.store
+        await store.until(
             lambda _: any(
                 c.connect is not None and c.connect.connection_id == connection_id
-                for c in self.gateway.store.ready_connections()
+                for c in store.ready_connections()
             )
         )
         return worker
@@ -196,22 +160,21 @@ class ConnectionTestHarness:
     # --- what can happen ---------------------------------------------------------------------
 
     async def simulate_gateway_draining(self, *, wait: bool = True) -> MockWebSocketServer:
-        """Drain the newest gateway. Returns it once no worker has a connection to it.
+        """Drain the newest gateway. Returns it when no worker has a connection to it any more.
 
-        With ``wait`` False, returns when the drain has been announced.
+        With ``wait`` False, returns when the drain was announced.
         """
         drained = await self.gateway.drain()
         if wait:
-            await self.gateway.store.until(
+            store = self.gateway.store
+            await store.until(
                 lambda model: (
                     not any(c.gateway == drained.name for c in model.connections.values())
-                    and len(self.gateway.store.ready_connections()) >= self._living()
+                    and len(store.ready_connections())
+                    >= sum(w.state is not ConnectionState.CLOSED for w in self.workers)
                 )
             )
         return drained
-
-    def _living(self) -> int:
-        return sum(1 for worker in self.workers if worker.state is not ConnectionState.CLOSED)
 
     async def simulate_network_partition(
         self, seconds: float | None = None, *, how: Partition = "reset"
@@ -219,57 +182,29 @@ class ConnectionTestHarness:
         """Cut workers off from the API and all gateways.
 
         "reset" ends all connections and refuses new ones; "black_hole" keeps them and swallows
-        what is sent. After ``seconds``, or with ``heal_network_partition``, it is over.
+        what is sent. It ends after ``seconds``, or with ``heal_network_partition``.
         """
-        for proxy in (self.api_proxy, *self.proxies):
-            if how == "black_hole":
-                proxy.black_hole()
-            else:
-                await proxy.refuse()
-                proxy.reset()
+        await self.gateway.cut_off(how)
         if seconds is not None:
             await asyncio.sleep(seconds)
             await self.heal_network_partition()
 
     async def heal_network_partition(self) -> None:
         """End every fault of every proxy."""
-        for proxy in (self.api_proxy, *self.proxies):
-            await proxy.restore()
+        await self.gateway.heal()
 
     async def simulate_high_load(
-        self,
-        function: Any,
-        *,
-        runs: int = 200,
-        at_once: int = 20,
-        event: Event | None = None,
+        self, function: Any, *, runs: int = 200, at_once: int = 20, event: Event | None = None
     ) -> Load:
         """Invoke a function ``runs`` times, ``at_once`` at a time."""
-        known = set(self.ledger.records)
-        left = iter(range(runs))
-        results: list[RunResult] = []
-
-        async def user() -> None:
-            for _ in left:
-                results.append(await self.gateway.invoke(function, event))
-
-        begun = time.perf_counter()
-        async with asyncio.TaskGroup() as users:
-            for _ in range(at_once):
-                users.create_task(user())
-        seconds = time.perf_counter() - begun
-        records = [r for key, r in self.ledger.records.items() if key not in known]
-        latencies = sorted(
-            r.answered_at - r.dispatched_at for r in records if r.answered_at is not None
-        )
-        return Load(results, seconds, latencies)
+        return await apply_load(self.gateway, function, runs, at_once, event)
 
     # --- states ------------------------------------------------------------------------------
 
     def assert_connection_state(
         self, expected: ConnectionState, worker: WebSocketWorkerConnection | None = None
     ) -> None:
-        """The state inside, in which a drain is DRAINING_RECONNECTING."""
+        """Check the internal state, which is DRAINING_RECONNECTING during a drain."""
         state = (worker or self.worker).get_debug_state().state
         assert state is expected, f"the worker is {state.value}, not {expected.value}"
 
@@ -280,15 +215,18 @@ class ConnectionTestHarness:
     def assert_external_state_remains(
         self, state: ConnectionState, worker: WebSocketWorkerConnection | None = None
     ) -> None:
-        """The state outside has been nothing but ``state`` since ``start_worker`` or ``mark``.
+        """Check that ``worker.state`` has been ``state`` since ``start_worker`` or ``mark``.
 
-        A worker remembers its last 50 changes; more than that between mark and call are not seen.
+        A worker remembers its last 50 changes; more than that since the mark are not seen.
         """
         worker = worker or self.worker
         since = self._marks.get(worker, 0.0)
-        visible = [_outside(c.state) for c in worker.get_state_history() if c.at > since]
-        others = [seen.value for seen in (*visible, worker.state) if seen is not state]
-        assert not others, f"the state was not {state.value} throughout: {', '.join(others)}"
+        seen = [change.state for change in worker.get_state_history() if change.at > since]
+        # Outside, a drain is ACTIVE.
+        hidden = ConnectionState.DRAINING_RECONNECTING
+        visible = [ConnectionState.ACTIVE if s is hidden else s for s in (*seen, worker.state)]
+        others = ", ".join(s.value for s in visible if s is not state)
+        assert not others, f"the state was not {state.value} throughout: {others}"
 
     async def wait_for_state_transition(
         self,
@@ -296,9 +234,9 @@ class ConnectionTestHarness:
         worker: WebSocketWorkerConnection | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """Wait until the state inside becomes ``to``; one that it has now does not count.
+        """Wait until the internal state becomes ``to``; the present state does not count.
 
-        Raises TimeoutError that names the states that were seen instead.
+        Raises TimeoutError after ``timeout`` seconds; it names the states that were seen instead.
         """
         worker = worker or self.worker
         before = worker.get_state_history()
@@ -310,29 +248,16 @@ class ConnectionTestHarness:
             return [change.state for change in changes[start:]]
 
         try:
-            await self._until(lambda: to in since(), timeout)
+            await self._changes.until(lambda: to in since(), timeout)
         except TimeoutError:
             seen = ", ".join(state.value for state in since()) or "no change"
             text = f"the worker did not become {to.value} within {timeout:g} s: {seen}"
             raise TimeoutError(text) from None
 
-    async def _until(self, condition: Callable[[], bool], timeout: float) -> None:
-        async with asyncio.timeout(timeout):
-            while not condition():
-                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiters.append(waiter)
-                await waiter
-
-    def _wake(self, _: object) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
     # --- figures -----------------------------------------------------------------------------
 
     async def measure_connection_time(self, apps: Apps, rounds: int = 5) -> float:
-        """Seconds from ``start()`` to ACTIVE, the median of ``rounds`` workers one by one."""
+        """Seconds from ``start()`` to ACTIVE: the median of ``rounds`` workers, one by one."""
         taken: list[float] = []
         for _ in range(rounds):
             worker = self.make_worker(apps)
@@ -352,19 +277,20 @@ class ConnectionTestHarness:
         return load.runs_per_second
 
     def measure_memory_usage(self) -> int:
-        """Bytes of memory that this process has resident now."""
-        return resident_bytes()
+        """Bytes that this process has resident; without /proc, the most that it ever had."""
+        import resource  # not on every system
+
+        statm = Path("/proc/self/statm")
+        if statm.exists():
+            return int(statm.read_text().split()[1]) * resource.getpagesize()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
     def assert_nothing_lost(self) -> None:
-        """Every acknowledged request was answered, no other was, and none was executed twice."""
+        """Check that every acknowledged request was answered, no other was, and none ran twice."""
         ledger = self.ledger
         unanswered = [r.request_id for r in ledger.waiting() if r.acknowledged_by]
         assert ledger.lost == 0, f"{ledger.lost} acknowledged requests were lost"
         assert ledger.duplicates == 0, f"{ledger.duplicates} requests were executed twice"
         assert ledger.unacknowledged_replies == 0, "a reply came without an acknowledgement"
         assert not unanswered, f"still without an answer: {', '.join(unanswered)}"
-
-
-def _outside(state: ConnectionState) -> ConnectionState:
-    draining = state is ConnectionState.DRAINING_RECONNECTING
-    return ConnectionState.ACTIVE if draining else state

@@ -1,69 +1,63 @@
-"""MockHTTPServer: the API's two Connect endpoints, as strict as the real ones, on loopback.
+"""MockHTTPServer: the two Connect endpoints of the API, as strict as the real ones, on loopback.
 
-Also takes events at ``/e/{key}`` and records them, so that ``client.send`` and ``step.send_event``
-work against it.
+It also takes events at ``/e/{key}`` and records them, so that ``client.send`` and
+``step.send_event`` work against it.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import json
 import re
 import secrets
-import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from google.protobuf.message import DecodeError
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..protocol import FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
+from .changes import Changes
 from .gateway_store import GatewayStore
-from .issued_sessions import ISSUED
+from .http_listener import HTTPListener
 from .model.ulid import make_ulid
+from .scripted_rules import remember_session
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One HTTP request. ``answered`` is the status it got."""
+    """One HTTP request; ``answered`` is the status of its response."""
 
     path: str
     headers: dict[str, str]
+    """With names in lower case."""
     body: bytes
     answered: int
 
     def start_request(self) -> pb.StartRequest:
+        """Decode the body of a call of ``/v0/connect/start``. Raises DecodeError."""
         return pb.StartRequest.FromString(self.body)
 
     def sdk_response(self) -> pb.SDKResponse:
+        """Decode the body of a call of ``/v0/connect/flush``. Raises DecodeError."""
         return pb.SDKResponse.FromString(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayAddress:
+    """A gateway that the start endpoint can name."""
+
     group: str
     url: str
 
 
-class _Server(uvicorn.Server):
-    """Leaves signal handlers alone: they belong to the program, or to the worker under test."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class MockHTTPServer:
-    """``async with MockHTTPServer(...) as api: api.origin``."""
+class MockHTTPServer(HTTPListener):
+    """``async with MockHTTPServer() as api``: point clients at ``api.origin``."""
 
     def __init__(
         self,
@@ -78,77 +72,40 @@ class MockHTTPServer:
     ) -> None:
         """Without ``signing_keys`` it is a development server, which accepts anything.
 
-        ``routes`` are served too; ``on_event`` hears of every event that is sent to it.
+        Sessions that it issues are checked by the gateways of the same ``store``. ``routes`` are
+        served too; ``on_event`` is called with every event that is sent to it.
         """
+        endpoints = [
+            Route(START_PATH, self._answer, methods=["POST"]),
+            Route(FLUSH_PATH, self._answer, methods=["POST"]),
+            Route("/e/{key}", self._event, methods=["POST"]),
+        ]
+        super().__init__([*endpoints, *routes], host, port, ssl_context)
         self.gateways: list[GatewayAddress] = []
         self.sent_events: list[dict[str, Any]] = []
+        """The events of ``client.send`` and ``step.send_event``, as JSON objects."""
         self.flushed: dict[str, pb.SDKResponse] = {}
+        """The first reply that was flushed for each request id."""
         self._store = store
-        self._routes = routes
         self._on_event = on_event
-        self._keys = tuple(_digest(key) for key in signing_keys)
-        self._host, self._port = host, port
-        self._ssl_context = ssl_context
+        self._keys = tuple(
+            hashlib.sha256(bytes.fromhex(_without_prefix(key))).hexdigest() for key in signing_keys
+        )
         self._history: list[ReceivedRequest] = []
-        self._faults: dict[str, deque[Response | None]] = {}
+        self._faults: dict[str, deque[Response]] = {}
+        """Responses to the next calls, by path."""
         self._lasting: dict[str, Response] = {}
-        self._waiters: list[asyncio.Future[None]] = []
+        """Responses to all further calls, by path."""
+        self._changes = Changes()
         self._turn = 0
-        self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
-
-    @property
-    def origin(self) -> str:
-        scheme = "http" if self._ssl_context is None else "https"
-        return f"{scheme}://{self._host}:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
 
     def add_gateway(self, group: str, url: str) -> None:
-        """Let the start endpoint name this gateway."""
+        """Name this gateway in answers to start requests."""
         self.gateways.append(GatewayAddress(group, url))
 
     def remove_gateway(self, group: str) -> None:
+        """Stop naming a gateway; connections to it stay."""
         self.gateways = [g for g in self.gateways if g.group != group]
-
-    async def start(self) -> None:
-        app = Starlette(
-            routes=[
-                Route(START_PATH, self._start, methods=["POST"]),
-                Route(FLUSH_PATH, self._flush, methods=["POST"]),
-                Route("/e/{key}", self._event, methods=["POST"]),
-                *self._routes,
-            ]
-        )
-        config = uvicorn.Config(
-            app,
-            host=self._host,
-            port=self._port,
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        config.ssl = self._ssl_context
-        # Bound here, because uvicorn ends the process when it cannot.
-        listening = socket.create_server((self._host, self._port))
-        self._port = listening.getsockname()[1]
-        self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve([listening]))
-        while not self._server.started:
-            if self._serving.done():
-                await self._serving
-            await asyncio.sleep(0.001)
-
-    async def stop(self) -> None:
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
 
     async def __aenter__(self) -> "MockHTTPServer":
         await self.start()
@@ -159,27 +116,28 @@ class MockHTTPServer:
 
     # --- endpoints ---------------------------------------------------------------------------
 
-    async def _start(self, request: Request) -> Response:
-        return await self._answer(request, self.handle_start_request)
-
-    async def _flush(self, request: Request) -> Response:
-        return await self._answer(request, self.handle_flush_request)
-
-    async def _answer(self, request: Request, handle: Any) -> Response:
+    async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        response = self._fault(request.url.path) or self._unauthorised(request)
-        if response is None:
-            response = handle(body, request.headers.get("authorization", ""))
+        path, authorization = request.url.path, request.headers.get("authorization", "")
+        if planned := self._faults.get(path):
+            response = planned.popleft()
+        elif path in self._lasting:
+            response = self._lasting[path]
+        elif self._keys and not authorization:
+            response = _error(401, "missing Authorization header")
+        elif self._keys and _without_prefix(authorization[7:]) not in self._keys:
+            response = _error(401, "invalid signing key")
+        elif path == START_PATH:
+            response = self.handle_start_request(body, authorization)
+        else:
+            response = self.handle_flush_request(body, authorization)
         headers = {key.lower(): value for key, value in request.headers.items()}
-        self._history.append(ReceivedRequest(request.url.path, headers, body, response.status_code))
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._history.append(ReceivedRequest(path, headers, body, response.status_code))
+        self._changes.happened()
         return response
 
     def handle_start_request(self, body: bytes, authorization: str) -> Response:
-        """Name a gateway, another than the excluded ones if there is one."""
+        """Answer a start request: name a gateway, if possible not an excluded one."""
         try:
             excluded = set(pb.StartRequest.FromString(body).exclude_gateways)
         except DecodeError:
@@ -196,15 +154,15 @@ class MockHTTPServer:
             session_token=secrets.token_hex(16),
             sync_token=authorization[7:],
         )
-        tokens = answer.connection_id, answer.session_token, answer.sync_token
-        if self._store is not None:
-            self._store.issued(*tokens)
-        else:
-            ISSUED.add(*tokens)
+        remember = remember_session if self._store is None else self._store.issued
+        remember(answer.connection_id, answer.session_token, answer.sync_token)
         return Response(answer.SerializeToString(), media_type="application/octet-stream")
 
     def handle_flush_request(self, body: bytes, authorization: str) -> Response:
-        """Store a reply; its trace context has to be JSON (PROTOCOL.md, SDKResponse)."""
+        """Answer a flush: store a reply. Its trace context has to be JSON (docs/protocol.md#flush).
+
+        The first reply of a request wins; a repetition is answered in the same way.
+        """
         try:
             response = pb.SDKResponse.FromString(body)
             trace = json.loads(response.system_trace_ctx)
@@ -229,22 +187,12 @@ class MockHTTPServer:
         ids = [make_ulid(time.time(), secrets.randbits) for _ in events]
         return JSONResponse({"ids": ids, "status": 200})
 
-    def _unauthorised(self, request: Request) -> Response | None:
-        if not self._keys:
-            return None
-        presented = request.headers.get("authorization", "")
-        if not presented:
-            return _error(401, "missing Authorization header")
-        if _strip(presented[7:]) not in self._keys:
-            return _error(401, "invalid signing key")
-        return None
-
     # --- faults ------------------------------------------------------------------------------
 
     def simulate_auth_failure(
         self, times: int | None = None, status: int = 401, endpoint: str = START_PATH
     ) -> None:
-        """Refuse the next ``times`` calls, or all until ``restore``."""
+        """Refuse the next ``times`` calls of an endpoint, or all calls until ``restore``."""
         self._plan(endpoint, times, _error(status, "authentication failed"))
 
     def simulate_rate_limiting(
@@ -253,6 +201,7 @@ class MockHTTPServer:
         retry_after: int | None = None,
         endpoint: str = START_PATH,
     ) -> None:
+        """Answer 429, with a ``Retry-After`` header of that many seconds if given."""
         response = _error(429, "too many connections")
         if retry_after is not None:
             response.headers["Retry-After"] = str(retry_after)
@@ -261,11 +210,13 @@ class MockHTTPServer:
     def simulate_server_error(
         self, times: int | None = None, status: int = 500, endpoint: str = START_PATH
     ) -> None:
+        """Answer an error that is not in the JSON form of the API, as proxies do."""
         self._plan(endpoint, times, PlainTextResponse("internal error", status))
 
     def simulate_redirect(
         self, location: str, times: int | None = None, endpoint: str = START_PATH
     ) -> None:
+        """Answer 302 with that ``Location``."""
         redirect = PlainTextResponse("", 302, headers={"Location": location})
         self._plan(endpoint, times, redirect)
 
@@ -280,19 +231,14 @@ class MockHTTPServer:
         else:
             self._faults.setdefault(endpoint, deque()).extend([response] * times)
 
-    def _fault(self, path: str) -> Response | None:
-        planned = self._faults.get(path)
-        if planned:
-            return planned.popleft()
-        return self._lasting.get(path)
-
     # --- what was received -------------------------------------------------------------------
 
     def get_request_history(self, endpoint: str | None = None) -> list[ReceivedRequest]:
+        """Return all calls, or those of one path, in the order of their answers."""
         return [r for r in self._history if endpoint is None or r.path == endpoint]
 
     def assert_endpoint_called(self, endpoint: str) -> ReceivedRequest:
-        """Return the first call; AssertionError names what was called instead."""
+        """Return the first call of a path; the AssertionError names the paths that were called."""
         calls = self.get_request_history(endpoint)
         others = ", ".join(r.path for r in self._history) or "nothing"
         assert calls, f"{endpoint} was not called; called were: {others}"
@@ -301,12 +247,11 @@ class MockHTTPServer:
     async def wait_for_request(
         self, endpoint: str, count: int = 1, timeout: float = 10.0
     ) -> ReceivedRequest:
-        """Wait until ``count`` calls have come; returns the last of them."""
-        async with asyncio.timeout(timeout):
-            while len(self.get_request_history(endpoint)) < count:
-                waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiters.append(waiter)
-                await waiter
+        """Wait for ``count`` calls of a path; returns the last of them.
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
+        await self._changes.until(lambda: len(self.get_request_history(endpoint)) >= count, timeout)
         return self.get_request_history(endpoint)[count - 1]
 
 
@@ -314,9 +259,5 @@ def _error(status: int, message: str) -> Response:
     return JSONResponse({"error": message, "data": None, "status": status}, status)
 
 
-def _strip(key: str) -> str:
+def _without_prefix(key: str) -> str:
     return re.sub(r"^signkey-\w+-", "", key)
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(bytes.fromhex(_strip(key))).hexdigest()

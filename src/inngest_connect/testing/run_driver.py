@@ -1,8 +1,8 @@
-"""RunDriver: takes a run from its event to its end, the way the executor does.
+"""RunDriver: takes a run from its event to its end, as the executor does.
 
-A function is called again and again with what its steps returned so far, until it returns or fails
-for good. Sleeps are skipped, waits are answered by the test, planned steps run at once in parallel.
-What it has deferred runs when it has ended (``ctx.defer`` of inngest 0.5.20 and later).
+A function is called again and again with the results of its steps so far, until it returns or fails
+permanently. Sleeps are skipped, the test answers waits, and planned steps run in parallel. What the
+function has deferred (``ctx.defer`` of inngest 0.5.20 and later) runs after its end.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ Event = dict[str, Any]
 WaitForEvent = Callable[[dict[str, Any]], Event | None]
 
 IDLE_REPLIES: Final = 10
-"""Replies in a row that bring nothing new, after which a run fails: it would never end."""
+"""A run fails after this many replies in a row that bring nothing new: it would never end."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionInfo:
-    """What WORKER_CONNECT says of a function."""
+    """What WORKER_CONNECT contains about a function."""
 
     app_name: str
     slug: str
@@ -39,20 +39,28 @@ class FunctionInfo:
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended. ``attempts`` counts the requests of the last step or function tried."""
+    """How a run ended."""
 
     run_id: str
     function: str
+    """The slug, "app-function"."""
     status: Literal["completed", "failed"] = "failed"
     output: Any = None
+    """What the function returned, as JSON."""
     error: Any = None
+    """An object with "message" and "name"."""
     steps: dict[str, Any] = field(default_factory=dict)
+    """Results by the names of the steps."""
     attempts: int = 0
+    """Requests of the last attempt's step or function."""
     requests: int = 0
+    """All requests of the run."""
     lost: int = 0
+    """Requests that ended without a response."""
     duration: float = 0.0
+    """Seconds, without its failure handler and what it deferred."""
     deferred: list["RunResult"] = field(default_factory=list)
-    """The runs of what the function has deferred, in that order."""
+    """The runs of what the function has deferred, in their order."""
 
 
 @dataclass(slots=True)
@@ -63,11 +71,11 @@ class _Run:
     memos: dict[str, Any] = field(default_factory=dict)
     parallel: bool = False
     defers: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    """Options of what is deferred, by hashed id; None for what was aborted."""
+    """The options of what is deferred, by hashed id; None for what was aborted."""
 
 
 class RunDriver:
-    """``dispatch`` sends one request; ``retry_delay`` is seconds between attempts."""
+    """Drives any number of runs at the same time."""
 
     def __init__(
         self,
@@ -76,16 +84,23 @@ class RunDriver:
         wait_for_event: WaitForEvent,
         retry_delay: float = 0.0,
     ) -> None:
+        """``dispatch`` sends one request and returns its response, or raises DispatchFailed.
+
+        ``find`` returns a function by its slug or raises LookupError. ``wait_for_event`` returns
+        the event for the opcode of a wait, or None for a timeout. ``retry_delay`` is in seconds.
+        """
         self._dispatch = dispatch
         self._find = find
         self._wait_for_event = wait_for_event
         self._retry_delay = retry_delay
 
     async def run(self, slug: str, event: Event) -> RunResult:
-        """Drive one run to its end, its failure handler included."""
-        info = self._find(slug)
-        result = RunResult(make_ulid(time.time(), secrets.randbits), info.slug)
-        run = _Run(info, event, result)
+        """Drive a run to its end, with its failure handler and what it deferred.
+
+        Raises LookupError for an unknown function.
+        """
+        run = self._new_run(self._find(slug), event)
+        result = run.result
         begun = time.monotonic()
         await self._until_ended(run)
         result.duration = time.monotonic() - begun
@@ -93,9 +108,12 @@ class RunDriver:
             await self._on_failure(run)
         for options in run.defers.values():
             if options is not None:
-                slug = options["fn_slug"]
-                result.deferred.append(await self.run(slug, _deferred_event(run, options)))
+                event = _deferred_event(result, options)
+                result.deferred.append(await self.run(options["fn_slug"], event))
         return result
+
+    def _new_run(self, info: FunctionInfo, event: Event) -> _Run:
+        return _Run(info, event, RunResult(make_ulid(time.time(), secrets.randbits), info.slug))
 
     async def _until_ended(self, run: _Run) -> None:
         attempt = idle = 0
@@ -106,30 +124,30 @@ class RunDriver:
                 run.result.status = "completed"
                 run.result.output = json.loads(response.body)
                 return
-            if response is not None and response.status == pb.SDKResponseStatus.NOT_COMPLETED:
-                known = len(run.memos) + len(run.defers)
-                opcodes = _opcodes(response)
-                retry = await self._steps(run, opcodes, attempt, response.no_retry)
-                if run.result.status == "completed":
+            if response is None or response.status != pb.SDKResponseStatus.NOT_COMPLETED:
+                no_retry = response is not None and response.no_retry
+                if no_retry or attempt >= run.info.retries:
+                    error = json.loads(response.body) if response is not None else "no response"
+                    run.result.error = error
                     return
-                idle = 0 if retry or len(run.memos) + len(run.defers) > known else idle + 1
-                if idle == IDLE_REPLIES:
-                    kinds = ", ".join(sorted({op["op"] for op in opcodes})) or "no opcode"
-                    text = f"{idle} replies in a row brought nothing new ({kinds})"
-                    run.result.error = _step_error({"message": text, "name": "RunDriverError"})
-                    return
-                attempt = attempt + 1 if retry else 0
+                attempt += 1
+                await asyncio.sleep(self._retry_delay)
                 continue
-            error = json.loads(response.body) if response is not None else "no response"
-            no_retry = response is not None and response.no_retry
-            if no_retry or attempt >= run.info.retries:
-                run.result.error = error
+            known = len(run.memos) + len(run.defers)
+            opcodes = _opcodes(response)
+            retry = await self._steps(run, opcodes, attempt, response.no_retry)
+            if run.result.status == "completed":
                 return
-            attempt += 1
-            await asyncio.sleep(self._retry_delay)
+            idle = 0 if retry or len(run.memos) + len(run.defers) > known else idle + 1
+            if idle == IDLE_REPLIES:
+                kinds = ", ".join(sorted({op["op"] for op in opcodes})) or "no opcode"
+                text = f"{idle} replies in a row brought nothing new ({kinds})"
+                run.result.error = _step_error({"message": text, "name": "RunDriverError"})
+                return
+            attempt = attempt + 1 if retry else 0
 
     async def _call(self, run: _Run, step_id: str, attempt: int) -> pb.SDKResponse | None:
-        """One request; None when the worker was lost."""
+        # One request; None when it ended without a response.
         run.result.requests += 1
         message = executor_request(
             run.info.app_name,
@@ -148,12 +166,27 @@ class RunDriver:
             run.result.lost += 1
             return None
 
+    async def _on_failure(self, run: _Run) -> None:
+        try:
+            handler = self._find(f"{run.info.slug}-failure")
+        except LookupError:
+            return  # most functions have no failure handler
+        data = {
+            "error": run.result.error,
+            "event": run.event,
+            "function_id": run.info.slug,
+            "run_id": run.result.run_id,
+        }
+        await self._until_ended(
+            self._new_run(handler, {"name": "inngest/function.failed", "data": data})
+        )
+
     # --- steps -------------------------------------------------------------------------------
 
     async def _steps(
         self, run: _Run, opcodes: list[dict[str, Any]], attempt: int, no_retry: bool
     ) -> bool:
-        """Take each opcode's result into the memos. Returns whether the same has to be retried."""
+        # Returns whether one of the steps has to be tried again.
         planned = [op for op in opcodes if op["op"] == "StepPlanned"]
         others = [op for op in opcodes if op["op"] != "StepPlanned"]
         run.parallel = run.parallel or bool(planned)
@@ -185,80 +218,55 @@ class RunDriver:
             attempt += 1
 
     async def _step(self, run: _Run, op: dict[str, Any], attempt: int, no_retry: bool) -> bool:
-        kind = op["op"]
-        if kind == "StepError" and not no_retry and attempt < run.info.retries:
-            return True
-        if kind in ("StepError", "StepFailed"):
-            self._memo(run, op, {"error": _step_error(op.get("error"))})
-        elif kind == "WaitForEvent":
-            self._memo(run, op, self._wait_for_event(op))
-        elif kind == "InvokeFunction":
-            self._memo(run, op, await self._invoke(op))
-        elif kind == "Sleep":
-            self._memo(run, op, None)
-        elif kind == "DeferAdd":
-            run.defers[op["id"]] = op["opts"]
-        elif kind == "DeferAbort":
-            run.defers[op["opts"]["target_hashed_id"]] = None
-        elif kind == "RunComplete":
-            run.result.status = "completed"
-            run.result.output = op.get("data")
-        else:
-            self._memo(run, op, {"data": op.get("data")})
-        return False
-
-    async def _invoke(self, op: dict[str, Any]) -> dict[str, Any]:
+        # Returns whether the step has to be tried again.
         options = op.get("opts") or {}
-        data = (options.get("payload") or {}).get("data")
-        event = {"name": "inngest/function.invoked", "data": data or {}}
-        result = await self.run(options["function_id"], event)
-        if result.status == "completed":
-            return {"data": result.output}
-        return {"error": _step_error(result.error)}
+        match op["op"]:
+            case "StepError" if not no_retry and attempt < run.info.retries:
+                return True
+            case "StepError" | "StepFailed":
+                self._memo(run, op, {"error": _step_error(op.get("error"))})
+            case "WaitForEvent":
+                self._memo(run, op, self._wait_for_event(op))
+            case "InvokeFunction":
+                data = (options.get("payload") or {}).get("data") or {}
+                event = {"name": "inngest/function.invoked", "data": data}
+                result = await self.run(options["function_id"], event)
+                if result.status == "completed":
+                    self._memo(run, op, {"data": result.output})
+                else:
+                    self._memo(run, op, {"error": _step_error(result.error)})
+            case "Sleep":
+                self._memo(run, op, None)
+            case "DeferAdd":
+                run.defers[op["id"]] = options
+            case "DeferAbort":
+                run.defers[options["target_hashed_id"]] = None
+            case "RunComplete":
+                run.result.status = "completed"
+                run.result.output = op.get("data")
+            case _:
+                self._memo(run, op, {"data": op.get("data")})
+        return False
 
     def _memo(self, run: _Run, op: dict[str, Any], memo: Any) -> None:
         run.memos[op["id"]] = memo
         name = op.get("displayName") or op.get("name") or op["id"]
         run.result.steps[name] = memo.get("data", memo) if isinstance(memo, dict) else memo
 
-    async def _on_failure(self, run: _Run) -> None:
-        """Run the failure handler, if the function has one."""
-        try:
-            info = self._find(f"{run.info.slug}-failure")
-        except LookupError:
-            return
-        event = {
-            "name": "inngest/function.failed",
-            "data": {
-                "error": run.result.error,
-                "event": run.event,
-                "function_id": run.info.slug,
-                "run_id": run.result.run_id,
-            },
-        }
-        handled = RunResult(make_ulid(time.time(), secrets.randbits), info.slug)
-        await self._until_ended(_Run(info, event, handled))
 
-
-def _deferred_event(run: _Run, options: dict[str, Any]) -> Event:
+def _deferred_event(parent: RunResult, options: dict[str, Any]) -> Event:
     routing = {
         "fn_slug": options["fn_slug"],
-        "parent_fn_slug": run.info.slug,
-        "parent_run_id": run.result.run_id,
+        "parent_fn_slug": parent.function,
+        "parent_run_id": parent.run_id,
     }
-    event: Event = {
-        "name": "inngest/deferred.schedule",
-        "data": {**options.get("input", {}), "_inngest": routing},
-        "id": "",
-        "ts": 0,
-    }
-    if "meta" in options:
-        event["meta"] = options["meta"]
-    return event
+    data = {**options.get("input", {}), "_inngest": routing}
+    event: Event = {"name": "inngest/deferred.schedule", "data": data, "id": "", "ts": 0}
+    return {**event, "meta": options["meta"]} if "meta" in options else event
 
 
 def _opcodes(response: pb.SDKResponse) -> list[dict[str, Any]]:
-    """A 206 body is a list of opcodes, or one."""
+    # The body of a NOT_COMPLETED reply is a list of opcodes, or one.
     body = json.loads(response.body)
     return body if isinstance(body, list) else [body]
 

@@ -28,9 +28,9 @@ from typing import Final
 
 import picows
 
-from ..core.requests.delivery import WRITTEN_AT_ONCE
+from ..core.requests.delivery import FIRST_BATCH_BYTES
 
-LONGEST_QUEUE: Final = WRITTEN_AT_ONCE
+LONGEST_QUEUE: Final = FIRST_BATCH_BYTES
 """Bytes that may wait, of replies and of everything else separately."""
 
 _HAS_LINUX_TCP_INFO: Final = hasattr(socket, "TCP_CORK")

@@ -156,7 +156,7 @@ def test_after_two_hours_the_option_cancels_and_a_queued_request_is_dropped() ->
 
     assert one(hours, do.CancelExecution).request_id == "r1"
     assert sorted(lost.request_id for lost in only(hours, LeaseLost)) == ["r1", "r2"]
-    assert talk.core.requests.queued == 0
+    assert len(talk.core.requests.queue) == 0
 
 
 def test_a_reply_that_nobody_takes_for_two_hours_is_not_called_outlived() -> None:

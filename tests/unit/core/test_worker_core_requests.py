@@ -82,7 +82,7 @@ def test_no_more_functions_run_at_once_than_allowed_and_the_rest_waits_in_order(
     assert [len(only(c, do.Execute)) for c in arrived] == [1, 1, 0, 0, 0]
     assert all(sent(c) == ["WORKER_REQUEST_ACK"] for c in arrived)
     assert one(first, do.Execute).request.request_id == "r2"
-    assert talk.core.requests.queued == 2
+    assert len(talk.core.requests.queue) == 2
     assert len(talk.core.leases) == 5
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from simulation import (
     Entry,
     InvariantViolated,
+    Report,
     Timeline,
     World,
     explain,
@@ -19,6 +21,7 @@ from simulation import (
     shrink,
     world,
 )
+from simulation import __main__ as command
 from tests.simulation.seeded_bugs import SEEDED_BUGS
 
 pytestmark = pytest.mark.unit
@@ -32,12 +35,13 @@ def story(seed: int) -> str:
 
 def test_some_schedules_hold_all_invariants() -> None:
     """The many are in tests/simulation, which is not traced for coverage."""
-    told: list[tuple[int, int]] = []
+    progress: list[int] = []
 
-    report = run_seeds(0, 120, jobs=1, on_progress=lambda *so_far: told.append(so_far))
+    report = run_seeds(0, 120, jobs=1, on_progress=lambda so_far: progress.append(so_far.schedules))
 
     assert report.failures == []
-    assert (report.schedules, told[-1]) == (120, (120, 0))
+    assert report.schedules == 120
+    assert progress == [50, 100, 120]
     assert report.per_second_and_job > 0
 
 
@@ -105,10 +109,11 @@ def test_entries_read_like_a_story() -> None:
 
 
 def test_the_command_runs_many_seeds() -> None:
-    command = [sys.executable, "-m", "simulation"]
-
     many = subprocess.run(
-        [*command, "--seeds", "100", "--jobs", "2"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "simulation", "--seeds", "100", "--jobs", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert many.returncode == 0, many.stderr
     assert "100 schedules" in many.stdout
@@ -116,11 +121,9 @@ def test_the_command_runs_many_seeds() -> None:
 
 
 def test_the_command_replays_one_seed_the_same_way_in_every_process() -> None:
-    command = [sys.executable, "-m", "simulation", "--seed", "21"]
-
     one, other = (
         subprocess.run(
-            command,
+            [sys.executable, "-m", "simulation", "--seed", "21"],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
@@ -132,3 +135,45 @@ def test_the_command_replays_one_seed_the_same_way_in_every_process() -> None:
     assert one.returncode == 0, one.stderr
     assert one.stdout.endswith("all invariants hold\n")
     assert one.stdout == other.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("--seeds", "0", "0 is not positive"),
+        ("--jobs", "-2", "-2 is negative"),
+        ("--seed", "x", "invalid"),
+    ],
+)
+def test_a_wrong_option_of_the_command_is_refused(
+    option: str,
+    value: str,
+    problem: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulation", option, value])
+
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_an_interrupted_command_shows_what_it_has_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, on_progress: Callable[[Report], None], **__: object) -> None:
+        on_progress(Report(schedules=50, failures=[(7, "oops")]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run_seeds", interrupted)
+
+    code = command.simulate(0, 100, 1)
+
+    out = capsys.readouterr().out
+    assert code == 130
+    assert "50 schedules" in out
+    assert "interrupted" in out
+    assert "seed 7: oops" in out

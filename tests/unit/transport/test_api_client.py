@@ -106,7 +106,7 @@ async def test_retry_after_is_understood_in_both_forms(header: str, seconds: flo
     """RFC 9110 section 10.2.3."""
     async with MockHTTPServer() as api:
         api.simulate_rate_limiting(times=1)
-        api._faults[START_PATH][0].headers["Retry-After"] = header  # type: ignore[union-attr]
+        api._faults[START_PATH][0].headers["Retry-After"] = header
         error = await refused(api)
 
     assert error.retry_after == seconds
@@ -128,8 +128,8 @@ async def test_the_text_of_an_error_is_shown_in_whatever_form_it_comes(
 ) -> None:
     async with MockHTTPServer() as api:
         api.simulate_server_error(times=1)
-        api._faults[START_PATH][0].body = content  # type: ignore[union-attr]
-        api._faults[START_PATH][0].headers["content-length"] = str(len(content))  # type: ignore[union-attr]
+        api._faults[START_PATH][0].body = content
+        api._faults[START_PATH][0].headers["content-length"] = str(len(content))
         error = await refused(api)
 
     assert shown in str(error)
@@ -141,8 +141,8 @@ async def test_garbage_and_an_endless_answer_are_refused() -> None:
         api.simulate_server_error(times=1, status=200)
         garbage = await refused(api)
         api.simulate_server_error(times=1, status=200)
-        api._faults[START_PATH][0].body = b"x" * 2_000_000  # type: ignore[union-attr]
-        api._faults[START_PATH][0].headers["content-length"] = "2000000"  # type: ignore[union-attr]
+        api._faults[START_PATH][0].body = b"x" * 2_000_000
+        api._faults[START_PATH][0].headers["content-length"] = "2000000"
         endless = await refused(api)
 
     assert "StartResponse" in str(garbage)

@@ -21,11 +21,11 @@ _WORKER_REPLY_ACK: Final = _K.WORKER_REPLY_ACK
 _WORKER_REQUEST_EXTEND_LEASE_ACK: Final = _K.WORKER_REQUEST_EXTEND_LEASE_ACK
 _GATEWAY_HEARTBEAT: Final = _K.GATEWAY_HEARTBEAT
 
+# Characters of an id or a name. They are kept for minutes, and are keys of tables.
 LONGEST_NAME: Final = 1024
-"""Characters of an id or a name. They are kept for minutes, and are keys of tables."""
+# Bytes of a trace context. It is echoed in the acknowledgement, in each extension and in the reply,
+# which must not become too large for the gateway because of it.
 LONGEST_TRACE: Final = 1024 * 1024
-"""Bytes of a trace context. It is echoed in the acknowledgement, in each extension and in the
-reply, which must not become too large for the gateway because of it."""
 
 
 class ActiveHandler:

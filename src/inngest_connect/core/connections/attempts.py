@@ -8,20 +8,20 @@ The schedule is that of the retry strategy, and never ends. What counts as a fai
 
 READY ends the count of failed attempts; only a connection that has lived ends the count of young
 ones. The first loss in a row waits for the strategy's first delay, or for up to half a second when
-the gateway itself said that it closes: a worker comes back quickly, and a fleet that lost the same
-gateway does not come in the same instant.
+the gateway itself announced that it closes: a worker comes back quickly, and a fleet that lost the
+same gateway does not come back in the same instant.
 
 An attempt that reached nothing outside this machine, because a name has no address or there is no
 route, says nothing about the other side and costs it nothing. So it never counts for more than
 ``OFFLINE_FAILURES``: a machine that was offline for hours comes back soon after its network does.
 
-Evidence shortens a wait, and never prolongs one: an answer of the API to another call while
-attempts fail for want of such an answer, and a process that continues after it was stopped, or
-after its machine slept. To notice that, the clock is looked at every ``LOOK_AGAIN`` seconds.
+Evidence shortens a wait, and never prolongs one. An answer of the API to another call is evidence
+while attempts fail because the API does not answer; so is a process that continues after it was
+stopped, or after its machine slept. To notice that, the clock is read every ``LOOK_AGAIN`` seconds.
 
-A retry strategy of the user is not called here: it is asked by a command, and its answer is an
-input. Without a usable answer in time the default schedule is used, so that no strategy can keep a
-worker from coming back.
+A retry strategy of the user is not called here. A command asks for it, and its answer is an input.
+Without a usable answer in time the default schedule is used, so that no strategy can keep a worker
+from coming back. See docs/protocol.md#reconnecting.
 """
 
 from collections.abc import Callable
@@ -34,30 +34,30 @@ from ..outbox import Outbox
 from ..retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, seconds_of
 from ..wire.user_text import class_name
 
+# A failure count that is at the slow end of the default schedule.
 SLOW_FAILURES: Final = 9
-"""Failure count that stands for the slow end of any schedule."""
 
+# Seconds over which the workers of a gateway that closes come back. Short: until the old socket is
+# closed, its gateway holds new requests back, and servers wait for 5 to 25 s in all.
 GOING_AWAY_SPREAD: Final = 0.5
-"""Seconds over which the workers of a gateway that closes come back. Short: until the old socket is
-closed, its gateway holds new requests back, and servers wait for 5 to 25 s in all."""
 
+# Seconds over which workers come back that learn together that the API answers again.
 EVIDENCE_SPREAD: Final = 2.0
-"""Seconds over which workers come back that learn together that the API answers again."""
 
+# Seconds from one attempt to one that evidence brought forward. Evidence can be wrong, when a proxy
+# lets one endpoint pass and not the other; then this is the pace.
 EVIDENCE_SPACING: Final = 10.0
-"""Seconds from one attempt to one that evidence brought forward. Evidence can be wrong, when a
-proxy lets one endpoint pass and not the other; then this is the pace."""
 
+# The delay of the default schedule after as many failures is 10 s.
 OFFLINE_FAILURES: Final = 4
-"""The delay of the default schedule after as many failures is 10 s."""
 
+# Seconds between two readings of the clock without a connection; with one, heartbeats are enough. A
+# timer stops while the machine sleeps, and continues with the rest of its time afterwards.
 LOOK_AGAIN: Final = 5.0
-"""Seconds between two looks at the clock without a connection; with one, heartbeats are enough. A
-timer stands still while the machine sleeps, and goes on with the rest of its time afterwards."""
 
+# Seconds for the user's retry strategy. More than ``aio.hook`` allows (4 s), whose error names what
+# went wrong; this is the limit if even that answer does not come.
 ANSWER_LIMIT: Final = 6.0
-"""Seconds for the user's retry strategy. More than its caller allows (4 s), whose report names what
-went wrong; this is the net below it."""
 
 LONGEST_EXCLUSION: Final = 16
 
@@ -98,6 +98,7 @@ class Attempts:
     # --- what happened ---------------------------------------------------------------------
 
     def begun(self, now: float) -> None:
+        """An attempt begins: what was planned is done."""
         self.abandon()
         self._begun_at = self._looked_at = now
 
@@ -120,7 +121,7 @@ class Attempts:
         """An attempt failed: plan the next one.
 
         ``retry_after`` is only a lower bound, in seconds, and never above the default schedule's
-        longest delay: obeyed literally, 0 makes a storm and 3600 a worker that is away for an hour.
+        longest delay: taken literally, 0 makes a storm and 3600 a worker that is away for an hour.
         ``offline``: nothing outside this machine was reached.
         """
         if not offline or self.failures < OFFLINE_FAILURES:
@@ -145,6 +146,7 @@ class Attempts:
         self.failures = max(self.failures, SLOW_FAILURES)
 
     def ready(self) -> None:
+        """The attempt serves. It ends the failed attempts, and not the young connections."""
         self.failures = self._young
         self._going_away = 0
         self.abandon()
@@ -170,7 +172,8 @@ class Attempts:
         if self._young or not going_away:
             self._plan_by_schedule(self._young, cause, now)
         elif still_serves:
-            self.retry_at = now + self._soon()  # a drain, which nobody outside notices
+            # A drain. The worker still serves, so no ``reconnecting`` is shown for it.
+            self.retry_at = now + self._soon()
         else:
             self.plan(self._soon(), cause, now)
         self._young += young
@@ -204,6 +207,8 @@ class Attempts:
             delay = self._retry.delay(failures, self._random)
             self.plan(max(delay, at_least), cause, now)
             return
+        # The question has a number, because its answer can come when the attempt that it is about
+        # has long begun or was given up, or when another question was asked.
         self._questions += 1
         self._question = Question(self._questions, now, failures, self.failures, cause, at_least)
         self.retry_at = now + ANSWER_LIMIT  # the answer replaces it
@@ -229,6 +234,7 @@ class Attempts:
                 "The default schedule is used for this attempt"
             )
             self._outbox.error("retry_strategy_failed", text)
+        # The delay counts from the failure. A strategy that took four seconds has used them up.
         waited = now - asked.asked_at
         delay = max(max(delay, asked.at_least) - waited, 0.0)
         self.plan(delay, asked.cause, now, asked.shown_failures)

@@ -26,9 +26,9 @@ from .phases import Phase
 from .refusals import Refusals
 
 LIVED_INTERVALS: Final = 2
+# A connection is young until it has lived for two heartbeat intervals of at least this many
+# seconds: with an interval of milliseconds every connection would have lived.
 SHORTEST_LIVED_INTERVAL: Final = 1.0
-"""A connection is young until it has lived for two heartbeat intervals of at least this many
-seconds: with an interval of milliseconds every connection would have lived."""
 
 
 class Connections:
@@ -74,7 +74,8 @@ class Connections:
         """Start an attempt: ask the API for a gateway."""
         self.attempts.begun(now)
         if self.current is not None:
-            # At most two sockets: one that is still closing gives way to the new attempt.
+            # At most two sockets. During a drain the serving one and the attempt are two already,
+            # so one that is still closing gives way; its replies are in the buffer.
             for generation in list(self.closing.values()):
                 self._outbox.put(AbortSocket(generation.number))
                 self.retire(generation, now)
@@ -88,6 +89,7 @@ class Connections:
         """The API has named a gateway: open a WebSocket to it."""
         self._keys.accepted(attempt.key)
         self.attempts.api_answered()
+        # The id is cleaned because it is shown; the tokens are sent back as they came.
         credentials = Credentials(session_token=named.session_token, sync_token=named.sync_token)
         attempt.named(clean(named.connection_id), named.gateway_group, credentials, now)
         self._outbox.put(OpenSocket(attempt.number, named.gateway_endpoint))
@@ -117,6 +119,8 @@ class Connections:
         """The attempt has become the serving connection. Returns the one that it replaces."""
         assert self.attempt is not None
         replaced, self.current, self.attempt = self.current, self.attempt, None
+        # From here on inputs of both generations are expected: the old one still brings
+        # acknowledgements, the new one requests.
         self.ever_ready = True
         self.last_connection_id = self.current.connection_id
         self.refusals.ended()
@@ -154,7 +158,7 @@ class Connections:
     def close(self, generation: Generation, code: int, reason: str, now: float) -> None:
         """Start the closing handshake (RFC 6455 section 7.1.2), once."""
         if generation.phase is Phase.CLOSING:
-            return
+            return  # its close frame was sent, and its time limit runs
         if self.current is generation:
             self.current = None
         generation.enter(Phase.CLOSING, now)
@@ -169,6 +173,7 @@ class Connections:
             self._outbox.put(WebSocketClosed(generation.connection_id, code, reason))
         if generation is self.attempt:
             return
+        # A loss is unexpected only on the connection that serves while nobody closes the worker.
         expected = closing or generation is not self.current
         self.retire(generation, now)
         self._outbox.put(

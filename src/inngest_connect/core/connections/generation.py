@@ -59,6 +59,8 @@ class Generation:
         return self.phase not in (Phase.STARTING, Phase.DIALING)
 
     def _start_limit(self, now: float) -> None:
+        # Each phase has its own limit, counted from its beginning. So an attempt is limited as a
+        # whole, by the sum, and no step can use up the time of another.
         limit = PHASES[self.phase].limit
         self._limit_at = None if limit is None else now + getattr(self._settings, limit)
 
@@ -84,6 +86,7 @@ class Generation:
 
     def introduced(self, now: float) -> None:
         """WORKER_CONNECT was sent: the tokens in it are of no use any more."""
+        # Dropped, so that no snapshot or traceback of a long-lived connection can show them.
         self.credentials = None
         self.enter(Phase.AWAITING_READY, now)
 
@@ -117,6 +120,8 @@ class Generation:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do, None when time alone changes nothing."""
+        # A phase has a limit or is watched by heartbeats, never both: on a socket that is being
+        # closed silence is not judged, and during a handshake nothing is sent.
         if self._limit_at is not None:
             return self._limit_at
         if self.heartbeat is None or self.phase is Phase.RETIRED:
@@ -130,6 +135,8 @@ class Generation:
             return PHASES[self.phase].awaited if now >= self._limit_at else None
         if self.heartbeat is None or self.phase is Phase.RETIRED:
             return None
+        # Death is judged before a heartbeat is sent: one that is due now must not count as one that
+        # was left unanswered.
         if self.heartbeat.dead(now):
             return self.heartbeat.cause_of_death(now)
         if self.heartbeat.take_due(now):

@@ -1,17 +1,18 @@
 """HeartbeatMonitor: when to send a heartbeat, and when the peer is dead.
 
-Three rules decide death. Two heartbeats go unanswered when the next is due; or nothing at all comes
-for three intervals; or bytes wait to be sent and none is taken for three intervals, whatever the
-peer says meanwhile: one that never reads is of no use. Intervals can be shorter than the round trip
-of the line, so none is reached before ``shortest_patience`` and four round trips have passed.
+A peer is dead by one of three rules. Two heartbeats are unanswered when the next is due; or nothing
+at all is received for three intervals; or bytes wait to be sent and none is taken for three
+intervals, whatever is received meanwhile: a peer that never reads is of no use. An interval can be
+shorter than the round trip of the line, so no rule applies before ``shortest_patience`` and four
+round trips have passed.
 
-A busy line is not a dead one: while bytes move, replies on their way out or a long message on its
-way in, answers are late but will come. That counts as life for ``LONGEST_MESSAGE`` after the last
-complete message, so that a peer that lets one message trickle is given up, too.
+A busy line is not a dead one. While bytes move, replies on their way out or a long message on its
+way in, answers are late but will come. That holds for ``LONGEST_MESSAGE`` after the last complete
+message, so that a peer that lets one message trickle is given up, too.
 
 The first heartbeat is due immediately, because its answer proves that the gateway has reached the
-phase in which it acknowledges. On a socket that is being drained no heartbeat is sent, since one
-would end the grace in which the gateway still serves it.
+phase in which it acknowledges. On a draining socket no heartbeat is sent: one would end the grace
+in which the gateway still serves it. See docs/protocol.md#heartbeat.
 """
 
 from typing import Final
@@ -20,15 +21,15 @@ TOLERATED_MISSES: Final = 2
 SILENT_INTERVALS: Final = 3
 ROUND_TRIPS: Final = 4
 
+# Seconds of a round trip that count. A longer one is not of the line: the process was stopped, or
+# its machine slept, between a heartbeat and its answer.
 LONGEST_ROUND_TRIP: Final = 10.0
-"""Seconds of a round trip that count. A longer one is not of the line: the process was stopped, or
-its machine slept, between a heartbeat and its answer."""
 
+# Seconds for one message to arrive whole, or for a gateway to answer behind what it receives.
 LONGEST_MESSAGE: Final = 120.0
-"""Seconds for one message to arrive whole, or for a gateway to answer behind what it receives."""
 
+# Seconds of silence on a draining socket; its gateway closes it after 25.
 DRAIN_PATIENCE: Final = 30.0
-"""Seconds of silence on a draining socket; its gateway closes it after 25."""
 
 
 class HeartbeatMonitor:
@@ -67,18 +68,21 @@ class HeartbeatMonitor:
         """Whether bytes that waited, in either direction, moved; None when none waited."""
         if moved:
             self._moved_at = now
+        # A stall begins with the first look that finds the same bytes waiting, and ends with any
+        # movement or with an empty queue. Looks are as far apart as this worker's ticks.
         if moved is not False:
             self._stalled_at = None
         elif self._stalled_at is None:
             self._stalled_at = now
 
     def stop(self) -> None:
-        """Send no more: nothing need be answered either, until the gateway closes in its time."""
+        """Send no more heartbeats, so nothing is unanswered; the gateway closes in its time."""
         self._drain_patience = DRAIN_PATIENCE
         self._next_at = None
         self.unanswered = 0
 
     def next_deadline(self) -> float:
+        """When a heartbeat is due, or a rule that gives the peer up."""
         first = self._silent_at()
         if self._next_at is not None:
             first = min(first, self._next_at)
@@ -106,8 +110,8 @@ class HeartbeatMonitor:
 
     def dead(self, now: float) -> bool:
         """Whether the peer has to be given up at ``now``."""
-        # The same sums as in next_deadline: a difference may round to less than the intervals, and
-        # the deadline would then be due for ever without anything happening.
+        # The same sums as in next_deadline. A difference may round to less than the intervals, and
+        # then the deadline would be due again and again without any effect.
         if now >= self._silent_at():
             return True
         if self._stalled_at is not None and now >= self._stalled_at + self._patience():

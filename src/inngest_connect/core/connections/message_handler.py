@@ -46,7 +46,8 @@ class MessageHandler:
             return None
         heartbeat = generation.heartbeat
         if heartbeat is not None:
-            heartbeat.received(now)  # whatever it is, it shows that the peer is alive
+            # Before it is read: even bytes that cannot be read show that the peer is alive.
+            heartbeat.received(now)
         try:
             message = pb.ConnectMessage.FromString(data)
         except DecodeError:
@@ -54,6 +55,8 @@ class MessageHandler:
         kind = message.kind
         handler = self._handlers[phase]
         if kind not in phase.receives or handler is None:
+            # A kind that no version here knows is not a violation: a server that is newer than this
+            # worker may send it, and goes on serving.
             if kind not in _KINDS:
                 return Malformed("unknown_kind")
             name = pb.GatewayMessageType.Name(kind)

@@ -17,12 +17,12 @@ from ..outbox import Outbox
 from ..signing_keys import SigningKeys
 from .attempts import Attempts
 
+# Handshakes in a row that ended with 1011 before the cause is looked for on this side.
 LOUD_AFTER: Final = 3
-"""Handshakes in a row that ended with 1011 before the cause is looked for on this side."""
 
+# Closes for a failed authentication before the other key is tried. The first can be a session token
+# that expired on a slow way.
 AUTHENTICATION_CLOSES: Final = 2
-"""Closes for a failed authentication before the other key is tried. The first can be a session
-token that expired on a slow way."""
 
 REMEDIES: Final = {
     "connect_worker_hello_invalid_payload": "an app without functions, or an empty instance_id",
@@ -55,10 +55,13 @@ class Refusals:
     def by_api(self, failed: StartFailed, key: int) -> bool:
         """Judge a failed call. Returns whether to try another key than ``key`` immediately."""
         attempts, outbox = self._attempts, self._outbox
+        # The API answered, and the address that it named may not be dialed (``gateway_endpoint``).
+        # Another gateway can have a better one.
         if failed.gateway_group:
             attempts.exclude(failed.gateway_group)
             outbox.error("gateway_endpoint_refused", failed.message)
             return False
+        # From now on an answer to a flush is evidence that the API is back.
         attempts.api_failed(failed.status)
         if failed.status in (401, 403):
             outbox.error("authentication_failed", failed.message)
@@ -78,6 +81,8 @@ class Refusals:
     def by_gateway(self, code: int, reason: str, key: int) -> None:
         """Judge how a handshake that used ``key`` ended."""
         if code == CLOSE_INTERNAL_ERROR:
+            # 1011 is what a gateway says for its own errors, which pass, and for a configuration
+            # that it cannot process, which does not. Repetition is the only difference.
             self._internal_errors += 1
             if self._internal_errors >= LOUD_AFTER:
                 self._attempts.slow_down()
@@ -88,6 +93,8 @@ class Refusals:
                     "functions of every app, then Inngest's status",
                 )
         elif code == CLOSE_POLICY_VIOLATION:
+            # Of the reasons for 1008 two can pass by themselves: a session token that was too old,
+            # and a WORKER_CONNECT that came too late. The others need somebody.
             refused = reason == REASON_AUTHENTICATION_FAILED
             if refused and self._authentication_closes < AUTHENTICATION_CLOSES:
                 self._authentication_closes += 1

@@ -18,8 +18,8 @@ from .inbound import ConnectionReady, GatewayClosing, Inbound, SyncFailed
 
 _K = pb.GatewayMessageType
 
+# Seconds. A timer with a shorter interval would spin; such a value is unusable.
 SHORTEST_INTERVAL: Final = 0.01
-"""Seconds. A timer with a shorter interval would spin; such a value is unusable."""
 
 
 class SetupHandler:
@@ -34,6 +34,8 @@ class SetupHandler:
     ) -> Inbound | None:
         """Read one message. Raises DecodeError for a payload that cannot be read."""
         if kind == _K.GATEWAY_HELLO:
+            # The only message that carries the tokens. It is sent after the upgrade was checked, to
+            # the address that was checked, and once: the next phase does not receive HELLO.
             credentials = generation.credentials
             assert credentials is not None, "a connection is dialed with credentials"
             data = messages.worker_connect(
@@ -53,6 +55,8 @@ class SetupHandler:
         return GatewayClosing()
 
     def _ready(self, generation: Generation, payload: bytes, now: float) -> ConnectionReady:
+        # Intervals are Go durations in text. One that is unusable must not end the connection: the
+        # worker continues with its own default and reports it.
         data = pb.GatewayConnectionReadyData.FromString(payload)
         settings = self._settings
         shortest = settings.shortest_interval

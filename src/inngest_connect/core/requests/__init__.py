@@ -1,0 +1,1 @@
+"""What outlives a connection: requests, their leases, and their replies. Private."""

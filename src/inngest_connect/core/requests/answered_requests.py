@@ -7,17 +7,17 @@ on any connection. Such a repetition is answered from here and never executed ag
 from collections import OrderedDict
 from typing import Final
 
+# Seconds for which an answered request is remembered. The gateway waits 125 s for an
+# acknowledgement before it forwards again, and its own call is limited to 130 s.
 REPEAT_WINDOW: Final = 150.0
-"""Seconds for which an answered request is remembered. The gateway waits 125 s for an
-acknowledgement before it forwards again, and its own call is limited to 130 s."""
 
+# For ids: about 200,000, which is 1,400 requests a second during the whole window.
 IDS_BYTES: Final = 64 * 1024 * 1024
-"""For ids: about 200,000, which is 1,400 requests a second during the whole window."""
 
 REPLIES_BYTES: Final = 16 * 1024 * 1024
 
+# What one remembered id costs beside its text: strings, tuples and links of the interpreter.
 ENTRY_BYTES: Final = 300
-"""What one remembered id costs beside its text: strings, tuples and links of the interpreter."""
 
 
 class AnsweredRequests:
@@ -52,6 +52,7 @@ class AnsweredRequests:
 
         Returns how many younger requests had to be forgotten for it.
         """
+        # Entries are in order of time, so one that is renewed moves to the end.
         if request_id in self._ids:
             self._forget(request_id)
         self._ids[request_id] = now
@@ -62,6 +63,8 @@ class AnsweredRequests:
             # The id stays: without its reply a repetition is refused, not executed.
             _, dropped = self._replies.popitem(last=False)
             self._replies_bytes -= len(dropped)
+        # The first condition is cheap and may be true too early, because ``_oldest_at`` is not
+        # moved when its entry is forgotten: then the loop looks once and stops.
         early = 0
         while now - self._oldest_at > REPEAT_WINDOW or self._ids_bytes > self._ids_limit:
             oldest, self._oldest_at = next(iter(self._ids.items()))

@@ -1,9 +1,12 @@
 """ReplyDelivery: gets every reply stored by the server, over a socket or over HTTP.
 
-A reply is written on the newest usable socket. Without a WORKER_REPLY_ACK in time it is flushed
-over HTTP; without a socket it is flushed at once; when a new connection is ready, everything that
-is still waiting is written there too (sending twice is safe: the first reply wins). A flush is
-repeated until the API accepts it; only an answer that can never change (400) ends it, loudly.
+A reply is written on the connection that serves. Without a WORKER_REPLY_ACK in time it is flushed
+over HTTP; without a connection it is flushed immediately; when a new connection is ready, what
+still waits is written there too. To send twice is safe: the first reply wins. A flush is repeated
+until the API accepts it; only an answer that can never change ends it, and that is reported.
+
+So during an outage a reply is in the ``MessageBuffer``, and here its next try has a deadline. See
+docs/protocol.md#replies.
 """
 
 from collections.abc import Callable
@@ -26,15 +29,15 @@ from .message_buffer import BufferedReply, MessageBuffer
 # Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
 _WORKER_REPLY: Final = pb.GatewayMessageType.WORKER_REPLY
 
+# Statuses that the same bytes will get again.
 PERMANENT: Final = frozenset({400, 413, 422})
-"""Statuses that the same bytes will get again."""
 
-WRITTEN_AT_ONCE: Final = 32 * 1024 * 1024
-"""Bytes of replies that are written when a connection is ready; a socket queues no more."""
+# Replies that are written when a connection is ready. A send queue holds no more.
+FIRST_BATCH_BYTES: Final = 32 * 1024 * 1024
 
 
 class ReplyDelivery:
-    """Times are monotonic seconds. A *carrier* is the generation of the socket to write on."""
+    """Owns the replies. Times are monotonic seconds."""
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class ReplyDelivery:
                 f"{self.buffer.max_bytes} bytes) or find out why replies are not accepted"
             )
             self.error("reply_evicted", text, lost)
+        # Not always ``reply``: the first reply of a request wins.
         kept = self.buffer.get(reply.request_id)
         if kept is not None:
             self.deadlines.set(reply.request_id, deliver_at)
@@ -84,7 +88,11 @@ class ReplyDelivery:
         return self._delivered(request_id, "socket", now)
 
     def repeat(self, request_id: str, carrier: Carrier, now: float) -> None:
-        """The same request came again, and its reply is kept: send it again."""
+        """The same request came again, and its reply is kept: send it again.
+
+        On the connection that brought it, even while another one carries the first reply: only
+        there the gateway waits for it.
+        """
         reply = self.buffer.get(request_id)
         if reply is not None:
             self._write(reply, carrier)
@@ -95,18 +103,19 @@ class ReplyDelivery:
             carrier.send(_WORKER_REPLY, messages.reply(stored), reply_to=request_id)
 
     def connection_ready(self, carrier: Carrier, now: float) -> None:
-        """Write what waits on the new socket, oldest first.
+        """Write what waits on the new connection, oldest first.
 
-        Each message is a copy of its reply, so that a full buffer would need its size once more.
-        What is above ``WRITTEN_AT_ONCE`` is flushed as before.
+        Each message is a copy of its reply, so a full buffer would need its size twice. What is
+        above ``FIRST_BATCH_BYTES`` keeps its deadlines, and is flushed.
         """
-        room = WRITTEN_AT_ONCE
+        room = FIRST_BATCH_BYTES
         for reply in self.buffer:
             if reply.sent_over != carrier.number:
                 room -= len(reply.payload)
                 if room < 0:
                     return
                 self._write(reply, carrier)
+                # A flush under way is not disturbed: whichever is first ends the waiting.
                 if not reply.flushing:
                     self.deadlines.set(reply.request_id, now + self._settings.reply_ack_timeout)
 
@@ -121,6 +130,9 @@ class ReplyDelivery:
         return self.buffer.carried_by(generation) > 0
 
     def next_deadline(self) -> float | None:
+        """When the next flush is due, None while none may begin."""
+        # At the limit the end of a flush is what is waited for, and that is an input. A deadline
+        # here would make the worker spin until then.
         if self._flushing >= self._settings.flushes_at_once:
             return None
         return self.deadlines.earliest()
@@ -143,7 +155,7 @@ class ReplyDelivery:
         if reply is not None:
             self._keys.accepted(reply.flush_key)
             if reply.sent_over is not None:
-                # On a slow line it may still wait behind others; sent twice, it delays them.
+                # On a slow line it may still be in the send queue. There it delays others.
                 self._outbox.put(Withdraw(reply.sent_over, request_id))
         if not self._delivered(request_id, "flush", now):
             return False
@@ -172,10 +184,10 @@ class ReplyDelivery:
             delay = 0.0
         else:
             delay = self._retry.delay(reply.flush_failures - 1, self._random)
-        # The server's wish is a lower bound, within the schedule and within one extension interval:
-        # a reply is of use only while its lease is valid, a lease outlives a few intervals, and
-        # without a socket nothing extends it. The jitter keeps workers that were refused together
-        # from coming together.
+        # Retry-After is a lower bound, within the schedule and within one extension interval: a
+        # reply is of use only while its lease is valid, a lease outlives a few intervals, and
+        # without a connection nothing extends it. The jitter keeps workers that were refused
+        # together from coming back together.
         wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._leases.interval)
         delay = max(delay, wished * (1 + 0.2 * self._random()))
         self.deadlines.set(request_id, now + delay)

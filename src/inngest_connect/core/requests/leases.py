@@ -1,9 +1,10 @@
-"""LeaseTable: the requests the server has leased to us, and when each lease is extended next.
+"""LeaseTable: the requests that the server has leased to this worker, and their next extensions.
 
-One table per worker, not per socket, because an extension may go over any connection. Per request
-there is at most one outstanding extension; without an answer it is repeated with the *same* lease
-id, which the server replays (PROTOCOL.md section 5). An answer carries no old id, so of two ids the
-greater ULID wins: it has the later expiry, and a late answer from a dying socket cannot regress it.
+One table per worker, not per socket, because an extension may go over any connection. There is at
+most one outstanding extension per request; without an answer it is repeated with the *same* lease
+id, and the server answers as before (docs/protocol.md#leases). An answer does not carry the old id,
+so of two ids the greater ULID wins: it expires later, and a late answer from a dying socket cannot
+replace it.
 """
 
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from typing import Final
 
 from ..deadlines import Deadlines
 
+# Seconds after which an extension without an answer is sent again.
 UNANSWERED_RETRY: Final = 5.0
-"""Seconds after which an extension without an answer is sent again."""
 
 
 @dataclass(slots=True)
@@ -24,7 +25,6 @@ class Lease:
     lease_id: str
     extended_at: float
     outstanding: bool = False
-    extensions: int = 0
 
 
 class LeaseTable:
@@ -45,6 +45,7 @@ class LeaseTable:
         return iter(self._leases.values())
 
     def get(self, request_id: str) -> Lease | None:
+        """The lease of a request, None without one."""
         return self._leases.get(request_id)
 
     def next_extension(self, request_id: str) -> float | None:
@@ -52,7 +53,7 @@ class LeaseTable:
         return self.deadlines.get(request_id)
 
     def grant(self, request_id: str, lease_id: str, now: float) -> None:
-        """Start to keep a lease; for a known request, adopt the id if it is newer."""
+        """Start to extend a lease; for a known request, take the id if it is newer."""
         lease = self._leases.get(request_id)
         if lease is not None:
             lease.lease_id = max(lease.lease_id, lease_id)
@@ -66,14 +67,13 @@ class LeaseTable:
         return self._leases.pop(request_id, None) is not None
 
     def extended(self, request_id: str, lease_id: str, now: float) -> bool:
-        """The server granted ``lease_id``. Returns False for a request that is not ours."""
+        """The server granted ``lease_id``. Returns False when there is no lease to extend."""
         lease = self._leases.get(request_id)
         if lease is None:
             return False
         lease.lease_id = max(lease.lease_id, lease_id)
         lease.outstanding = False
         lease.extended_at = now
-        lease.extensions += 1
         self.deadlines.set(request_id, now + self.interval)
         return True
 
@@ -82,11 +82,15 @@ class LeaseTable:
         self.interval = interval
         for request_id in self._leases:
             at = self.deadlines.get(request_id)
+            # Only brought forward: a lease that is due earlier was granted with a shorter interval.
             if at is None or at > now + interval:
                 self.deadlines.set(request_id, now + interval)
 
     def connection_changed(self, now: float) -> None:
-        """Answers that were outstanding are lost with their socket: extend those again now."""
+        """Answers that were outstanding are lost with their socket: extend those again now.
+
+        All others keep their times, or every reconnect would extend all leases in one burst.
+        """
         for lease in self._leases.values():
             if lease.outstanding:
                 lease.outstanding = False
@@ -99,6 +103,8 @@ class LeaseTable:
     def take_due(self, now: float, limit: int) -> list[Lease]:
         """Up to ``limit`` leases to extend now; each counts as sent."""
         due: list[Lease] = []
+        # Each is due again before its answer can be expected, so an answer that never comes costs
+        # one repetition and not the lease. It is repeated with the same id until an answer comes.
         while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]
             lease.outstanding = True

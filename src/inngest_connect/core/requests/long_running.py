@@ -1,9 +1,9 @@
 """LongRunning: functions that do not end, and a worker that has no free slot for a long time.
 
-A function that waits for what never comes keeps its slot and its lease, and the worker looks
-healthy. Nothing can be decided about it, because it may be working; so it is reported, by name and
-age, and again each time it has become twice as old. The same holds for a worker whose slots are all
-taken while no function ends.
+A function that waits for something that never happens keeps its slot and its lease, and the worker
+looks healthy. Nothing can be decided about it, because it may be working; so it is reported, by
+name and age, and again each time it is twice as old. The same holds for a worker whose slots are
+all taken while no function ends.
 """
 
 import math
@@ -14,19 +14,19 @@ from typing import Final
 from ..deadlines import Deadlines, earliest
 from ..settings import CoreSettings
 
+# Seconds for which Inngest waits for one request. An extension after that keeps a lease for which
+# nothing waits.
 LONGEST_RUN: Final = 7200.0
-"""Seconds for which Inngest waits for one request. An extension after that keeps a lease that
-nobody asks for."""
 
+# Seconds without a free slot before that is reported; less when functions are to be reported
+# earlier.
 FULL_WARNING: Final = 300.0
-"""Seconds without a free slot before that is reported; less when functions are to be reported
-earlier."""
 
 
 class LongRunning:
     """Times are monotonic seconds. Costs one entry of a table for each function that is started.
 
-    Nothing is due before ``first``, which is asked after every event of the worker; it may be
+    Nothing is due before ``first``, which is compared after every input of the worker; it may be
     earlier than what ``next_deadline`` finds.
     """
 
@@ -48,6 +48,7 @@ class LongRunning:
 
     def started(self, request_id: str, running: int, now: float) -> None:
         """A function was started; ``running`` is how many run now."""
+        # On the hot path: one entry, and one comparison that keeps ``first`` early enough.
         self._unreported[request_id] = now
         if self._warn_after is not None and now + self._warn_after < self.first:
             self.first = now + self._warn_after
@@ -57,13 +58,14 @@ class LongRunning:
             self.first = min(self.first, self._full_warning_at)
 
     def ended(self, request_id: str) -> None:
+        """A function has ended, so a slot is free."""
         if self._unreported.pop(request_id, None) is None:
             self._reported.pop(request_id, None)
             self._again.discard(request_id)
         self.full_since = self._full_warning_at = None
 
     def oldest_age(self, now: float) -> float | None:
-        """Of the function that has run for the longest time. May be called from any thread."""
+        """Seconds for which the oldest function has run, None without one. For any thread."""
         for table in (self._reported, self._unreported):
             # A copy, because the next entry of a table that is changed meanwhile cannot be read.
             for started_at in tuple(table.values()):
@@ -71,6 +73,7 @@ class LongRunning:
         return None
 
     def next_deadline(self) -> float | None:
+        """When something has to be reported, None when nothing can become too old."""
         warning = None
         if self._warn_after is not None and self._unreported:
             warning = next(iter(self._unreported.values())) + self._warn_after

@@ -1,8 +1,8 @@
 """MessageBuffer: replies that the server has not acknowledged yet.
 
-A reply leaves in three ways only: the gateway's WORKER_REPLY_ACK, a flush the API accepted, or an
-eviction, which ``add`` returns so that the caller reports it. One buffer per worker: any socket of
-the environment may carry any reply.
+A reply leaves in three ways only: by the gateway's WORKER_REPLY_ACK, by a flush that the API
+accepted, or by an eviction, which ``add`` returns so that it is reported. One buffer per worker:
+any connection of the environment may carry any reply.
 """
 
 from collections import OrderedDict
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+# Fraction of the limit above which no further function is started.
 HIGH_WATER: Final = 0.75
-"""Fraction of the limit above which no further function is started."""
 
 
 @dataclass(slots=True)
@@ -49,10 +49,11 @@ class MessageBuffer:
         return iter(self._replies.values())
 
     def get(self, request_id: str) -> BufferedReply | None:
+        """The reply to a request, None when none waits."""
         return self._replies.get(request_id)
 
     def above_high_water(self) -> bool:
-        """Whether starting further functions has to wait for deliveries."""
+        """Whether the start of further functions has to wait for deliveries."""
         return self.size_bytes >= HIGH_WATER * self.max_bytes
 
     def add(self, reply: BufferedReply) -> list[BufferedReply]:
@@ -62,6 +63,8 @@ class MessageBuffer:
         self._replies[reply.request_id] = reply
         self.size_bytes += len(reply.payload)
         evicted: list[BufferedReply] = []
+        # The newest reply stays, even one that is larger than the buffer alone: it can be delivered
+        # now, while the oldest has waited in vain for the longest time.
         while self.size_bytes > self.max_bytes and len(self._replies) > 1:
             oldest = next(iter(self._replies.values()))
             self.remove(oldest.request_id)
@@ -69,7 +72,7 @@ class MessageBuffer:
         return evicted
 
     def sent(self, reply: BufferedReply, generation: int) -> None:
-        """The reply was written on this socket; only the last one counts."""
+        """The reply was written on this connection; only the last one counts."""
         if reply.sent_over is not None:
             self._not_carried(reply.sent_over)
         reply.sent_over = generation

@@ -1,16 +1,18 @@
-"""RequestTable: what the gateway asked us to run, from its arrival until its reply is delivered.
+"""RequestTable: every request from its arrival until its reply is stored by the server.
 
     arrived -> ACKNOWLEDGING -> QUEUED -> RUNNING -> ANSWERED -> (delivered, forgotten)
 
-A request is ours only when its acknowledgement was written on the socket that brought it; before
-that it is abandoned without a trace, because the server gives it to another worker. From then on it
-is leased, and the lease is kept until the *reply is stored by the server*, not until the function
-returns: nobody waits for a reply whose lease has expired.
+A request belongs to this worker only when its acknowledgement was written on the socket that
+brought it. Before that it is abandoned without a trace, because the server gives it to another
+worker. From then on it is leased, and the lease is extended until the *reply is stored by the
+server*, not until the function returns: nobody waits for a reply whose lease has expired.
 
-A refused extension ends the extending, not the function: a refusal can be false, and the first
+A refused extension ends the extensions, not the function. A refusal can be false, and the first
 reply wins in any case, so what the function returns is delivered. With ``on_lease_lost="cancel"``
-the request is LOST: its function is cancelled where that is possible, and the shutdown does not
-wait for it; it counts against the concurrency limit until it has really ended.
+the request is LOST: its function is cancelled where that is possible, and a shutdown does not wait
+for it; it counts against the concurrency limit until it has really ended.
+
+See docs/protocol.md#requests.
 """
 
 import enum
@@ -40,10 +42,14 @@ class Progress(enum.Enum):
     """How far a request has come."""
 
     ACKNOWLEDGING = "ACKNOWLEDGING"
+    """The acknowledgement was handed to the socket, and is not reported as written yet."""
     QUEUED = "QUEUED"
+    """Waits for a slot, or for the end of this turn."""
     RUNNING = "RUNNING"
     ANSWERED = "ANSWERED"
+    """Its reply is buffered or on its way."""
     LOST = "LOST"
+    """Its lease was refused and its function was asked to stop."""
 
 
 @dataclass(slots=True)
@@ -54,21 +60,21 @@ class InFlight:
     received_at: float
     progress: Progress = Progress.ACKNOWLEDGING
     refusal: str | None = None
-    """Why we cannot run it; it is then answered with a retryable error."""
+    """Why this worker cannot run it; it is then answered with a retryable error."""
     started_at: float | None = None
     acknowledgements: int = 1
-    """How many are on their way: it can be delivered again on another socket meanwhile."""
+    """How many are on their way: the request can come again on another socket meanwhile."""
 
 
 # Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
 _WORKER_REQUEST_EXTEND_LEASE: Final = pb.GatewayMessageType.WORKER_REQUEST_EXTEND_LEASE
-
-SMALL_PAYLOAD: Final = 1024
-"""Bytes of a payload that is left where it is when its function has ended; a copy costs more."""
-
 _STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.items()}
+
 # A tuple is searched by identity; hashing a member of an enum costs several times as much.
 _UNFINISHED: Final = (Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING)
+
+# Bytes of a payload that is kept when its function has ended; a copy without it costs more.
+SMALL_PAYLOAD: Final = 1024
 
 
 class RequestTable:
@@ -82,19 +88,20 @@ class RequestTable:
         delivery: ReplyDelivery,
         outbox: Outbox,
     ) -> None:
+        self.long_running = LongRunning(settings, self.error)
+        self.queue: OrderedDict[str, InFlight] = OrderedDict()
+        """Acknowledged and leased, but not started."""
+        self.running = 0
+        self.unfinished = 0
+        self.last_acknowledged_at = float("-inf")
         self._functions = {app.name: app.function_slugs for app in identity.apps}
+        self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
         self._settings = settings
         self._leases = leases
         self._delivery = delivery
         self._outbox = outbox
-        self.long_running = LongRunning(settings, self.error)
-        self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
+        # In order of arrival, so that the first unfinished entry is the oldest.
         self._requests: dict[str, InFlight] = {}
-        self.queue: OrderedDict[str, InFlight] = OrderedDict()
-        """Acknowledged and leased, but not started yet, or not for want of room."""
-        self.running = 0
-        self.unfinished = 0
-        self.last_acknowledged_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -102,10 +109,13 @@ class RequestTable:
     def __iter__(self) -> Iterator[InFlight]:
         return iter(self._requests.values())
 
-    @property
-    def queued(self) -> int:
-        """Acknowledged and leased, but not started for want of room."""
-        return len(self.queue)
+    def oldest_unfinished(self) -> InFlight | None:
+        """The unfinished request that arrived first."""
+        return next((e for e in self._requests.values() if e.progress in _UNFINISHED), None)
+
+    def unfinished_ids(self) -> list[str]:
+        """Requests whose function has not ended, without those whose lease is lost."""
+        return [key for key, entry in self._requests.items() if entry.progress in _UNFINISHED]
 
     def error(self, kind: str, text: str, request_id: str) -> None:
         """Put an ``error`` event about a request that is in the table."""
@@ -117,24 +127,34 @@ class RequestTable:
             ErrorOccurred(kind, text, request.request_id, run_id=run_id, function_slug=slug)
         )
 
-    def oldest_unfinished(self) -> InFlight | None:
-        """The request whose function has been awaited for longest."""
-        return next((e for e in self._requests.values() if e.progress in _UNFINISHED), None)
-
-    def unfinished_ids(self) -> list[str]:
-        """Requests whose function has not ended; those with a lost lease are not ours any more."""
-        return [key for key, entry in self._requests.items() if entry.progress in _UNFINISHED]
-
     # --- arrival ---------------------------------------------------------------------------
 
     def arrived(self, request: pb.GatewayExecutorRequestData, carrier: Carrier, now: float) -> bool:
-        """Acknowledge a request. Returns False when it was known already."""
+        """Acknowledge a request. Returns False when it was known already.
+
+        The gateway sends a request again when it has not seen the acknowledgement, on any
+        connection of this worker. It must be acknowledged again there, and never executed twice.
+        """
         request_id = request.request_id
         known = self._requests.get(request_id)
-        if known is not None and known.progress is Progress.LOST:
-            return False
-        answered = known is None and request_id in self._delivery.answered
-        if answered and self._delivery.answered.reply(request_id) is None:
+        if known is None and request_id not in self._delivery.answered:
+            entry = InFlight(request, now)
+            functions = self._functions.get(request.app_name)
+            slug = request.function_slug
+            if functions is None:
+                ours = ", ".join(sorted(self._functions))
+                app = clean(request.app_name)
+                entry.refusal = f"this worker has no app {app!r}; it has: {ours}"
+            elif slug not in functions and f"{request.app_name}-{slug}" not in functions:
+                app = request.app_name
+                entry.refusal = f"this worker's app {app!r} has no function {clean(slug)!r}"
+            # A refused request is acknowledged too, or the error that names the cause would have no
+            # request to answer.
+            self._requests[request_id] = entry
+            self.unfinished += 1
+            carrier.acknowledge(request)
+            return True
+        if known is None and self._delivery.answered.reply(request_id) is None:
             # An acknowledgement promises a reply. Without one the gateway asks another worker.
             text = (
                 "a request that was answered came again, and its reply is not kept any more: it "
@@ -142,60 +162,50 @@ class RequestTable:
             )
             self._error("repeated_request_refused", text, request)
             return False
-        if known is None and not answered:
-            refusal = self._why_not(request)
-            self._requests[request_id] = InFlight(request, now, refusal=refusal)
-            self.unfinished += 1
-            carrier.acknowledge(request)
-            return True
+        if known is not None and known.progress is Progress.LOST:
+            return False
         carrier.acknowledge(request)
-        if known is not None and known.progress is Progress.ACKNOWLEDGING:
-            known.acknowledgements += 1
-        if known is not None and is_ulid(request.lease_id):
-            self._leases.grant(request_id, request.lease_id, now)
+        if known is not None:
+            if known.progress is Progress.ACKNOWLEDGING:
+                known.acknowledgements += 1
+            if is_ulid(request.lease_id):
+                self._leases.grant(request_id, request.lease_id, now)
         if known is None or known.progress is Progress.ANSWERED:
             self._delivery.repeat(request_id, carrier, now)
         return False
 
-    def _why_not(self, request: pb.GatewayExecutorRequestData) -> str | None:
-        functions = self._functions.get(request.app_name)
-        if functions is None:
-            ours = ", ".join(sorted(self._functions))
-            return f"this worker has no app {clean(request.app_name)!r}; it has: {ours}"
-        slug = request.function_slug
-        if slug in functions or f"{request.app_name}-{slug}" in functions:
-            return None
-        return f"this worker's app {request.app_name!r} has no function {clean(slug)!r}"
-
     def acknowledgement_written(self, request_id: str, carrier: Carrier | None, now: float) -> None:
-        """The request is ours: lease it, and run it when there is room."""
+        """The request belongs to this worker: lease it, and run it when there is a slot."""
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
-            return
+            return  # abandoned by a shutdown, or the second of two acknowledgements
         self.last_acknowledged_at = now
+        # Presenting a lease id that is not a ULID makes the gateway close the whole connection.
         if is_ulid(entry.request.lease_id):
             self._leases.grant(request_id, entry.request.lease_id, now)
-        if entry.refusal is not None:
+        if entry.refusal is None:
+            # Started by ``start_ready`` at the end of this turn, behind what waits already.
+            entry.progress = Progress.QUEUED
+            self.queue[request_id] = entry
+        else:
             self._error("request_refused", entry.refusal, entry.request)
-            refusal = self.error_result("function_not_found", entry.refusal)
+            refusal = self._error_result("function_not_found", entry.refusal)
             self._answer(entry, refusal, carrier, now)
-            return
-        entry.progress = Progress.QUEUED
-        self.queue[request_id] = entry
 
     def acknowledgement_failed(self, request_id: str) -> None:
-        """Abandon it: the server gives it to another worker; an answer would burn a retry."""
+        """Abandon the request: an answer would use up one of its retries."""
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
             return
         entry.acknowledgements -= 1
-        if not entry.acknowledgements:
-            text = (
-                "the connection ended before a request could be acknowledged; "
-                "the server gives it to another worker"
-            )
-            self._error("acknowledgement_failed", text, entry.request)
-            self._forget(request_id)
+        if entry.acknowledgements:
+            return  # it came on two sockets, and the other one can still succeed
+        text = (
+            "the connection ended before a request could be acknowledged; "
+            "the server gives it to another worker"
+        )
+        self._error("acknowledgement_failed", text, entry.request)
+        self.forget(request_id)
 
     # --- execution -------------------------------------------------------------------------
 
@@ -203,6 +213,7 @@ class RequestTable:
         """Start queued requests, first in first out, as far as both limits allow."""
         limit = self._settings.max_worker_concurrency
         while self.queue and (limit is None or self.running < limit):
+            # Functions that cannot deliver would fill the buffer until replies are evicted.
             if self._delivery.buffer.above_high_water():
                 return
             _, entry = self.queue.popitem(last=False)
@@ -234,16 +245,15 @@ class RequestTable:
             return
         self.running -= 1
         self.long_running.ended(request_id)
-        if entry.progress is Progress.LOST and result is None:
-            self._forget(request_id)
-        elif result is None:
+        if result is not None:
+            self._answer(entry, result, carrier, now)
+            return
+        if entry.progress is Progress.RUNNING:
             text = "the function was cancelled by the shutdown; Inngest will run it again"
             self._error("execution_cancelled", text, entry.request)
-            self._forget(request_id)
-        else:
-            self._answer(entry, result, carrier, now)
+        self.forget(request_id)
 
-    def error_result(self, code: str, message: str, no_retry: bool = False) -> ExecutionResult:
+    def _error_result(self, code: str, message: str, no_retry: bool = False) -> ExecutionResult:
         """An ERROR reply in the shape of the SDK's own errors."""
         body = json.dumps({"code": code, "message": message, "name": "ConnectError"}).encode()
         return ExecutionResult(
@@ -257,6 +267,7 @@ class RequestTable:
         payload = messages.reply_payload(request, result)
         limit = self._settings.max_reply_bytes - messages.ENVELOPE_BYTES
         if len(payload) > limit:
+            # Sent as it is, the gateway would close the connection and every reply on it.
             text = (
                 f"the function's output makes a reply of {len(payload)} bytes, and the gateway "
                 f"accepts at most {limit} bytes: return less, or a reference to stored data"
@@ -265,13 +276,13 @@ class RequestTable:
             # An output stays too large however often it is computed; an error that Inngest may
             # retry stays one that it may retry.
             final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
-            result = self.error_result("output_too_large", text, no_retry=final)
+            result = self._error_result("output_too_large", text, no_retry=final)
             payload = messages.reply_payload(request, result)
         started = entry.started_at if entry.started_at is not None else now
-        if entry.progress in _UNFINISHED:  # one that was LOST has been taken off already
+        if entry.progress in _UNFINISHED:  # one that is LOST was subtracted before
             self.unfinished -= 1
         entry.progress = Progress.ANSWERED
-        # Only its names are needed until the reply is delivered, which can take a long time.
+        # Only the names are needed until the reply is delivered, which can take hours.
         if len(request.request_payload) > SMALL_PAYLOAD:
             entry.request = messages.without_payload(request)
         self._outbox.put(
@@ -286,70 +297,63 @@ class RequestTable:
         )
         reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)
         for evicted in self._delivery.add(reply, carrier, now):
-            self.delivered(evicted)
+            self.forget(evicted)
 
-    def delivered(self, request_id: str) -> None:
-        """The server has the reply, or never will: nothing is owed any more."""
-        self._forget(request_id)
-
-    # --- leases ----------------------------------------------------------------------------
-
-    def extend_due(self, carrier: Carrier, now: float) -> None:
-        """Extend what is due, at most ``extensions_per_turn`` at a time."""
-        for lease in self._leases.take_due(now, self._settings.extensions_per_turn):
-            entry = self._requests[lease.request_id]
-            if now - entry.received_at >= LONGEST_RUN:
-                self._outlived(entry)
-                continue
-            data = messages.extend_lease(entry.request, lease.lease_id)
-            carrier.send(_WORKER_REQUEST_EXTEND_LEASE, data)
-
-    def lease_answered(self, request_id: str, new_lease_id: str | None, now: float) -> None:
-        """A refusal for a request that is answered already means only that the reply was first."""
-        if new_lease_id is not None:
-            if is_ulid(new_lease_id):
-                self._leases.extended(request_id, new_lease_id, now)
-            return
-        if not self._leases.release(request_id):
-            return
-        self._lease_lost(self._requests[request_id])
-
-    def _outlived(self, entry: InFlight) -> None:
-        """Nobody waits for this request any more, and no refusal says so: extending it ends here.
-
-        The server would extend it without end: it forgets a lease two hours after its last
-        extension, and does not ask for how long somebody has waited.
-        """
-        request_id = entry.request.request_id
-        self._leases.release(request_id)
-        if entry.progress is not Progress.ANSWERED:
-            text = (
-                f"a request is {LONGEST_RUN / 3600:g} h old, which is as long as Inngest waits: "
-                "its lease is not extended any more, and Inngest runs it again if retries are "
-                "left. Divide the function into steps"
-            )
-            self._error("request_outlived", text, entry.request)
-        self._lease_lost(entry)
-
-    def _lease_lost(self, entry: InFlight) -> None:
-        if entry.progress is Progress.ANSWERED:
-            return
-        request = entry.request
-        request_id = request.request_id
-        self._outbox.put(LeaseLost(request_id, request.run_id, request.function_slug))
-        if entry.progress is Progress.QUEUED:
-            del self.queue[request_id]
-            self._forget(request_id)
-        elif self._settings.on_lease_lost == "cancel":
-            self.unfinished -= 1
-            entry.progress = Progress.LOST
-            self._outbox.put(CancelExecution(request_id))
-
-    def _forget(self, request_id: str) -> None:
+    def forget(self, request_id: str) -> None:
+        """Nothing is owed to the server for this request any more; its lease ends."""
         entry = self._requests.pop(request_id, None)
         if entry is not None and entry.progress in _UNFINISHED:
             self.unfinished -= 1
         self._leases.release(request_id)
+
+    # --- leases ----------------------------------------------------------------------------
+
+    def extend_due(self, carrier: Carrier, now: float) -> None:
+        """Extend what is due, at most ``extensions_per_turn`` at a time.
+
+        What is left over stays due: the next turn begins immediately, after other inputs.
+        """
+        for lease in self._leases.take_due(now, self._settings.extensions_per_turn):
+            entry = self._requests[lease.request_id]
+            if now - entry.received_at < LONGEST_RUN:
+                data = messages.extend_lease(entry.request, lease.lease_id)
+                carrier.send(_WORKER_REQUEST_EXTEND_LEASE, data)
+                continue
+            # The server would extend this lease without end: it forgets a lease two hours after
+            # its last extension, and does not ask how long anybody has waited. The executor does
+            # not wait any more, and no refusal says so.
+            self._leases.release(lease.request_id)
+            if entry.progress is not Progress.ANSWERED:
+                text = (
+                    f"a request is {LONGEST_RUN / 3600:g} h old, which is as long as Inngest "
+                    "waits: its lease is not extended any more, and Inngest runs it again if "
+                    "retries are left. Divide the function into steps"
+                )
+                self._error("request_outlived", text, entry.request)
+            self._lease_lost(entry)
+
+    def lease_answered(self, request_id: str, new_lease_id: str | None, now: float) -> None:
+        """The server extended a lease, or refused to (``new_lease_id`` is None)."""
+        if new_lease_id is not None:
+            if is_ulid(new_lease_id):
+                self._leases.extended(request_id, new_lease_id, now)
+        elif self._leases.release(request_id):
+            self._lease_lost(self._requests[request_id])
+
+    def _lease_lost(self, entry: InFlight) -> None:
+        if entry.progress is Progress.ANSWERED:
+            return  # the reply was first, and the server deletes the lease with it
+        request = entry.request
+        request_id = request.request_id
+        self._outbox.put(LeaseLost(request_id, request.run_id, request.function_slug))
+        if entry.progress is Progress.QUEUED:
+            # Nothing runs yet, and another worker has it: to start now would only be a duplicate.
+            del self.queue[request_id]
+            self.forget(request_id)
+        elif self._settings.on_lease_lost == "cancel":
+            self.unfinished -= 1
+            entry.progress = Progress.LOST
+            self._outbox.put(CancelExecution(request_id))
 
     def abandon(self) -> list[str]:
         """Cancel what runs and drop what does not; returns the ids of both."""
@@ -357,8 +361,9 @@ class RequestTable:
         self.queue.clear()
         for request_id in abandoned:
             if self._requests[request_id].progress is Progress.RUNNING:
+                # It stays in the table: what a function returns in its last moment is delivered.
                 self._leases.release(request_id)
                 self._outbox.put(CancelExecution(request_id))
             else:
-                self._forget(request_id)
+                self.forget(request_id)
         return abandoned

@@ -1,0 +1,1 @@
+"""What is written to the gateway, and what its texts mean. Private."""

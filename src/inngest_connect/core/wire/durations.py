@@ -1,7 +1,7 @@
 """Go duration strings, as the gateway sends its intervals ("10s", "1m0s", "1h30m0.5s", "250µs").
 
-The grammar is that of Go's ``time.ParseDuration`` (PROTOCOL.md section 10): an optional sign, then
-one or more decimal numbers each with a unit; "0" alone is valid.
+The grammar is that of Go's ``time.ParseDuration`` (docs/protocol.md#durations): an optional sign,
+then one or more decimal numbers each with a unit; "0" alone is valid.
 """
 
 import re
@@ -24,7 +24,7 @@ _LONGEST_TEXT: Final = 64
 
 
 def parse_duration(text: str) -> float:
-    """Return ``text`` in seconds. Raises ValueError for anything Go's parser would refuse."""
+    """Return ``text`` in seconds. Raises ValueError for everything that Go's parser refuses."""
     if text in ("0", "+0", "-0"):
         return 0.0
     match = _DURATION.fullmatch(text) if len(text) <= _LONGEST_TEXT else None

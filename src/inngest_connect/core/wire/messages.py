@@ -11,13 +11,13 @@ from ..settings import WorkerIdentity
 
 _K = pb.GatewayMessageType
 
+# Upper bound of what ConnectMessage adds around a payload of a few megabytes.
 ENVELOPE_BYTES: Final = 16
-"""Upper bound of what ConnectMessage adds around a payload of a few megabytes."""
 
 
 @record
 class ExecutionResult:
-    """What became of one request, before it is a reply. ``status`` is an SDKResponseStatus."""
+    """What a function returned, before it is a reply. ``status`` is an SDKResponseStatus."""
 
     status: pb.SDKResponseStatus
     body: bytes
@@ -36,7 +36,7 @@ def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
     return envelope(kind, payload.SerializeToString())
 
 
-# Looked up once: reading a member of a protobuf enum costs as much as making a small message.
+# Looked up once: reading a member of a protobuf enum costs as much as creating a small message.
 _WORKER_REQUEST_ACK: Final = _K.WORKER_REQUEST_ACK
 _WORKER_REPLY: Final = _K.WORKER_REPLY
 
@@ -48,7 +48,7 @@ PAUSE: Final = envelope(_K.WORKER_PAUSE)
 def worker_connect(
     identity: WorkerIdentity, connection_id: str, session_token: str, sync_token: str
 ) -> bytes:
-    """WORKER_CONNECT, with manual readiness so that no work comes before handlers stand."""
+    """WORKER_CONNECT. Its manual readiness keeps requests away until WORKER_READY is sent."""
     data = pb.WorkerConnectRequestData(
         connection_id=connection_id,
         instance_id=identity.instance_id,
@@ -78,7 +78,7 @@ def worker_connect(
 def without_payload(request: pb.GatewayExecutorRequestData) -> pb.GatewayExecutorRequestData:
     """A copy that holds the names of a request alone.
 
-    A copy, because a field that is cleared keeps its memory until the whole message is freed.
+    A copy, because a cleared field keeps its memory until the whole message is freed.
     """
     return pb.GatewayExecutorRequestData(
         **_names(request), app_name=request.app_name, lease_id=request.lease_id
@@ -86,10 +86,12 @@ def without_payload(request: pb.GatewayExecutorRequestData) -> pb.GatewayExecuto
 
 
 def request_ack(request: pb.GatewayExecutorRequestData) -> bytes:
+    """WORKER_REQUEST_ACK."""
     return _encode(_WORKER_REQUEST_ACK, pb.WorkerRequestAckData(**_names(request)))
 
 
 def extend_lease(request: pb.GatewayExecutorRequestData, lease_id: str) -> bytes:
+    """WORKER_REQUEST_EXTEND_LEASE."""
     return _encode(
         _K.WORKER_REQUEST_EXTEND_LEASE,
         pb.WorkerRequestExtendLeaseData(**_names(request), lease_id=lease_id),
@@ -115,7 +117,7 @@ def reply_payload(request: pb.GatewayExecutorRequestData, result: ExecutionResul
     """The SDKResponse alone, as the flush endpoint takes it.
 
     ``system_trace_ctx`` is echoed in every reply, errors too: the flush endpoint refuses a reply
-    without it (PROTOCOL.md, SDKResponse).
+    without it (docs/protocol.md#replies).
     """
     return pb.SDKResponse(
         request_id=request.request_id,
@@ -140,6 +142,7 @@ def reply(payload: bytes) -> bytes:
 
 
 def worker_status(in_flight_request_ids: Iterable[str], shutdown_requested: bool) -> bytes:
+    """WORKER_STATUS."""
     return _encode(
         _K.WORKER_STATUS,
         pb.WorkerStatusData(

@@ -1,10 +1,10 @@
-"""Text that came over the network, made safe for logs, terminals and the status page."""
+"""Makes text from the network safe for logs, terminals and the status page."""
 
 from typing import Final
 
 LONGEST: Final = 200
+# Ids of Inngest are ULIDs and UUIDs, of 26 and 36 characters; names are longer.
 LONGEST_ID: Final = 64
-"""Ids of Inngest are ULIDs and UUIDs, of 26 and 36 characters; names are longer."""
 _SHORTENED_ID: Final = 16
 
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from .remote_text import clean
 
+# Bypasses a metaclass that defines ``__name__`` itself.
 _NAME: Final = type.__dict__["__name__"]
-"""Bypasses a metaclass that defines ``__name__`` itself."""
 _LONGEST_VALUE: Final = 100
+# Signing keys, and the user information of URLs.
 _SECRET: Final = re.compile(r"signkey-\w+-\w+|(?<=://)[^\s'\"]*(?=@)")
-"""Signing keys, and the user information of URLs."""
 
 
 def class_name(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a GatewayModel wants done. A server does it on sockets, a simulation in virtual time."""
+"""Actions: what a GatewayModel wants done. Connections are named by their number."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,16 @@ from ...protocol import connect_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class SendTo:
+    """Write one message to a connection."""
+
     connection: int
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
+    """Write a close frame to a connection."""
+
     connection: int
     code: int
     reason: str
@@ -20,14 +24,14 @@ class CloseConnection:
 
 @dataclass(frozen=True, slots=True)
 class DropConnection:
-    """End it without a close frame, as missed heartbeats do."""
+    """End a connection without a close frame, as missed heartbeats do."""
 
     connection: int
 
 
 @dataclass(frozen=True, slots=True)
 class RequestEnded:
-    """``response`` is None when the request failed for ``failure``."""
+    """A request has a reply, or failed: then ``response`` is None and ``failure`` is the code."""
 
     request_id: str
     response: pb.SDKResponse | None
@@ -35,8 +39,3 @@ class RequestEnded:
 
 
 Action = SendTo | CloseConnection | DropConnection | RequestEnded
-
-
-def encode(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
-    """One message; GATEWAY_HELLO is a message of no bytes."""
-    return pb.ConnectMessage(kind=kind, payload=payload).SerializeToString()

@@ -7,6 +7,8 @@ from ...protocol import connect_pb2 as pb
 
 
 class GatewayPhase(enum.Enum):
+    """What a gateway accepts and sends, see docs/protocol.md#phases."""
+
     HANDSHAKING = "HANDSHAKING"
     READY = "READY"
     DRAINING = "DRAINING"
@@ -14,11 +16,13 @@ class GatewayPhase(enum.Enum):
 
 @dataclass(slots=True)
 class GatewayConnection:
+    """State of one connection. Times are monotonic seconds."""
+
     number: int
     gateway: str
     phase: GatewayPhase = GatewayPhase.HANDSHAKING
     connect: pb.WorkerConnectRequestData | None = None
-    connected: bool = False
+    """WORKER_CONNECT; None until it was accepted."""
     last_heartbeat_at: float = 0.0
     heartbeats: int = 0
     paused: bool = False
@@ -30,16 +34,17 @@ class GatewayConnection:
     """Ids of requests in the order of their forwarding. Not a set, whose order differs from process
     to process: a simulation has to repeat itself."""
     holds_work: bool = False
-    """In a drain, and still routed to: what it is given waits until it is closed."""
+    """Draining, and still routed to: what it is given waits until it is closed."""
     held: list[str] = field(default_factory=list)
     functions: frozenset[str] = frozenset()
-    """The slugs that can be routed to it."""
+    """The slugs of the functions that can be routed to it."""
 
     @property
     def instance(self) -> str:
+        """The worker's instance id; empty before WORKER_CONNECT."""
         return self.connect.instance_id if self.connect is not None else ""
 
     @property
     def limit(self) -> int:
-        """Requests at once, 0 for no limit."""
+        """How many requests the worker takes at the same time; 0 for no limit."""
         return max(self.connect.max_worker_concurrency, 0) if self.connect is not None else 0

@@ -1,13 +1,15 @@
-"""What a gateway checks of WORKER_CONNECT, in the order of PROTOCOL.md section 3."""
+"""What a gateway checks of WORKER_CONNECT, in the order of docs/protocol.md#connect."""
 
 import json
+
+from google.protobuf.message import DecodeError
 
 from ...core.wire.ulid import is_ulid
 from ...protocol import connect_pb2 as pb
 
 
 class HandshakeRefused(Exception):
-    """The worker is turned away with this close code and reason."""
+    """The gateway closes the connection with this code and reason."""
 
     def __init__(
         self, code: int = 1008, reason: str = "connect_worker_hello_invalid_payload"
@@ -17,8 +19,20 @@ class HandshakeRefused(Exception):
         self.reason = reason
 
 
-def routable_functions(connect: pb.WorkerConnectRequestData, max_apps: int) -> frozenset[str]:
-    """The function slugs that a worker serves. Raises HandshakeRefused."""
+def check_connect(
+    message: pb.ConnectMessage, max_apps: int, sessions: dict[str, tuple[str, str]] | None
+) -> tuple[pb.WorkerConnectRequestData, frozenset[str]]:
+    """Decode the first message of a worker; return it with the slugs of its functions.
+
+    ``sessions`` has session and sync token by connection id, each of which serves once; None
+    accepts any token. Raises HandshakeRefused.
+    """
+    if message.kind != pb.WORKER_CONNECT:
+        raise HandshakeRefused(1008, "connect_worker_hello_invalid_msg")
+    try:
+        connect = pb.WorkerConnectRequestData.FromString(message.payload)
+    except DecodeError:
+        raise HandshakeRefused from None
     if not is_ulid(connect.connection_id) or not connect.instance_id:
         raise HandshakeRefused
     if not connect.auth_data.session_token:
@@ -32,6 +46,10 @@ def routable_functions(connect: pb.WorkerConnectRequestData, max_apps: int) -> f
         listed = [json.loads(app.functions) for app in connect.apps]
         if not all(isinstance(functions, list) for functions in listed):
             raise ValueError("functions have to be a list")
-        return frozenset(config["id"] for functions in listed for config in functions)
+        slugs = frozenset(config["id"] for functions in listed for config in functions)
     except (ValueError, TypeError, KeyError):
         raise HandshakeRefused(1011, "connect_internal_error") from None
+    presented = connect.auth_data.session_token, connect.auth_data.sync_token
+    if sessions is not None and sessions.pop(connect.connection_id, None) != presented:
+        raise HandshakeRefused(1008, "connect_authentication_failed")
+    return connect, slugs

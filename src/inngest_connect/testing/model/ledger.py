@@ -1,7 +1,4 @@
-"""Ledger: what became of every request, as the server saw it. The proof that nothing was lost.
-
-A server cannot see executions; ``watch`` has a worker tell of them.
-"""
+"""Ledger: what happened to every request, as the server saw it. The proof that nothing was lost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,91 +8,100 @@ Outcome = Literal["waiting", "answered", "expired", "unroutable"]
 
 
 class Observable(Protocol):
-    """A worker, as far as the ledger needs one."""
+    """The part of a worker that the ledger needs."""
 
-    def add_event_listener(self, name: str, callback: Callable[[Any], object]) -> Any: ...
+    def add_event_listener(self, name: str, callback: Callable[[Any], object]) -> Any:
+        """Call ``callback`` with every event of that name."""
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One dispatch. Times are monotonic seconds."""
+    """One dispatch. Times are monotonic seconds; connections are numbers of the gateway model."""
 
     request_id: str
     run_id: str
     function_slug: str
     dispatched_at: float
     forwards: list[int] = field(default_factory=list)
-    """Connections that it was written to."""
+    """Connections that the request was written to."""
     acknowledged_by: list[int] = field(default_factory=list)
+    """Connections that acknowledged it."""
     acknowledged_at: float | None = None
     executions: int = 0
-    """How often a function was started for it, by the workers that are watched."""
+    """How often a watched worker started the function for it."""
     extensions: int = 0
     refused_extensions: int = 0
     replies: int = 0
     flushes: int = 0
+    """Replies over HTTP."""
     unacknowledged_replies: int = 0
-    """Replies that were refused, because no acknowledgement had come before them."""
+    """Replies that were refused because no acknowledgement arrived before them."""
     answered_at: float | None = None
     outcome: Outcome = "waiting"
 
 
 class Ledger:
-    """Records by request id."""
+    """Counts over the records of all requests, which ``records`` holds by request id."""
 
     def __init__(self) -> None:
         self.records: dict[str, RequestRecord] = {}
 
     @property
     def dispatched(self) -> int:
+        """Requests that were dispatched."""
         return len(self.records)
 
     @property
     def acknowledged(self) -> int:
+        """Requests that a worker acknowledged."""
         return sum(1 for r in self.records.values() if r.acknowledged_by)
 
     @property
     def answered(self) -> int:
+        """Requests whose reply was stored, whichever way it came."""
         return sum(1 for r in self.records.values() if r.outcome == "answered")
 
     @property
     def flushed(self) -> int:
+        """Requests that were replied to over HTTP."""
         return sum(1 for r in self.records.values() if r.flushes)
 
     @property
     def lost(self) -> int:
-        """Acknowledged, and then never answered although its lease ran out."""
+        """Requests that were acknowledged and had no reply when their lease ran out."""
         return sum(1 for r in self.records.values() if r.acknowledged_by and r.outcome == "expired")
 
     @property
     def duplicates(self) -> int:
-        """Acknowledged on more than one connection, or executed twice."""
+        """Requests that were acknowledged on more than one connection, or executed twice."""
         return sum(
             1 for r in self.records.values() if len(set(r.acknowledged_by)) > 1 or r.executions > 1
         )
 
     @property
     def unacknowledged_replies(self) -> int:
-        """Replies to requests that no worker had acknowledged: the gateway refuses them."""
+        """Replies to requests that no worker had acknowledged; the gateway refuses them."""
         return sum(r.unacknowledged_replies for r in self.records.values())
 
     def watch(self, worker: Observable) -> None:
-        """Count the executions of a worker."""
-        worker.add_event_listener("request_started", self._started)
+        """Count the executions of a worker: a server cannot see them."""
 
-    def _started(self, event: Any) -> None:
-        if event.request_id in self.records:
-            self.records[event.request_id].executions += 1
+        def started(event: Any) -> None:
+            if event.request_id in self.records:
+                self.records[event.request_id].executions += 1
+
+        worker.add_event_listener("request_started", started)
 
     def waiting(self) -> list[RequestRecord]:
+        """Return the records of requests that have not ended."""
         return [r for r in self.records.values() if r.outcome == "waiting"]
 
     def forget_ended(self) -> None:
         """Drop the records of requests that have ended, for runs of any length."""
-        self.records = {key: r for key, r in self.records.items() if r.outcome == "waiting"}
+        self.records = {r.request_id: r for r in self.waiting()}
 
     def latencies(self) -> list[float]:
-        """Seconds from dispatch to stored reply, sorted."""
+        """Return the seconds from dispatch to stored reply of each answered request, sorted."""
         return sorted(
             r.answered_at - r.dispatched_at
             for r in self.records.values()

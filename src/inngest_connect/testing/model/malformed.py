@@ -1,11 +1,9 @@
-"""Messages that no gateway should send, one for each way of being wrong."""
+"""Messages that no gateway should send, one for each way of being malformed."""
 
 from typing import Final, Literal
 
+from ...core.wire.messages import envelope
 from ...protocol import connect_pb2 as pb
-from .actions import encode
-
-K = pb.GatewayMessageType
 
 MalformedKind = Literal[
     "truncated",
@@ -17,14 +15,15 @@ MalformedKind = Literal[
     "invalid text",
     "endless groups",
 ]
+"""The argument of ``MockWebSocketServer.send_malformed``."""
 
 MALFORMED: Final[dict[MalformedKind, bytes]] = {
     "truncated": b"\x08",
     "garbage": b"\xff\xfe\xfd",
     "unknown kind": b"\x08\x63",
     "kind out of range": b"\x08\xff\xff\xff\xff\x0f",
-    "payload is no protobuf": encode(K.GATEWAY_EXECUTOR_REQUEST, b"\xff"),
-    "request without id": encode(K.GATEWAY_EXECUTOR_REQUEST),
-    "invalid text": encode(K.WORKER_REPLY_ACK, b"\x0a\x02\xc3\x28"),
-    "endless groups": encode(K.WORKER_REPLY_ACK, b"\x0b" * 500),
+    "payload is no protobuf": envelope(pb.GATEWAY_EXECUTOR_REQUEST, b"\xff"),
+    "request without id": envelope(pb.GATEWAY_EXECUTOR_REQUEST),
+    "invalid text": envelope(pb.WORKER_REPLY_ACK, b"\x0a\x02\xc3\x28"),
+    "endless groups": envelope(pb.WORKER_REPLY_ACK, b"\x0b" * 500),
 }

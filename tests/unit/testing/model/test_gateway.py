@@ -11,7 +11,7 @@ from inngest_connect.testing.model.actions import (
     RequestEnded,
     SendTo,
 )
-from inngest_connect.testing.model.gateway_model import GatewayModel
+from inngest_connect.testing.model.gateway import GatewayModel
 from inngest_connect.testing.model.settings import GatewaySettings
 from inngest_connect.testing.model.ulid import make_ulid
 
