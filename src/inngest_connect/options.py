@@ -37,12 +37,13 @@ _process_suffix = uuid.uuid4().hex[:6]
 
 
 def default_instance_id() -> str:
-    """The host and a suffix of this process: processes of one host must not share a limit."""
+    """Return the host and a suffix of this process, so that processes of one host differ."""
     return f"{socket.gethostname()}-{_process_suffix}"
 
 
 def _renew_suffix() -> None:
-    global _process_suffix  # noqa: PLW0603 - a fact about the process, changed in a forked child
+    """Runs in a forked child, which would share a limit with its parent under the same id."""
+    global _process_suffix  # noqa: PLW0603 - a fact about the process
     _process_suffix = uuid.uuid4().hex[:6]
 
 
@@ -59,7 +60,7 @@ class Option:
     default: Any = None
     """In the signature of ``connect()``."""
     otherwise: Callable[[], Any] = lambda: None
-    """Creates the value that None, as a default, is short for."""
+    """Creates the value that replaces None when the default is None."""
     shown_default: str = "none"
     variable: str | None = None
     read: Callable[[str, str], Any] = lambda name, text: text
@@ -72,6 +73,7 @@ _P = ParamSpec("_P")
 
 
 def _as_field(make: Callable[_P, Option]) -> Callable[_P, Any]:
+    """Keep the parameters of ``make``, so that type checkers check each row of the table."""
     return lambda *args, **kwargs: field(metadata={"option": make(*args, **kwargs)})
 
 

@@ -1,8 +1,14 @@
-"""Orchestrator: carries out what the core decides, on the I/O loop. It has no opinion.
+"""Orchestrator: carries out what the core decides, on the I/O loop. It decides nothing.
 
-Sockets, HTTP calls, executors and users become events; ``WorkerCore.handle`` turns each into
-commands; one ``match`` carries them out; one timer is armed. A request can be followed through this
-file from top to bottom: frame -> event -> commands -> executor -> event -> commands -> frame.
+Sockets, HTTP calls, executors and users produce inputs; ``drive`` gives each to the ``WorkerCore``
+and has its commands carried out in one ``match``; one timer serves every deadline. A request can be
+followed through this file from top to bottom: frame -> input -> commands -> executor -> input ->
+commands -> frame.
+
+Turns. What arrives together is handled together: each input of a batch goes through ``_handle``,
+which only queues what is to be written and executed, and after the last one ``_settle`` writes,
+starts functions and arms the timer, once for all of them. So a hundred requests cost one write of a
+hundred acknowledgements. An input that comes alone is a batch of one (``handle``).
 """
 
 import asyncio
@@ -28,12 +34,12 @@ from .transport.environment import proxy_for
 from .transport.gateway_endpoint import endpoint_to_dial
 from .transport.websocket_manager import WebSocketManager
 
-Observe = Callable[[Event], None]
+# A WebSocketManager ends each batch of these with a call of ``_settle``.
 _IN_BATCHES = (inputs.MessageReceived, inputs.AcknowledgementWritten, inputs.AcknowledgementFailed)
 
 
 class Orchestrator:
-    """Everything but ``post`` belongs to the loop that ``run`` runs on."""
+    """Everything but ``post`` and ``drop`` belongs to the loop that ``run`` runs on."""
 
     def __init__(
         self,
@@ -41,7 +47,7 @@ class Orchestrator:
         options: ConnectOptions,
         api: Callable[[], ApiClient],
         executor: Executor,
-        observe: Observe,
+        observe: Callable[[Event], None],
         loop: asyncio.AbstractEventLoop,
         watch: LoopWatch,
         rewrite: Hook | None = None,
@@ -57,7 +63,7 @@ class Orchestrator:
         self._watch = watch
         self._rewrite = rewrite
         self._retry = retry
-        self._events: HandOver[inputs.Input] = HandOver(loop, self._handle, after=self._settle)
+        self._inputs: HandOver[inputs.Input] = HandOver(loop, self._handle, after=self._settle)
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -66,9 +72,9 @@ class Orchestrator:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
 
-    def post(self, event: inputs.Input) -> None:
-        """Report an event from any thread."""
-        self._events.put(event)
+    def post(self, input: inputs.Input) -> None:
+        """Hand an input over, from any thread and from signal handlers."""
+        self._inputs.put(input)
 
     def drop(self) -> None:
         """End without closing handshakes and last deliveries; from any thread."""
@@ -77,7 +83,7 @@ class Orchestrator:
             if not self._done.done():
                 self._done.set_result(None)
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the worker has ended
             self._loop.call_soon_threadsafe(end)
 
     async def run(self) -> None:
@@ -86,10 +92,21 @@ class Orchestrator:
         self._watch.start()
         error = None
         try:
-            await self._start_executor()
+            # Child processes take seconds to start. A worker that is closed meanwhile does not wait
+            # for them: ``_done`` is set by whatever ends it, and the start is cancelled.
+            starting = self._loop.create_task(self._executor.start())
+            either: set[asyncio.Future[Any]] = {starting, self._done}
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                starting.cancel()
+                await asyncio.wait([starting])
+            if not starting.cancelled():
+                starting.result()
             async with asyncio.TaskGroup() as self._group:
                 self.handle(inputs.Started())
                 error = await self._done
+                # HTTP calls and dials that are left: nobody waits for their results any more.
                 for task in self._tasks:
                     task.cancel()
         except ExceptionGroup as group:
@@ -106,61 +123,52 @@ class Orchestrator:
                 ) from None
             raise
         finally:
-            self._end()
+            # From here on inputs are ignored: ``_handle`` looks at ``_done`` first.
+            self._watch.stop()
+            if not self._done.done():
+                self._done.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            for socket in self._sockets.values():
+                socket.abort()
             await self._api.aclose()
             await self._executor.stop()
         if error is not None:
             raise error
 
-    async def _start_executor(self) -> None:
-        """Returns early when the worker is closed meanwhile."""
-        starting = self._loop.create_task(self._executor.start())
-        either: set[asyncio.Future[Any]] = {starting, self._done}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            starting.cancel()
-            await asyncio.wait([starting])
-        if not starting.cancelled():
-            starting.result()
+    # --- turns -----------------------------------------------------------------------------
 
-    def _end(self) -> None:
-        self._watch.stop()
-        if not self._done.done():
-            self._done.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-        for socket in self._sockets.values():
-            socket.abort()
-
-    def handle(self, event: inputs.Input) -> None:
-        """Give the core an event, carry out what it answers, and settle."""
-        self._handle(event)
+    def handle(self, input: inputs.Input) -> None:
+        """Give the core an input that comes alone, and settle."""
+        self._handle(input)
         self._settle()
 
-    def _settle(self) -> None:
-        """What need not be done for each of the events that came together, but once after them."""
+    def _handle(self, input: inputs.Input) -> None:
         if self._done.done():
             return
         try:
-            # A request whose acknowledgement was written may be refused in the same turn, and its
-            # reply goes over any socket: hence again, until no acknowledgement was reported.
+            drive(self._core, input, monotonic(), self._carry_out)
+        except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
+            self._crash(error)
+
+    def _settle(self) -> None:
+        if self._done.done():
+            return
+        try:
+            # Writing reports acknowledgements, which are inputs (``_socket_input``). A request
+            # whose acknowledgement was written can be refused in the same turn, and its reply goes
+            # over any socket: so all are written again until none has reported anything. Each
+            # round only writes what the last one caused, so this ends.
             reported = True
             while reported:
                 reported = False
                 for socket in tuple(self._sockets.values()):
                     reported = socket.flush() or reported
+            # After the writes, so that a function starts only when its acknowledgement is on the
+            # way, and in one batch that wakes the application's event loop once.
             self._executor.flush()
             self._arm_timer()
         except Exception as error:  # noqa: BLE001 - as above
-            self._crash(error)
-
-    def _handle(self, event: inputs.Input) -> None:
-        if self._done.done():
-            return
-        try:
-            drive(self._core, event, monotonic(), self._carry_out)
-        except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
             self._crash(error)
 
     def _crash(self, error: Exception) -> None:
@@ -168,15 +176,12 @@ class Orchestrator:
             self._done.set_result(_crashed(error))
 
     def _carry_out(self, command: do.Command) -> inputs.Input | None:
-        """Returns the event that reports on the command, if it is known at once."""
-        match command:
+        """Returns the input that follows, where it is known immediately."""
+        match command:  # the most frequent first: classes are compared one after the other
             case do.Send(generation, data):
                 socket = self._sockets.get(generation)
                 if socket is not None:
                     socket.send(data, reply_to=command.reply_to)
-            case do.Withdraw(generation, request_id):
-                if generation in self._sockets:
-                    self._sockets[generation].withdraw(request_id)
             case do.Acknowledge(generation, request_id, data):
                 # AcknowledgementWritten follows when the batch is settled and the kernel has it.
                 socket = self._sockets.get(generation)
@@ -186,23 +191,31 @@ class Orchestrator:
                 self._executor.submit(request)
             case Event():
                 self._observe(command)
+            case do.Withdraw(generation, request_id):
+                if generation in self._sockets:
+                    self._sockets[generation].withdraw(request_id)
             case do.Flush():
                 self._spawn(self._flush(command))
             case do.CancelExecution(request_id):
                 self._executor.cancel(request_id)
             case do.RequestStart():
-                task = self._spawn(self._start(command))
-                self._attempts[command.generation] = task
+                self._attempts[command.generation] = self._spawn(self._start(command))
             case do.AskRetryDelay():
                 self._spawn(self._ask_retry_delay(command))
             case do.OpenSocket():
-                task = self._spawn(self._open(command))
-                self._attempts[command.generation] = task
+                self._attempts[command.generation] = self._spawn(self._open(command))
             case do.CloseSocket(generation, code, reason):
                 if generation in self._sockets:
                     self._sockets[generation].close(code, reason)
             case do.AbortSocket(generation):
-                self._abort(generation)
+                attempt = self._attempts.pop(generation, None)
+                # The task of an attempt can be what brought the input that ends it: it is at its
+                # end then, and must not be cancelled while it runs this very code.
+                if attempt is not None and attempt is not asyncio.current_task():
+                    attempt.cancel()
+                socket = self._sockets.pop(generation, None)
+                if socket is not None:
+                    socket.abort()
             case do.Finished(error):
                 if not self._done.done():
                     self._done.set_result(error)
@@ -218,26 +231,25 @@ class Orchestrator:
 
     async def _start(self, command: do.RequestStart) -> None:
         assert self._api is not None
-        generation = command.generation
-        group = ""
+        generation, group = command.generation, ""
+        answered: inputs.Input
         try:
             answer = await self._api.start(command.exclude_gateways, command.key)
             group = answer.gateway_group
-            endpoint = await self._endpoint(answer.gateway_endpoint)
-        except ApiError as error:
-            failed = inputs.StartFailed(
-                generation,
-                error.refusal,
-                str(error),
-                error.retry_after,
-                offline=error.offline,
+            endpoint = await endpoint_to_dial(
+                answer.gateway_endpoint,
+                self._api.api_origin,
+                gateway_url=self._options.gateway_url,
+                rewrite=self._rewrite,
             )
-            self._attempt_ended(generation, failed)
+        except ApiError as error:
+            answered = inputs.StartFailed(
+                generation, error.refusal, str(error), error.retry_after, offline=error.offline
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, only this attempt fails
-            failed = inputs.StartFailed(generation, None, str(error), gateway_group=group)
-            self._attempt_ended(generation, failed)
+            answered = inputs.StartFailed(generation, None, str(error), gateway_group=group)
         else:
-            succeeded = inputs.StartSucceeded(
+            answered = inputs.StartSucceeded(
                 generation,
                 answer.connection_id,
                 endpoint,
@@ -245,20 +257,9 @@ class Orchestrator:
                 answer.session_token,
                 answer.sync_token,
             )
-            self._attempt_ended(generation, succeeded)
-
-    def _attempt_ended(self, generation: int, event: inputs.Input) -> None:
+        # Before the core hears of it: its next command for this generation is a task of its own.
         self._attempts.pop(generation, None)
-        self.handle(event)
-
-    async def _endpoint(self, named: str) -> str:
-        assert self._api is not None
-        return await endpoint_to_dial(
-            named,
-            self._api.api_origin,
-            gateway_url=self._options.gateway_url,
-            rewrite=self._rewrite,
-        )
+        self.handle(answered)
 
     async def _ask_retry_delay(self, command: do.AskRetryDelay) -> None:
         assert self._retry is not None
@@ -271,14 +272,14 @@ class Orchestrator:
 
     async def _flush(self, command: do.Flush) -> None:
         assert self._api is not None
+        answered: inputs.Input = inputs.FlushSucceeded(command.request_id)
         try:
             await self._api.flush(command.request_id, command.payload, command.key)
         except ApiError as error:
-            self.handle(
-                inputs.FlushFailed(command.request_id, error.refusal, str(error), error.retry_after)
+            answered = inputs.FlushFailed(
+                command.request_id, error.refusal, str(error), error.retry_after
             )
-        else:
-            self.handle(inputs.FlushSucceeded(command.request_id))
+        self.handle(answered)
 
     # --- sockets ---------------------------------------------------------------------------
 
@@ -286,14 +287,14 @@ class Orchestrator:
         assert self._api is not None
         generation = command.generation
         limit = self._options.max_message_bytes
-        manager = WebSocketManager(generation, limit, self._socket_event, self._settle)
+        manager = WebSocketManager(generation, limit, self._socket_input, self._settle)
         self._sockets[generation] = manager
         try:
             proxy = proxy_for(command.url)
             encrypted = command.url.startswith("wss:")
             ssl_context = self._api.tls_context() if encrypted else None
         except Exception as error:  # noqa: BLE001 - what the environment names can change and break
-            self._socket_event(inputs.SocketClosed(generation, 1006, "", str(error)))
+            self._socket_input(inputs.SocketClosed(generation, 1006, "", str(error)))
             return
         await manager.run(
             command.url,
@@ -302,30 +303,23 @@ class Orchestrator:
             proxy=proxy,
         )
 
-    def _socket_event(self, event: inputs.Input) -> None:
-        if isinstance(event, _IN_BATCHES):
-            self._handle(event)  # its batch is settled together
+    def _socket_input(self, input: inputs.Input) -> None:
+        """Called by a WebSocketManager, on this loop."""
+        if isinstance(input, _IN_BATCHES):
+            self._handle(input)  # ``_settle`` follows at the end of the batch
             return
-        if isinstance(event, inputs.SocketClosed):
-            self._sockets.pop(event.generation, None)
-            self._attempts.pop(event.generation, None)
-        self.handle(event)
-
-    def _abort(self, generation: int) -> None:
-        attempt = self._attempts.pop(generation, None)
-        if attempt is not None and attempt is not asyncio.current_task():
-            attempt.cancel()
-        socket = self._sockets.pop(generation, None)
-        if socket is not None:
-            socket.abort()
+        if isinstance(input, inputs.SocketClosed):
+            self._sockets.pop(input.generation, None)
+            self._attempts.pop(input.generation, None)
+        self.handle(input)
 
     # --- time ------------------------------------------------------------------------------
 
     def _arm_timer(self) -> None:
         """One timer for every deadline of the worker.
 
-        The loop's own clock may stand still while the machine sleeps; the core then asks for its
-        next turn soon enough (``attempts``).
+        The loop's own clock can stop while the machine sleeps; the core then asks for its next
+        turn soon enough (``core.connections.attempts``).
         """
         deadline = self._core.next_deadline()
         if deadline is None or (self._timer_at is not None and self._timer_at <= deadline):
@@ -343,22 +337,23 @@ class Orchestrator:
         # Before the core judges who is silent: a busy line is not.
         for generation, socket in tuple(self._sockets.items()):
             self._handle(inputs.LineObserved(generation, socket.progress()))
-        # Always: an abort that took the place of the tick would keep every deadline due, and the
+        # Always: an abort that took the place of the Tick would keep every deadline due, and the
         # worker would spin without ever being CLOSED.
         self.handle(inputs.Tick())
 
 
 def _crashed(cause: BaseException) -> WorkerCrashed:
-    text = (
-        f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in inngest-connect; "
-        "work in flight is run again by Inngest. Please report the traceback below"
-    )
     if _out_of_memory(cause):
-        text = (
+        error = WorkerCrashed(
             "this process has no memory left, so the worker's I/O loop failed; work in flight is "
             "run again by Inngest. Raise the memory limit, or lower max_worker_concurrency"
         )
-    error = WorkerCrashed(text)
+    else:
+        error = WorkerCrashed(
+            f"the worker's I/O loop failed: {type(cause).__name__}. This is a bug in "
+            "inngest-connect; work in flight is run again by Inngest. Please report the traceback "
+            "below"
+        )
     error.__cause__ = cause
     return error
 

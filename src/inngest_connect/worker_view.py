@@ -1,6 +1,6 @@
-"""WorkerView: what can be asked of a worker, and who is told of what it does.
+"""WorkerView: what can be read of a worker, and how its events are subscribed to.
 
-The core lives on the I/O loop. Reading its tables from other threads is safe because each read is
+The core belongs to the I/O loop. Reading its tables from other threads is safe because each read is
 one atomic copy; nothing here writes to them.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .observability.metrics import Metrics
 
 jitter = random.SystemRandom().random
-"""Not from the generator of the program, which functions seed: a fleet with one seed would connect
+"""Not from the program's generator, which functions may seed: all workers of one seed would connect
 again in the same instant."""
 
 
@@ -53,7 +53,7 @@ class WorkerView:
         check_threads(options.isolation)
         check_network(shared.api_origin, options.gateway_url)
         given = (shared.signing_key, shared.signing_key_fallback)
-        # The official SDK sends no key in development mode, and so do we: any text will do there.
+        # As in the official SDK, no key is sent in development mode: any text is accepted there.
         self._keys = _signing_keys(*given) if shared.is_production else ()
         self._redactor = Redactor(
             (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
@@ -76,7 +76,7 @@ class WorkerView:
         self._announcer.use_metrics(self._metrics)
 
     def _configure(self) -> None:
-        """Make what depends on the options."""
+        """Create what depends on the options."""
         options = self._options
         identity = worker_identity(
             tuple(self._sdk_apps.values()),
@@ -100,8 +100,8 @@ class WorkerView:
     def reconfigure(self, **changes: Any) -> None:
         """Change options of ``connect()`` before the start; for tools that run others' workers.
 
-        In place, so that listeners and whoever holds this connection stay with it. Takes the
-        options of ``ConnectOptions`` but the providers. Raises LocalMistake once started, and
+        In place, so that listeners and references stay valid. Takes the options of
+        ``ConnectOptions`` except the providers. Raises LocalMistake once started, and
         ConfigurationError for a wrong value.
         """
         if self._started:
@@ -109,7 +109,7 @@ class WorkerView:
         self._options = self._options.changed(**changes)
         self._configure()
 
-    # --- what can be asked -----------------------------------------------------------------
+    # --- what can be read ------------------------------------------------------------------
 
     @property
     def connection_id(self) -> str | None:
@@ -142,7 +142,7 @@ class WorkerView:
 
     @property
     def sdk_apps(self) -> dict[str, SdkApp]:
-        """The apps by id, ready to run requests; for executors."""
+        """The apps by id; for executors that load them in another process."""
         return dict(self._sdk_apps)
 
     @property
@@ -153,12 +153,12 @@ class WorkerView:
 
     @property
     def configuration(self) -> tuple[ClientSettings, WorkerIdentity, ConnectOptions]:
-        """As what this worker would connect, signing keys included; for tools that examine it."""
+        """What this worker connects with, signing keys included; for tools that examine it."""
         return self._client, self._core.identity, self._options
 
     @property
     def state(self) -> ConnectionState:
-        """The state as seen outside: a drain is ACTIVE, and it is CLOSING from ``close()`` on."""
+        """The state as users see it: a drain is ACTIVE, and it is CLOSING from ``close()`` on."""
         state = self._core.machine.external_state
         if self._close_requests and state is not ConnectionState.CLOSED:
             return ConnectionState.CLOSING
@@ -183,9 +183,11 @@ class WorkerView:
         return self._core.machine.history
 
     def get_debug_state(self) -> DebugState:
-        """A snapshot for people and status pages. Holds no payload and no secret."""
-        lags = _lag(self._io_watch), _lag(self._application_watch)
-        state = snapshot(self._core, monotonic(), *lags, self._redactor.id)
+        """A snapshot for status pages and debugging. Holds no payload and no secret."""
+        watches = self._io_watch, self._application_watch
+        io_lag, application_lag = (0.0 if watch is None else watch.lag() for watch in watches)
+        shown = self._redactor.id
+        state = snapshot(self._core, monotonic(), io_lag, application_lag, shown)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state
@@ -209,7 +211,7 @@ class WorkerView:
         self._announcer.write(call)
 
     def redact(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return ``fields`` without this worker's secrets, to be shown outside of its log."""
+        """``fields`` without this worker's secrets, to be shown outside of its log."""
         return self._redactor.fields(fields)
 
     def add_observer(self, observer: Callback) -> Callable[[], None]:
@@ -221,14 +223,14 @@ class WorkerView:
         return self._announcer.subscriptions.add(Where.OUTLET, observer)
 
     def add_counter(self, counter: Callback) -> Callable[[], None]:
-        """For the status page and the live view: as ``add_observer``, on the thread that observes.
+        """As ``add_observer``, but ``counter`` is called where the event happens.
 
-        ``counter`` must not block: it delays heartbeats.
+        For the status page and the live view: a counter that blocks delays heartbeats.
         """
         return self._announcer.subscriptions.add(Where.OBSERVING_THREAD, counter)
 
     def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
-        """Call ``callback`` with each event of that name, on the loop of ``start()``.
+        """Call ``callback`` with each event of that name, on the event loop of ``start()``.
 
         It may be an async function, which gets the next event when it has returned. Returns a
         function that removes it. Raises ConfigurationError for an unknown name.
@@ -236,7 +238,7 @@ class WorkerView:
         return self._announcer.subscriptions.add(Where.APPLICATION_LOOP, callback, name)
 
     def remove_event_listener(self, name: str, callback: Callback) -> None:
-        """Forget a callback; one that is not there is ignored."""
+        """Remove a callback; one that is not subscribed is ignored."""
         self._announcer.subscriptions.remove(Where.APPLICATION_LOOP, callback, name)
 
     def _check_process(self) -> None:
@@ -251,10 +253,6 @@ def _versions(identity: WorkerIdentity) -> dict[str, Any]:
     """For the log, if any app has a version."""
     versions = {app.name: app.version for app in identity.apps if app.version}
     return {"app_versions": versions} if versions else {}
-
-
-def _lag(watch: LoopWatch | None) -> float:
-    return watch.lag() if watch is not None else 0.0
 
 
 def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:

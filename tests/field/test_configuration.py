@@ -19,7 +19,7 @@ from inngest_connect import (
     connect,
     process_executor,
 )
-from inngest_connect.cli.doctor.run import DoctorOptions, run_doctor
+from inngest_connect.cli.doctor.run import run_doctor
 from inngest_connect.connection import WebSocketWorkerConnection
 from inngest_connect.testing import EmbeddedGateway
 
@@ -340,7 +340,7 @@ def test_the_doctor_names_what_connect_would(
     with_module = "inngest_connect.cli.demo_functions"
 
     for target in (None, with_module) if "_PROXY" in variable.upper() else (None,):
-        code = run_doctor(DoctorOptions(target=target, timeout=2.0, handshake=False, json=True))
+        code = run_doctor(target, timeout=2.0, handshake=False, json=True)
 
         said = capsys.readouterr()
         first = json.loads(said.out)["checks"][0]

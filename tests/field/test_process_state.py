@@ -254,8 +254,8 @@ def patched(name: str) -> Any:
     ("library", "isolation", "remedy"),
     [
         ("gevent.thread", "thread", 'isolation="none"'),
-        ("eventlet.green.thread", "thread", "a process of its own"),
-        ("eventlet.green.thread", "none", "a process of its own"),
+        ("eventlet.green.thread", "thread", "a separate process"),
+        ("eventlet.green.thread", "none", "a separate process"),
     ],
 )
 @pytest.mark.parametrize("primitive", ["_thread.start_new_thread", "select.select"])

@@ -301,7 +301,7 @@ def test_the_gateway_command_serves_a_worker_in_another_process() -> None:
             sent = httpx.post(f"{origin}/e/key", json={"name": "x", "data": {"seconds": 0}})
             told = [read_until(gateway, "run ") for _ in range(2)]
             worker.send_signal(signal.SIGTERM)
-            read_until(gateway, "worker gone")
+            read_until(gateway, "worker ended")
         gateway.send_signal(signal.SIGINT)
         last = read_until(gateway, "lost 0")
         code = gateway.wait(10)

@@ -105,7 +105,7 @@ def test_what_is_no_list_of_apps_is_refused(apps: object) -> None:
 def test_an_app_without_functions_or_with_something_else_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no functions"):
         connect([(client_with(), [])])
-    with pytest.raises(ConfigurationError, match="is no Inngest function"):
+    with pytest.raises(ConfigurationError, match="is not an Inngest function"):
         connect([(client_with(), [print])])  # type: ignore[list-item]
 
 

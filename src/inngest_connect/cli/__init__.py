@@ -1,10 +1,10 @@
-"""The command line: ``inngest-connect``."""
+"""The command line, ``inngest-connect``. Private: its interface is the options and exit codes."""
 
 import sys
 
 
 def main() -> None:
-    """Entry point. Says which extra is missing instead of showing a traceback."""
+    """Run the command line. Without its extra it names what is missing instead of a traceback."""
     try:
         from .app import app
 

@@ -1,7 +1,7 @@
-"""The commands and their options. What a command does is in a module of its own.
+"""The commands and their options. What a command does is in its own module.
 
-Those modules are imported by the commands that need them, and only then. ``ready`` has an entry of
-its own, which imports nothing of this package: a probe runs it every few seconds.
+A command imports that module only when it runs. ``ready`` is answered before this module is
+imported, because a probe runs it every few seconds; it is declared here for ``--help``.
 """
 
 from typing import Annotated
@@ -36,7 +36,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """A worker for Inngest Connect. Start with: inngest-connect demo"""
+    """Options of all commands; the help text is that of ``app``."""
 
 
 app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
@@ -49,6 +49,7 @@ app.command(help=doctor_command.HELP)(doctor_command.doctor)
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def ready(context: typer.Context) -> None:
+    """For ``python -m inngest_connect.cli ready``; the installed command does not come here."""
     raise typer.Exit(inngest_connect_ready.main(context.args))
 
 
@@ -84,7 +85,7 @@ def gateway(
         float, typer.Option(min=0.1, max=7200.0, help="Seconds a request is leased for.")
     ] = 120.0,
     drain_every: Annotated[
-        float, typer.Option(min=0.0, help="Drain the gateway every so many seconds; 0 never.")
+        float, typer.Option(min=0.0, help="Seconds between drains of the gateway; 0 for none.")
     ] = 0.0,
 ) -> None:
     """Serve an Inngest API and gateway on loopback, for workers in other processes.
@@ -92,9 +93,6 @@ def gateway(
     Runs functions when an event is sent to it or when they are invoked over HTTP, and prints the
     result of each run. The exit code is 1 when an acknowledged request was lost.
     """
-    from .gateway import GatewayOptions, run_gateway
+    from .gateway import run_gateway
 
-    options = GatewayOptions(
-        port=port, gateway_port=gateway_port, lease=lease, drain_every=drain_every
-    )
-    raise typer.Exit(run_gateway(options))
+    raise typer.Exit(run_gateway(port, gateway_port, lease=lease, drain_every=drain_every))

@@ -6,11 +6,11 @@ import typer
 
 HELP: Final = (
     "Find out why a worker does not connect from here.\n\n"
-    "Does, stage by stage, what a worker does to connect, and has a remedy for each failure: "
+    "Does, check by check, what a worker does to connect, and shows a remedy for each failure: "
     "configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket, "
     "handshake, heartbeats, close.\n\n"
     "It takes no work and changes nothing on the server: it stops before the handshake, in which a "
-    "worker registers its functions. [bold]--connect[/bold] does that too.\n\n"
+    "worker registers its functions. [bold]--connect[/bold] goes on.\n\n"
     "[bold]Exit codes[/bold]: 0 nothing failed, 10 plus the number of the first check that failed "
     "(11 configuration to 22 close), 2 wrong usage, 130 interrupted."
 )
@@ -22,7 +22,7 @@ def doctor(
         typer.Argument(
             metavar="MODULE[:ATTRIBUTE]",
             help="A worker, as for run: its apps and options are used. Without it, the variables "
-            "of this environment and an app of the doctor's own.",
+            "of this environment and an app for this purpose.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON document, and nothing else.")
     ] = False,
 ) -> None:
-    from .doctor.run import DoctorOptions, run_doctor
+    """See ``HELP``."""
+    from .doctor.run import run_doctor
 
-    options = DoctorOptions(target=target, timeout=timeout, handshake=handshake, json=json)
-    raise typer.Exit(run_doctor(options))
+    raise typer.Exit(run_doctor(target, timeout=timeout, handshake=handshake, json=json))

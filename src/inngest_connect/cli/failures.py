@@ -1,4 +1,4 @@
-"""What a command says and returns when it cannot go on: two lines, and an exit code."""
+"""What a command writes and returns when it ends with an error: two lines, and an exit code."""
 
 import os
 import traceback
@@ -24,28 +24,28 @@ CRASHED: Final = 3
 _WRITE_LIMIT: Final = 2.0
 """Seconds for the message, as standard error can be a pipe that nobody reads."""
 
-_CHECK_KEYS: Final = "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor tells more."
 _CODES: Final[tuple[tuple[type[ConnectError], int, str], ...]] = (
     (WorkAbandoned, ABANDONED, "A longer --shutdown-timeout gives work more time to finish."),
     (
         AuthenticationError,
         WRONG_USAGE,
-        _CHECK_KEYS,
+        "Check INNGEST_SIGNING_KEY and INNGEST_ENV; inngest-connect doctor finds the cause.",
     ),
     (UnsupportedSDKError, WRONG_USAGE, "Install a version of inngest that works."),
     (ConfigurationError, WRONG_USAGE, "See inngest-connect run --help; --traceback shows where."),
-    (StartupTimeout, CRASHED, "Find out why with inngest-connect doctor."),
+    (StartupTimeout, CRASHED, "Find the cause with inngest-connect doctor."),
     (WorkerCrashed, CRASHED, "Please report this, with what --traceback shows."),
     (ConnectError, CRASHED, "--traceback shows where it comes from."),
 )
 
 
-def tell(error: ConnectError, *, with_traceback: bool) -> int:
+def write_failure(error: ConnectError, *, with_traceback: bool) -> int:
     """Write the error to standard error and return the exit code that belongs to it."""
     code, advice = next((code, text) for kind, code, text in _CODES if isinstance(error, kind))
     message = str(error)
     if isinstance(error, WorkerCrashed) and error.__cause__ is not None:
         message = f"{message}: {shown_error(error.__cause__)}"
+    # A message of several lines ends with its own advice.
     lines = message if "\n" in message else f"{message}\n{advice}"
     if with_traceback:
         lines = "".join(traceback.format_exception(error)) + lines

@@ -1,7 +1,7 @@
 """Logs of ``inngest-connect run``: one root handler, rendered by structlog.
 
 It takes the records of this package, of the SDK and of the user's ``logging`` loggers, and those of
-structlog unless the user's module configures that itself.
+structlog unless the user's module configures structlog itself.
 """
 
 import logging
@@ -17,7 +17,7 @@ LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _CHATTY: Final = ("httpx", "httpcore", "uvicorn", "watchfiles")
-"""They tell of each HTTP request and of the status server, which are not of this worker's life."""
+"""At INFO they log each HTTP request and the status server."""
 
 _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
@@ -34,7 +34,9 @@ def configure_logging(
 ) -> None:
     """Replace the root logger's handlers. ``handler`` is by default standard error."""
     handler = handler or QueuedHandler(sys.stderr)
-    handler.setFormatter(_formatter(form, colours=_has_colours(handler)))
+    stream: TextIO | None = getattr(handler, "stream", None)
+    colors = stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+    handler.setFormatter(formatter(form, colors=colors))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -60,12 +62,8 @@ def flush_logging() -> None:
         handler.flush()
 
 
-def _has_colours(handler: logging.Handler) -> bool:
-    stream: TextIO | None = getattr(handler, "stream", None)
-    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _formatter(form: LogFormat, *, colours: bool) -> logging.Formatter:
+def formatter(form: LogFormat, *, colors: bool) -> logging.Formatter:
+    """What renders a record, of structlog or of ``logging``, as one line."""
     processors: list[structlog.typing.Processor]
     if form == "json":
         processors = [
@@ -74,7 +72,7 @@ def _formatter(form: LogFormat, *, colours: bool) -> logging.Formatter:
         ]
     else:
         plain = structlog.dev.plain_traceback
-        processors = [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+        processors = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *processors],

@@ -1,4 +1,4 @@
-"""QueuedHandler: the log of the command line, which is written on a thread of its own.
+"""QueuedHandler: the log of the command line, which is written on a separate thread.
 
 Standard error can be a pipe that nobody reads. The program's functions, its import and the SDK log
 on the main thread, where a blocked write would stop the worker before it starts, or its event loop.
@@ -13,7 +13,7 @@ from ..observability.outlet import DRAIN_SECONDS, Call, Outlet
 
 
 class QueuedHandler(logging.StreamHandler[TextIO]):
-    """Records are formatted where they are made, for their context variables."""
+    """Records are formatted on the thread that logs, because of its context variables."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -21,6 +21,7 @@ class QueuedHandler(logging.StreamHandler[TextIO]):
         self._process = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record. Never blocks, except in a forked process."""
         if os.getpid() != self._process:
             # A process that a function forked has no such thread, and may end without flushing.
             super().emit(record)
@@ -44,18 +45,13 @@ class QueuedHandler(logging.StreamHandler[TextIO]):
     def _write(self, text: str) -> None:
         lost = self._outlet.newly_dropped()
         if lost:
-            text += self.terminator + self.format(_dropped(lost))
+            warning = {
+                "name": "inngest_connect.run",
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": "log lines were dropped, because nobody read them in time",
+                "lines": lost,
+            }
+            text += self.terminator + self.format(logging.makeLogRecord(warning))
         self.stream.write(text + self.terminator)
         self.stream.flush()
-
-
-def _dropped(lines: int) -> logging.LogRecord:
-    return logging.makeLogRecord(
-        {
-            "name": "inngest_connect.run",
-            "levelno": logging.WARNING,
-            "levelname": "WARNING",
-            "msg": "log lines were dropped, because nobody read them in time",
-            "lines": lines,
-        }
-    )

@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, ConnectError, WorkerCrashed
 from ..execution.processes.executor import process_executor
 from ..observability.package_logger import package_logger
 from ..transport.urls import shown_url
-from .failures import tell
+from .failures import write_failure
 from .live import LiveView
 from .logs import LogFormat, LogLevel, configure_logging
 from .reload import end_with_supervisor
@@ -68,13 +68,13 @@ def run(
             worker.run(loop_factory=loop_factory)
         return 0
     except ConnectError as error:
-        return tell(error, with_traceback=traceback or log_level == "debug")
+        return write_failure(error, with_traceback=traceback or log_level == "debug")
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - shown with its traceback
         crash = WorkerCrashed("the worker ended with an unexpected error")
         crash.__cause__ = error
-        return tell(crash, with_traceback=True)
+        return write_failure(crash, with_traceback=True)
 
 
 def _introduction(target: Target, processes: int) -> dict[str, Any]:

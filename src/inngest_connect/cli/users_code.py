@@ -1,4 +1,4 @@
-"""Which line of the user's own code an error came from."""
+"""Which line of the user's code an error came from."""
 
 import linecache
 import site
@@ -18,45 +18,34 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """``error`` is type and text, ``place`` the file, the line and what stands there."""
+    """``error`` is type and text, ``place`` the file, the number of the line, and the line."""
 
     error: str
     place: str
 
 
 def mistake_in_users_code(error: BaseException) -> Mistake:
-    """The deepest line that is neither an installed package's nor Python's. Secrets are masked."""
-    redactor = Redactor()
+    """The deepest line outside installed packages and Python's library. Secrets are masked."""
+    path, number, text = "", 0, ""
     syntax: Any = error if is_a(error, SyntaxError) else None
     if syntax is not None and syntax.filename is not None:
+        # Its traceback ends in the import; the wrong line is in the error.
         path, number, text = syntax.filename, syntax.lineno or 0, syntax.text or ""
         described = syntax.msg
     else:
-        path, number, text = _deepest(error)
         described = error_message(error).strip().partition("\n")[0]
+        packages = (*site.getsitepackages(), site.getusersitepackages())
+        installed = ("<", _PACKAGE, sysconfig.get_path("stdlib"), *packages)
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            name = frame.f_code.co_filename
+            if not name.startswith(installed):
+                path, number, text = name, line, linecache.getline(name, line)
     name = class_name(error)
-    place = f"{_relative(path)}, line {number}: {text.strip()}" if path else "See --traceback"
+    if Path(path).is_relative_to(Path.cwd()):
+        path = str(Path(path).relative_to(Path.cwd()))
+    place = f"{path}, line {number}: {text.strip()}" if path else "See --traceback"
+    redactor = Redactor()
     return Mistake(
         redactor.text(clean(f"{name}: {described}" if described else name, _LONGEST)),
         redactor.text(clean(place, _LONGEST)),
     )
-
-
-def _deepest(error: BaseException) -> tuple[str, int, str]:
-    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
-        path = frame.f_code.co_filename
-        if not path.startswith("<") and not path.startswith(_installed()):
-            return path, number, linecache.getline(path, number)
-    return "", 0, ""
-
-
-def _installed() -> tuple[str, ...]:
-    packages = [*site.getsitepackages(), site.getusersitepackages()]
-    return (_PACKAGE, sysconfig.get_path("stdlib"), *packages)
-
-
-def _relative(path: str) -> str:
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path

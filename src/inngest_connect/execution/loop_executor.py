@@ -80,19 +80,22 @@ class LoopExecutor:
         """Nothing to prepare: the application's event loop runs."""
 
     def submit(self, request: Request) -> None:
+        """Add it to the batch."""
         self._work.add(request)
 
     def flush(self) -> None:
-        # A planned turn drains ``_work``, so the loop need not be woken for what was added before
-        # the flag was read. If the turn has cleared the flag meanwhile, an additional wake-up finds
-        # nothing; ``_next_turn`` says why the opposite cannot happen.
+        """Wake the application's event loop for the batch, unless it has a turn planned."""
+        # The planned turn clears the flag and then drains ``_work``. So if the flag is set here,
+        # that drain is still to come and receives what was added before this line.
         if not self._turn_planned:
             self._work.wake()
 
     def cancel(self, request_id: str) -> None:
+        """Ask that loop to cancel the request, wherever it is by then."""
         self._work.put(request_id)
 
     def failure(self) -> str | None:
+        """Only a closed loop prevents functions from running."""
         return LOOP_CLOSED if self._loop.is_closed() else None
 
     async def stop(self) -> None:
@@ -101,6 +104,7 @@ class LoopExecutor:
     # --- on the application's event loop -----------------------------------------------------
 
     async def wait_stopped(self, timeout: float) -> None:
+        """Post what did not start as cancelled, cancel the rest, and wait."""
         for request in tuple(self._waiting):
             self._drop(request)
         self._cancelled.update(self._running)

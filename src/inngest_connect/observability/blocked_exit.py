@@ -1,4 +1,4 @@
-"""``release``: let the interpreter end although threads of ours are blocked in a log handler.
+"""``release``: let the interpreter exit although threads of this package block in a log handler.
 
 A thread that is blocked in ``write`` holds the lock of its handler, for which ``logging.shutdown``
 waits at exit, and the lock of the stream, without which the interpreter aborts when it flushes the
@@ -21,10 +21,18 @@ _SECONDS: Final = 0.5
 
 def release(threads: Sequence[threading.Thread]) -> None:
     """On the main thread. Takes half a second at most."""
-    if _discard_blocked_streams():
+    blocked = [descriptor for descriptor in _STANDARD if _is_blocked(descriptor)]
+    for descriptor in blocked:
+        with contextlib.suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, descriptor)
+            os.close(null)
+    if blocked:
         _interrupt(threads)
-    for handler in _handlers():
-        lock = handler.lock
+    handlers: Any = getattr(logging, "_handlerList", [])  # what logging.shutdown goes through
+    for reference in list(handlers):
+        handler = reference()
+        lock = handler.lock if handler is not None else None
         if lock is None:
             continue
         if lock.acquire(blocking=False):
@@ -32,18 +40,7 @@ def release(threads: Sequence[threading.Thread]) -> None:
             continue
         # Its thread never returns it. Flushing would wait for the stream that is blocked.
         handler.createLock()
-        handler.flush = handler.close = _nothing
-
-
-def _discard_blocked_streams() -> bool:
-    """Point the standard streams that nobody reads to the null device."""
-    blocked = [descriptor for descriptor in _STANDARD if _is_blocked(descriptor)]
-    for descriptor in blocked:
-        with contextlib.suppress(OSError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, descriptor)
-            os.close(null)
-    return bool(blocked)
+        handler.flush = handler.close = lambda: None
 
 
 def _is_blocked(descriptor: int) -> bool:
@@ -68,12 +65,3 @@ def _interrupt(threads: Sequence[threading.Thread]) -> None:
                 signal.pthread_kill(thread.ident, signal.SIGURG)
             thread.join(0.02)
     signal.signal(signal.SIGURG, previous or signal.SIG_DFL)
-
-
-def _handlers() -> list[Any]:
-    known: Any = getattr(logging, "_handlerList", [])  # what logging.shutdown goes through
-    return [handler for reference in list(known) if (handler := reference()) is not None]
-
-
-def _nothing() -> None:
-    """Instead of what would block."""

@@ -1,7 +1,7 @@
 """The OpenTelemetry instruments: one set for each meter provider, shared by all workers on it.
 
 They have to be shared, because the SDK keeps one instrument of a name and drops the callback of a
-second. Workers that live in one process on one provider are therefore added up, and what a closed
+second. Workers of one process on one provider therefore become one (``Kind``), and what a closed
 worker has counted stays in the sums, so that no counter ever falls. Workers are held weakly.
 """
 
@@ -14,22 +14,20 @@ from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
-from .metric_table import COUNTERS, HIGHEST, HISTOGRAMS, OBSERVABLES, Kind, Labels, Values
+from .metric_table import HISTOGRAMS, OBSERVABLES, Kind, Labels, Values
 from .providers import global_meter_provider, unusable_provider
-
-SCOPE: Final = "inngest_connect"
 
 
 class Source(Protocol):
     """A worker, as the instruments see it."""
 
-    def values(self) -> Mapping[str, Mapping[Labels, float]]:
+    def values(self) -> Values:
         """What is observable of it now. May be called from any thread."""
         ...
 
 
 class Instruments:
-    """``histograms`` are recorded to; everything else is read when somebody collects."""
+    """``histograms`` are recorded to; everything else is read when a provider collects."""
 
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()
@@ -38,7 +36,7 @@ class Instruments:
         self._values: Values = {}
         self._served: set[str] = set(OBSERVABLES)
         self.histograms: dict[str, Histogram] = {
-            name: _histogram(meter, name, spec.unit, spec.description, spec.buckets)
+            name: _histogram(meter, name, spec.description, spec.buckets)
             for name, spec in HISTOGRAMS.items()
         }
         create = {
@@ -51,34 +49,30 @@ class Instruments:
             create[spec.kind](name, [callback], spec.unit, spec.description)
 
     def attach(self, source: Source) -> None:
-        """Report this worker too, until it is detached or forgotten by everybody else."""
+        """Include this worker until it is detached, or nothing else holds it."""
         with self._lock:
             self._sources.add(source)
 
     def detach(self, source: Source) -> None:
-        """Report it no longer; only what it has counted stays in the sums."""
+        """Include it no longer; only what it has counted stays in the sums."""
         with self._lock:
             if source in self._sources:
                 self._sources.discard(source)
-                counted = source.values()
-                _merge(self._closed, {n: v for n, v in counted.items() if n in COUNTERS})
+                values = source.values()
+                counters = (n for n, spec in OBSERVABLES.items() if spec.kind is Kind.COUNTER)
+                _merge(self._closed, {name: values.get(name, {}) for name in counters})
 
     def _observe(self, name: str, _: CallbackOptions) -> Iterable[Observation]:
         """A collection asks once for each name, so a name that returns begins the next one."""
         with self._lock:
             if name in self._served:
                 self._served.clear()
-                self._values = self._take()
+                self._values = {}
+                for values in (self._closed, *(source.values() for source in self._sources)):
+                    _merge(self._values, values)
             self._served.add(name)
             values = self._values.get(name, {})
         return [Observation(value, dict(labels)) for labels, value in values.items()]
-
-    def _take(self) -> Values:
-        taken: Values = {}
-        _merge(taken, self._closed)
-        for source in self._sources:
-            _merge(taken, source.values())
-        return taken
 
 
 _lock: Final = threading.Lock()
@@ -108,27 +102,23 @@ def instruments_of(provider: MeterProvider | None) -> Instruments:
 
 def _created(provider: MeterProvider) -> Instruments:
     try:
-        return Instruments(provider.get_meter(SCOPE))
+        return Instruments(provider.get_meter("inngest_connect"))
     except Exception as error:
         raise unusable_provider("meter_provider", provider, error) from error
 
 
 def _merge(into: Values, values: Mapping[str, Mapping[Labels, float]]) -> None:
     for name, by_labels in values.items():
+        highest = OBSERVABLES[name].kind is Kind.GAUGE
         mine = into.setdefault(name, {})
         for labels, value in by_labels.items():
-            there = mine.get(labels)
-            if there is None:
-                mine[labels] = value
-            else:
-                mine[labels] = max(there, value) if name in HIGHEST else there + value
+            known = mine.get(labels, 0)
+            mine[labels] = max(known, value) if highest else known + value
 
 
-def _histogram(
-    meter: Meter, name: str, unit: str, description: str, buckets: Sequence[float]
-) -> Histogram:
+def _histogram(meter: Meter, name: str, description: str, buckets: Sequence[float]) -> Histogram:
     create: Any = meter.create_histogram
     advice = "explicit_bucket_boundaries_advisory"
     if advice in inspect.signature(create).parameters:  # the API has it since 1.30
-        return create(name, unit, description, **{advice: buckets})  # type: ignore[no-any-return]
-    return create(name, unit, description)  # type: ignore[no-any-return]
+        return create(name, "s", description, **{advice: buckets})  # type: ignore[no-any-return]
+    return create(name, "s", description)  # type: ignore[no-any-return]

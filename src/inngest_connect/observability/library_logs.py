@@ -1,6 +1,6 @@
-"""``off_this_thread``: log records that others write on a thread of ours leave it too.
+"""``off_this_thread``: log records that libraries write on a thread of this package leave it, too.
 
-On the I/O thread httpx logs every request at INFO, and asyncio every exception that nobody
+On the I/O thread httpx logs every request at INFO, and asyncio every exception that nothing
 retrieved; the status server logs on its own thread. Their handlers are the program's, and may
 block: a standard error that nobody reads must stop neither of these threads.
 """
@@ -17,7 +17,7 @@ _LOGGERS: Final = (
     "asyncio",
     "inngest_connect.status",
     "httpx",
-    # A filter is asked for the records of its own logger only, not for those of children.
+    # A filter applies to the records of its own logger only, not to those of children.
     *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")),
 )
 
@@ -27,10 +27,11 @@ _threads: Final[dict[int, Put]] = {}
 
 
 class _OffThread(logging.Filter):
-    """Passes records of other threads; those of our threads are handled elsewhere."""
+    """Lets records of other threads pass, and hands over those of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         put = _threads.get(record.thread or 0)
+        # A record of ours that another thread handles, as a QueueListener does, may block that one.
         if put is None or threading.get_ident() != record.thread:
             return True
         put(partial(logging.getLogger(record.name).callHandlers, record))

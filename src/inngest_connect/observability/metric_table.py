@@ -1,4 +1,4 @@
-"""Every metric of a worker: one table, which the instruments and their views are made from.
+"""Every metric of a worker: one table, from which the instruments and their views are created.
 
 Names follow the semantic conventions of OpenTelemetry. A label takes its values from a small closed
 set, or from the functions that this worker has; never from what a remote side wrote.
@@ -32,13 +32,20 @@ OTHER: Final = "_OTHER"
 
 
 class Kind(enum.Enum):
+    """How a metric is read, and how those of several workers on one provider become one."""
+
     COUNTER = enum.auto()
+    """Added up; what closed workers have counted stays in the sum."""
     UP_DOWN = enum.auto()
+    """Added up."""
     GAUGE = enum.auto()
+    """The highest value counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservableSpec:
+    """A metric that is read when a provider collects."""
+
     kind: Kind
     unit: str
     description: str
@@ -46,99 +53,85 @@ class ObservableSpec:
 
 @dataclass(frozen=True, slots=True)
 class HistogramSpec:
-    unit: str
+    """A duration that is recorded as it happens. ``buckets`` are upper bounds in seconds."""
+
     description: str
     buckets: tuple[float, ...]
-    """Upper bounds in seconds."""
 
 
+HISTOGRAMS: Final[dict[str, HistogramSpec]] = {}
+OBSERVABLES: Final[dict[str, ObservableSpec]] = {}
+
+
+def _histogram(name: str, description: str, buckets: tuple[float, ...]) -> str:
+    HISTOGRAMS[f"inngest.connect.{name}"] = HistogramSpec(description, buckets)
+    return f"inngest.connect.{name}"
+
+
+def _observable(name: str, kind: Kind, unit: str, description: str) -> str:
+    OBSERVABLES[f"inngest.connect.{name}"] = ObservableSpec(kind, unit, description)
+    return f"inngest.connect.{name}"
+
+
+_C, _U, _G = Kind.COUNTER, Kind.UP_DOWN, Kind.GAUGE
 _NETWORK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WORK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _OUTAGE: Final = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
-EXECUTION_DURATION: Final = "inngest.connect.execution.duration"
-QUEUE_DURATION: Final = "inngest.connect.queue.duration"
-HANDSHAKE_DURATION: Final = "inngest.connect.handshake.duration"
-HEARTBEAT_DURATION: Final = "inngest.connect.heartbeat.duration"
-OUTAGE_DURATION: Final = "inngest.connect.outage.duration"
+# fmt: off
+EXECUTION_DURATION: Final = _histogram(
+    "execution.duration", "Time that a function took, by its result", _WORK)
+QUEUE_DURATION: Final = _histogram(
+    "queue.duration", "From a request's arrival to the start", _WORK)
+HANDSHAKE_DURATION: Final = _histogram(
+    "handshake.duration", "From the API call to a ready connection", _NETWORK)
+HEARTBEAT_DURATION: Final = _histogram(
+    "heartbeat.duration", "Round trip of a heartbeat", _NETWORK)
+OUTAGE_DURATION: Final = _histogram(
+    "outage.duration", "Time without a connection, once it is over", _OUTAGE)
 
-HISTOGRAMS: Final = {
-    EXECUTION_DURATION: HistogramSpec("s", "Time that a function took, by its result", _WORK),
-    QUEUE_DURATION: HistogramSpec("s", "From a request's arrival to the start", _WORK),
-    HANDSHAKE_DURATION: HistogramSpec("s", "From the API call to a ready connection", _NETWORK),
-    HEARTBEAT_DURATION: HistogramSpec("s", "Round trip of a heartbeat", _NETWORK),
-    OUTAGE_DURATION: HistogramSpec("s", "Time without a connection, once it is over", _OUTAGE),
-}
-
-CONNECTION_STATE: Final = "inngest.connect.connection.state"
-CONNECTIONS_OPENED: Final = "inngest.connect.connections.opened"
-CONNECTIONS_LOST: Final = "inngest.connect.connections.lost"
-REQUESTS_IN_FLIGHT: Final = "inngest.connect.requests.in_flight"
-REQUESTS_LIMIT: Final = "inngest.connect.requests.limit"
-SATURATION: Final = "inngest.connect.saturation"
-OLDEST_RUNNING: Final = "inngest.connect.requests.oldest_running_age"
-REQUESTS_RECEIVED: Final = "inngest.connect.requests.received"
-REQUESTS_ACKNOWLEDGED: Final = "inngest.connect.requests.acknowledged"
-REQUESTS_COMPLETED: Final = "inngest.connect.requests.completed"
-REQUESTS_REFUSED: Final = "inngest.connect.requests.refused"
-LEASES_EXTENDED: Final = "inngest.connect.leases.extended"
-LEASES_LOST: Final = "inngest.connect.leases.lost"
-REPLIES_DELIVERED: Final = "inngest.connect.replies.delivered"
-REPLIES_LOST: Final = "inngest.connect.replies.lost"
-REPLIES_UNACKNOWLEDGED: Final = "inngest.connect.replies.unacknowledged"
-BUFFER_SIZE: Final = "inngest.connect.buffer.size"
-LOOP_LAG: Final = "inngest.connect.loop.lag"
-ERRORS: Final = "inngest.connect.errors"
-RECORDS_DROPPED: Final = "inngest.connect.records.dropped"
-
-OBSERVABLES: Final = {
-    CONNECTION_STATE: ObservableSpec(
-        Kind.UP_DOWN, "{worker}", "1 for the state that the worker is in, else 0"
-    ),
-    CONNECTIONS_OPENED: ObservableSpec(Kind.COUNTER, "{connection}", "Connections made"),
-    CONNECTIONS_LOST: ObservableSpec(
-        Kind.COUNTER, "{connection}", "Connections that ended before they were replaced"
-    ),
-    REQUESTS_IN_FLIGHT: ObservableSpec(
-        Kind.UP_DOWN, "{request}", "Requests that are not delivered yet, by their progress"
-    ),
-    REQUESTS_LIMIT: ObservableSpec(
-        Kind.UP_DOWN, "{request}", "Functions that may run at once; absent without a limit"
-    ),
-    SATURATION: ObservableSpec(
-        Kind.GAUGE, "1", "Running and queued requests over the limit; absent without a limit"
-    ),
-    OLDEST_RUNNING: ObservableSpec(
-        Kind.GAUGE, "s", "Since the start of the function that has run for the longest time"
-    ),
-    REQUESTS_RECEIVED: ObservableSpec(Kind.COUNTER, "{request}", "Requests received"),
-    REQUESTS_ACKNOWLEDGED: ObservableSpec(Kind.COUNTER, "{request}", "Requests acknowledged"),
-    REQUESTS_COMPLETED: ObservableSpec(
-        Kind.COUNTER, "{request}", "Requests answered, by function and status"
-    ),
-    REQUESTS_REFUSED: ObservableSpec(
-        Kind.COUNTER, "{request}", "Requests for an app or function that is not here"
-    ),
-    LEASES_EXTENDED: ObservableSpec(Kind.COUNTER, "{lease}", "Extensions granted"),
-    LEASES_LOST: ObservableSpec(Kind.COUNTER, "{lease}", "Leases lost before the request ended"),
-    REPLIES_DELIVERED: ObservableSpec(
-        Kind.COUNTER, "{reply}", "Replies that the server has stored, by the way they took"
-    ),
-    REPLIES_LOST: ObservableSpec(Kind.COUNTER, "{reply}", "Replies given up"),
-    REPLIES_UNACKNOWLEDGED: ObservableSpec(
-        Kind.UP_DOWN, "{reply}", "Replies that the server has not stored yet"
-    ),
-    BUFFER_SIZE: ObservableSpec(Kind.UP_DOWN, "By", "Size of the unacknowledged replies"),
-    LOOP_LAG: ObservableSpec(Kind.GAUGE, "s", "How late an event loop is"),
-    ERRORS: ObservableSpec(Kind.COUNTER, "{error}", "Error events, by kind"),
-    RECORDS_DROPPED: ObservableSpec(
-        Kind.COUNTER, "{record}", "Log records and events that a blocked receiver did not get"
-    ),
-}
-
-COUNTERS: Final = frozenset(n for n, spec in OBSERVABLES.items() if spec.kind is Kind.COUNTER)
-HIGHEST: Final = frozenset({SATURATION, OLDEST_RUNNING, LOOP_LAG})
-"""Of several workers the highest value counts; all others are added up."""
+CONNECTION_STATE: Final = _observable(
+    "connection.state", _U, "{worker}", "1 for the state that the worker is in, else 0")
+CONNECTIONS_OPENED: Final = _observable(
+    "connections.opened", _C, "{connection}", "Connections made")
+CONNECTIONS_LOST: Final = _observable(
+    "connections.lost", _C, "{connection}", "Connections that ended before they were replaced")
+REQUESTS_IN_FLIGHT: Final = _observable(
+    "requests.in_flight", _U, "{request}", "Requests that are not delivered yet, by their progress")
+REQUESTS_LIMIT: Final = _observable(
+    "requests.limit", _U, "{request}", "Functions that may run concurrently; absent if unlimited")
+SATURATION: Final = _observable(
+    "saturation", _G, "1", "Running and queued requests over the limit; absent without a limit")
+OLDEST_RUNNING: Final = _observable(
+    "requests.oldest_running_age", _G, "s",
+    "Since the start of the function that has run for the longest time")
+REQUESTS_RECEIVED: Final = _observable(
+    "requests.received", _C, "{request}", "Requests received")
+REQUESTS_ACKNOWLEDGED: Final = _observable(
+    "requests.acknowledged", _C, "{request}", "Requests acknowledged")
+REQUESTS_COMPLETED: Final = _observable(
+    "requests.completed", _C, "{request}", "Requests answered, by function and status")
+REQUESTS_REFUSED: Final = _observable(
+    "requests.refused", _C, "{request}", "Requests for an app or function that this worker lacks")
+LEASES_EXTENDED: Final = _observable(
+    "leases.extended", _C, "{lease}", "Extensions granted")
+LEASES_LOST: Final = _observable(
+    "leases.lost", _C, "{lease}", "Leases lost before the request ended")
+REPLIES_DELIVERED: Final = _observable(
+    "replies.delivered", _C, "{reply}", "Replies that the server has stored, by the way they took")
+REPLIES_LOST: Final = _observable(
+    "replies.lost", _C, "{reply}", "Replies given up")
+REPLIES_UNACKNOWLEDGED: Final = _observable(
+    "replies.unacknowledged", _U, "{reply}", "Replies that the server has not stored yet")
+BUFFER_SIZE: Final = _observable(
+    "buffer.size", _U, "By", "Size of the unacknowledged replies")
+LOOP_LAG: Final = _observable(
+    "loop.lag", _G, "s", "How late an event loop is")
+ERRORS: Final = _observable(
+    "errors", _C, "{error}", "Error events, by kind")
+RECORDS_DROPPED: Final = _observable(
+    "records.dropped", _C, "{record}", "Log records and events that a blocked receiver did not get")
+# fmt: on
 
 SILENT: Final = "gateway_silent"
 VIOLATION: Final = "protocol_violation"

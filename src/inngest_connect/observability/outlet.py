@@ -1,4 +1,4 @@
-"""Outlet: the bounded queue by which what is observed leaves the I/O thread, and its thread.
+"""Outlet: the bounded queue by which events leave the I/O thread, and the thread that empties it.
 
 Log handlers, observers and exporters are user code and may block indefinitely: a standard error
 that nobody reads is enough. They run on a daemon thread that nothing on the way to CLOSED waits for
@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -31,6 +32,13 @@ _GATHER_SECONDS: Final = 0.01
 this time shares one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An item that is called on the outlet's thread, in its turn, instead of being received."""
+
+    call: Callable[[], object]
+
+
 class Outlet(Generic[Item]):
     """``receive`` is called with each item, in order, on the outlet's own thread."""
 
@@ -44,7 +52,7 @@ class Outlet(Generic[Item]):
         self._thread: threading.Thread | None = None
         self._closing = False
         self.abandoned = False
-        """Whether nothing is received any more: it was blocked when the interpreter ended."""
+        """Whether nothing is received any more: it was blocked when the interpreter exited."""
         self._patient = True
         self.dropped = 0
         """Items that did not fit, since the construction."""
@@ -68,7 +76,7 @@ class Outlet(Generic[Item]):
     def newly_dropped(self) -> int:
         """How many items were dropped since the last answer; 0 until the queue is half empty.
 
-        Called by ``receive``. A report earlier than that would be one of many.
+        Called by ``receive``. An answer before that would be one of many.
         """
         count = self.dropped - self._dropped_before
         if count == 0 or self._queue.qsize() >= MOST_ITEMS // 2:
@@ -76,46 +84,51 @@ class Outlet(Generic[Item]):
         self._dropped_before += count
         return count
 
-    def give_up(self) -> None:
-        """Do not wait for it at the exit of the interpreter: that it is blocked is known."""
-        self._patient = False
+    def close(self, last: Callable[[], None] | None = None) -> "concurrent.futures.Future[None]":
+        """The returned future is done after all that was put was received, and ``last`` called.
 
-    def close(self, last: Callable[[], None]) -> "concurrent.futures.Future[None]":
-        """``last`` is called after all that was put; the future is done after that.
-
-        What is put later is still received, on a thread that ends when nothing is left.
+        What is put later is still received, on a thread that ends when the queue is empty.
         """
         drained: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._closing = True
         if self._thread is None and self._queue.empty():
             drained.set_result(None)
             return drained
-        self._queue.put(Call(last))
+        if last is not None:
+            self._queue.put(Call(last))
         self._queue.put(Call(partial(drained.set_result, None)))
         if self._thread is None:
             self._start()
         return drained
 
+    def give_up(self) -> None:
+        """Do not wait for it at the exit of the interpreter: that it is blocked is known."""
+        self._patient = False
+
     def _start(self) -> None:
         with self._lock:
             if self._thread is not None:
                 return
-            thread = threading.Thread(
-                target=self._serve, name="inngest-connect-observers", daemon=True
-            )
+            name = "inngest-connect-observers"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
             # A process that cannot create a thread now keeps what was put, and tries again.
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
-                _living.add(self)
+                _started.add(self)
 
     def _serve(self) -> None:
         while True:
             try:
                 item = self._queue.get(block=not self._closing)
             except Empty:
-                if self._ended():
-                    return
+                with self._lock:
+                    # An item that was put before is found here. A later ``put`` sees that there is
+                    # no thread, and waits for the lock to start one.
+                    self._thread = None
+                    if self._queue.empty():
+                        return
+                    self._thread = threading.current_thread()
                 continue
             if not self._closing and self._is_frequent(item):
                 time.sleep(_GATHER_SECONDS)
@@ -123,16 +136,6 @@ class Outlet(Generic[Item]):
                 while True:
                     self._take(item)
                     item = self._queue.get_nowait()
-
-    def _ended(self) -> bool:
-        with self._lock:
-            # Under the lock: who puts an item after this sees that there is no thread, and waits
-            # for the lock to start one. An item that was put before is found here.
-            self._thread = None
-            if self._queue.empty():
-                return True
-            self._thread = threading.current_thread()
-            return False
 
     def _take(self, item: Any) -> None:
         if self.abandoned:
@@ -146,12 +149,12 @@ class Outlet(Generic[Item]):
             pass
 
     def end(self, deadline: float) -> threading.Thread | None:
-        """At the interpreter's exit: returns the thread if it is blocked."""
+        """At the exit of the interpreter: returns the thread if it is blocked."""
         thread = self._thread
         if thread is None or not thread.is_alive():
             return None
         if self._patient:
-            drained = self.close(_nothing)
+            drained = self.close()
             with contextlib.suppress(TimeoutError):
                 drained.result(max(deadline - time.monotonic(), 0))
                 return None
@@ -159,23 +162,12 @@ class Outlet(Generic[Item]):
         return thread
 
 
-class Call:
-    """An item that is called on the outlet's thread, in its turn, instead of being received."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call = call
-
-
-def _nothing() -> None:
-    """No last call."""
-
-
-_living: "weakref.WeakSet[Outlet[Any]]" = weakref.WeakSet()
+_started: "weakref.WeakSet[Outlet[Any]]" = weakref.WeakSet()
 
 
 def _at_exit() -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
-    blocked = [thread for outlet in tuple(_living) if (thread := outlet.end(deadline))]
+    blocked = [thread for outlet in tuple(_started) if (thread := outlet.end(deadline))]
     if blocked:
         release(blocked)
 

@@ -1,15 +1,15 @@
 """``package_logger``: the only way to a logger of this package, because it redacts.
 
-A record that is printed past ConnectLogger, by a library that was given one of our loggers or by a
-line somebody adds later, is masked before any handler sees it: message, arguments, extra fields,
-traceback and stack.
+A record that is printed past ConnectLogger, by a library that was given one of these loggers or by
+a line that somebody adds later, is masked before any handler sees it: message, arguments, extra
+fields, traceback and stack.
 """
 
 import logging
 import traceback
 from typing import Final
 
-from .redaction import redact_text, redact_value
+from .redaction import masked, redact_text
 
 ROOT: Final = "inngest_connect"
 RESERVED: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
@@ -20,7 +20,12 @@ class RedactingFilter(logging.Filter):
     """Lets every record pass, masked."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = redact_text(_message(record))
+        """Mask ``record`` in place."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a wrong format is printed as it is, as logging does
+            message = f"{record.msg} {record.args}"
+        record.msg = redact_text(message)
         record.args = ()
         if record.exc_info is not None and record.exc_info[1] is not None:
             record.exc_text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
@@ -32,7 +37,7 @@ class RedactingFilter(logging.Filter):
             record.stack_info = redact_text(record.stack_info)
         for key, value in list(vars(record).items()):
             if key not in RESERVED:
-                setattr(record, key, redact_value(key, value))
+                setattr(record, key, masked(key, value, redact_text))
         return True
 
 
@@ -47,20 +52,13 @@ def package_logger(name: str = "") -> logging.Logger:
 
 
 def silent_logger(name: str) -> "logging.LoggerAdapter[logging.Logger]":
-    """For a library that logs every connection: speaks only to handlers of its own.
+    """For a library that logs every connection: its records reach only handlers of this logger.
 
-    An adapter, because picows makes children of a plain logger, and a child's records pass no
-    filter of its parent.
+    An adapter, because picows creates children of a plain logger, and a child's records do not pass
+    the filter of its parent.
     """
     logger = package_logger(name)
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     logger.propagate = False
     return logging.LoggerAdapter(logger, {})
-
-
-def _message(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except Exception:  # noqa: BLE001 - a wrong format is printed as it is, as logging does
-        return f"{record.msg} {record.args}"

@@ -27,15 +27,15 @@ def _load(get: Callable[[], Provider], variable: str) -> Provider:
         return get()
     except Exception as error:
         raise ConfigurationError(
-            f"{variable} is {shown_value(os.environ.get(variable))}, which OpenTelemetry "
-            "cannot load "
-            f"({class_name(error)}): install the package that has it, or unset the variable"
+            f"{variable} is {shown_value(os.environ.get(variable))}, which OpenTelemetry cannot "
+            f"load ({class_name(error)}): install the package that has it, or unset the variable"
         ) from error
 
 
 def unusable_provider(
     option: str, provider: metrics.MeterProvider | trace.TracerProvider, error: BaseException
 ) -> ConfigurationError:
+    """The error for a provider that raised ``error``."""
     return ConfigurationError(
         f"{option} is of type {class_name(provider)}, which raised {shown_error(error)}; pass an "
         "OpenTelemetry provider that works, or leave it out for the global one"

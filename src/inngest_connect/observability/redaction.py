@@ -1,7 +1,7 @@
 """Keeps secrets out of everything that is written: by key name and by known value.
 
-A ``Redactor`` belongs to one worker and knows its signing keys for good and the tokens of its
-recent connections. ``redact_text`` and ``redact_value`` know those of all workers of the process.
+A ``Redactor`` belongs to one worker and knows its signing keys, and the tokens of its recent
+connections. ``redact_text`` knows those of all workers of the process.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import urllib.parse
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..core import events as seen
 from ..core.events import Event
@@ -21,9 +21,9 @@ from ..transport.urls import without_user_information
 
 MASK: Final = "***"
 RECENT: Final = 32
-"""Tokens remembered; a connection has two, and the log of a closed one may still be on its way."""
+"""Tokens remembered; a connection has two, and records of a closed one may still be queued."""
 PART: Final = 8
-"""Characters of a secret, one after the other, that are masked wherever they appear."""
+"""Consecutive characters of a secret that are masked wherever they appear."""
 
 _REMOTE_TEXT: Final[dict[type[Event], str]] = {
     seen.Disconnected: "reason",
@@ -52,8 +52,8 @@ _BEARER: Final = re.compile(r"(?i)bearer\s+[^\s'\"]+")
 _SIGNING_KEY: Final = re.compile(r"signkey-\w+-\w+")
 _KEY_BODY: Final = re.compile(r"^signkey-\w+-")
 
-_living: "weakref.WeakSet[Redactor]" = weakref.WeakSet()
-_living_lock: Final = threading.RLock()
+_redactors: "weakref.WeakSet[Redactor]" = weakref.WeakSet()
+_redactors_lock: Final = threading.RLock()
 
 
 class Redactor:
@@ -61,8 +61,8 @@ class Redactor:
 
     Parts of a secret are masked too: a peer can repeat one cut in the middle, or inside an id. So
     every run of ``PART`` characters of a secret is in a table, and a text is compared with the
-    table at each of its positions. Learning a secret and masking a text both cost no more than
-    their length, which matters on the thread that sends heartbeats.
+    table at each of its positions. Learning a secret and masking a text both take time in
+    proportion to its length, which matters on the thread that sends heartbeats.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -73,8 +73,8 @@ class Redactor:
         self._harmless: set[str] = set()
         for secret in secrets:
             self._count(secret, 1)
-        with _living_lock:
-            _living.add(self)
+        with _redactors_lock:
+            _redactors.add(self)
 
     def learn(self, *secrets: str) -> None:
         """Mask these too, until ``RECENT`` others have come. On one thread only."""
@@ -103,7 +103,7 @@ class Redactor:
                     table.pop(part, None)
 
     def text(self, text: str) -> str:
-        """Return ``text`` with every known or recognisable secret masked."""
+        """``text`` with every known or recognizable secret masked."""
         text = without_user_information(_SIGNING_KEY.sub(MASK, text))
         if self._parts or self._short:
             text = self._without_parts(text)
@@ -124,7 +124,7 @@ class Redactor:
         return text
 
     def id(self, text: str) -> str:
-        """An id of a peer, short and printable, and masked when it is made of a secret."""
+        """An id of a peer, short and printable, and masked when it contains a part of a secret."""
         if text in self._harmless:  # the names and ids of a request come several times
             return text
         if len(text) <= LONGEST_ID and text.isascii() and text.isprintable():
@@ -141,7 +141,7 @@ class Redactor:
         return self.text(shortened_id(text))
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``fields`` masked by key and by value, nested ones included."""
+        """``fields`` masked by key and by value, nested ones included."""
         return {key: masked(key, value, self.text) for key, value in fields.items()}
 
     def event(self, event: Event) -> Event:
@@ -156,16 +156,14 @@ class Redactor:
             value = getattr(event, text_field)
             if (shown := self.text(value)) != value:
                 changed[text_field] = shown
-        return _with(event, changed) if changed else event
+        if not changed:
+            return event
+        shown_event: Event = dataclasses.replace(cast("Any", event), **changed)
+        return shown_event
 
     def traceback(self, error: BaseException) -> str:
         """The traceback as Python prints it, with causes, notes and groups, masked."""
         return self.text("".join(traceback.format_exception(error)).rstrip("\n"))
-
-
-def _with(event: Any, changes: dict[str, str]) -> Event:
-    changed: Event = dataclasses.replace(event, **changes)
-    return changed
 
 
 def _lower(text: str) -> str:
@@ -176,16 +174,11 @@ def _lower(text: str) -> str:
 
 def redact_text(text: str) -> str:
     """Mask what any worker of this process must not show."""
-    with _living_lock:
-        living = tuple(_living)
-    for redactor in living or (Redactor(),):
+    with _redactors_lock:
+        redactors = tuple(_redactors)
+    for redactor in redactors or (Redactor(),):
         text = redactor.text(text)
     return text
-
-
-def redact_value(key: str, value: Any) -> Any:
-    """As ``Redactor.fields`` for one field, with the secrets of all workers."""
-    return masked(key, value, redact_text)
 
 
 def masked(key: str, value: Any, text: Callable[[str], str], depth: int = 0) -> Any:
@@ -197,7 +190,7 @@ def masked(key: str, value: Any, text: Callable[[str], str], depth: int = 0) -> 
     if isinstance(value, str):
         return text(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value)} bytes>"  # may be anybody's payload
+        return f"<{len(value)} bytes>"  # may be a payload
     if depth < _DEEPEST:
         if isinstance(value, Mapping):
             return {
@@ -206,11 +199,8 @@ def masked(key: str, value: Any, text: Callable[[str], str], depth: int = 0) -> 
             }
         if isinstance(value, list | tuple | set | frozenset):
             return [masked(key, item, text, depth + 1) for item in value]
-    return text(_described(value))
-
-
-def _described(value: object) -> str:
     try:
-        return str(value)
+        shown = str(value)
     except Exception as error:  # noqa: BLE001 - what a foreign __str__ raises must not end a worker
-        return f"<{type(value).__name__} that cannot be printed: {type(error).__name__}>"
+        shown = f"<{type(value).__name__} that cannot be printed: {type(error).__name__}>"
+    return text(shown)

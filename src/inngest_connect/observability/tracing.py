@@ -9,7 +9,7 @@ can raise. That costs a span, never the execution, whose result may already be t
 
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from opentelemetry import context as contexts
@@ -26,7 +26,7 @@ from .providers import global_tracer_provider, unusable_provider
 Running = Coroutine[Any, Any, ExecutionResult]
 
 LONGEST: Final = 8 * 1024
-"""Bytes of a trace context that are looked at; a valid one has some hundred."""
+"""Bytes of a trace context that are parsed; a valid one has some hundred."""
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _PLAIN: Final = re.compile(r"[\t -~]{1,512}")
@@ -34,20 +34,20 @@ _SCOPE: Final = "inngest_connect"
 
 
 class Tracing:
-    """``around`` on the loop that runs the functions."""
+    """``around`` belongs to the loop that runs the functions."""
 
     def __init__(
         self,
         tracer_provider: trace.TracerProvider | None = None,
-        report: Callable[[str], None] = lambda _: None,
+        on_failure: Callable[[str], None] = lambda _: None,
     ) -> None:
         """``tracer_provider`` None is the global one, even if it is configured later.
 
-        ``report`` gets what the provider raises, once. Raises ConfigurationError when the provider
-        gives no tracer, or the environment names a global one that cannot be loaded.
+        ``on_failure`` gets what the provider raises, once. Raises ConfigurationError when the
+        provider gives no tracer, or the environment names a global one that cannot be loaded.
         """
-        self._report = report
-        self._reported = False
+        self._on_failure = on_failure
+        self._has_failed = False
         provider = global_tracer_provider() if tracer_provider is None else tracer_provider
         try:
             tracer = provider.get_tracer(_SCOPE)
@@ -57,21 +57,16 @@ class Tracing:
         self._tracer = _usable(tracer)
 
     def around(self, request: pb.GatewayExecutorRequestData, running: Running) -> Running:
-        """``running`` within a span; ``running`` itself when nobody collects spans."""
-        tracer = self._tracer
-        if tracer is None:
-            if self._unconfigured is None:
-                return running
+        """``running`` within a span; ``running`` itself when nothing collects spans."""
+        if self._unconfigured is not None:
             # Asked for each request, because the program may configure one at any time. Until then
             # the answer stands in for a real tracer, and get_tracer_provider() costs thrice this.
             found = self._unconfigured.get_tracer(_SCOPE)
             if isinstance(found, trace.ProxyTracer):
                 return running
             self._unconfigured = None
-            tracer = self._tracer = _usable(found)
-            if tracer is None:
-                return running
-        return self._traced(tracer, request, running)
+            self._tracer = _usable(found)
+        return running if self._tracer is None else self._traced(self._tracer, request, running)
 
     async def _traced(
         self, tracer: trace.Tracer, request: pb.GatewayExecutorRequestData, running: Running
@@ -82,13 +77,12 @@ class Tracing:
         except BaseException as error:  # noqa: BLE001 - of the program's provider
             self._failed(error)
             return await running
-        # The texts of exceptions are the user's, and may hold payload.
+        # The texts of exceptions are the user's, and may hold payload: a span gets the class only.
+        status: str | None = None
         failure: str | None = None
-        attributes: dict[str, str] = {}
         try:
             result = await running
             status = pb.SDKResponseStatus.Name(result.status)
-            attributes["inngest.request.status"] = status
             failure = status if result.status == pb.SDKResponseStatus.ERROR else None
             return result
         except BaseException as error:
@@ -97,14 +91,19 @@ class Tracing:
         finally:
             contexts.detach(token)  # which logs what it raises
             try:
-                _end(span, failure, attributes)
+                if status is not None:
+                    span.set_attribute("inngest.request.status", status)
+                if failure is not None:
+                    span.set_attribute("error.type", failure)
+                    span.set_status(trace.Status(trace.StatusCode.ERROR))
+                span.end()
             except BaseException as error:  # noqa: BLE001 - of the program's provider
                 self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        if not self._reported:
-            self._reported = True
-            self._report(
+        if not self._has_failed:
+            self._has_failed = True
+            self._on_failure(
                 f"the tracer provider raised {shown_error(error)}; executions go on without spans"
             )
 
@@ -117,27 +116,8 @@ def _start(tracer: trace.Tracer, request: pb.GatewayExecutorRequestData) -> trac
     remote = remote_parent(request)
     # Never the span that start() was called in: that one is as old as the worker.
     parent = trace.INVALID_SPAN if remote is None else trace.NonRecordingSpan(remote)
-    slug = clean(request.function_slug)
-    return tracer.start_span(
-        f"process {slug}",
-        trace.set_span_in_context(parent),
-        trace.SpanKind.CONSUMER,
-        _attributes(request, slug),
-    )
-
-
-def _end(span: trace.Span, failure: str | None, attributes: Mapping[str, str]) -> None:
-    for name, value in attributes.items():
-        span.set_attribute(name, value)
-    if failure is not None:
-        span.set_attribute("error.type", failure)
-        span.set_status(trace.Status(trace.StatusCode.ERROR))
-    span.end()
-
-
-def _attributes(request: pb.GatewayExecutorRequestData, slug: str) -> dict[str, str]:
-    request_id = shortened_id(request.request_id)
-    return {
+    slug, request_id = clean(request.function_slug), shortened_id(request.request_id)
+    attributes = {
         "messaging.system": "inngest",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
@@ -148,6 +128,8 @@ def _attributes(request: pb.GatewayExecutorRequestData, slug: str) -> dict[str, 
         "inngest.request.id": request_id,
         "inngest.run.id": shortened_id(request.run_id),
     }
+    context = trace.set_span_in_context(parent)
+    return tracer.start_span(f"process {slug}", context, trace.SpanKind.CONSUMER, attributes)
 
 
 def remote_parent(request: pb.GatewayExecutorRequestData) -> trace.SpanContext | None:

@@ -1,7 +1,16 @@
-"""The only module that touches the internals of the ``inngest`` SDK.
+"""The only module that uses the internals of the ``inngest`` SDK.
 
-They change between patch releases, so signatures are checked rather than version strings, once,
-when the worker is made; a contract test runs on the oldest and the newest release that we allow.
+Of ``inngest._internal`` these are used, and none of them is part of the SDK's public interface:
+
+- ``comm_lib.CommHandler`` and ``CommRequest``: the handler runs the function that a request names.
+- ``CommHandler._thread_pool``: where sync functions run. It is replaced.
+- ``comm_lib.get_function_configs``: what the server is to know of the functions.
+- ``net.ServerTimings``, ``server_lib`` and ``const``: parts of a request, names and versions.
+
+They change between patch releases. A check of version strings would refuse new releases that work,
+so the handler and an empty request are created once per app, when the worker is: what has changed
+is an UnsupportedSDKError then, not a failure of every execution later. The tests run on the oldest
+release that is allowed, the newest, and the newest pre-release.
 """
 
 import contextvars
@@ -37,45 +46,46 @@ _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_
 
 
 def client_version(client: inngest.Inngest) -> str | None:
-    """The app's version. The attribute is private in some releases, and the oldest has none."""
-    return getattr(client, "app_version", None) or getattr(client, "_app_version", None)
+    """The version of the app; the oldest releases of the SDK have none."""
+    return getattr(client, "app_version", None)
 
 
 def capabilities() -> bytes:
-    """JSON that tells the gateway what this SDK can do."""
+    """JSON that states what this SDK can do, for the gateway."""
     return server_lib.Capabilities().model_dump_json().encode()
 
 
 class SdkApp:
-    """One client with its functions: its identity for the gateway, and the running of requests."""
+    """One client with its functions: their identity for the gateway, and how requests are run."""
 
     def __init__(self, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> None:
         """Raises ConfigurationError for wrong functions, UnsupportedSDKError for a wrong SDK."""
+        seen = set()
         for function in functions:
             if not is_a(function, inngest.Function):
                 raise ConfigurationError(
-                    f"app {client.app_id!r}: {shown_value(function)} is no Inngest function; "
+                    f"app {client.app_id!r}: {shown_value(function)} is not an Inngest function; "
                     "decorate it with @client.create_function(...)"
                 )
-        _check_ids(functions)
-        self._handler = _make(
-            comm_lib.CommHandler,
-            client=client,
-            enable_unauthed_sync=None,
-            framework=server_lib.Framework.CONNECT,
-            functions=list(functions),
-            streaming=const.Streaming.DISABLE,
-        )
-        _carry_context_to_threads(self._handler)
+            if function.get_id() in seen:
+                raise ConfigurationError(
+                    f"two functions have the id {function.get_id()!r}; one would replace the other"
+                )
+            seen.add(function.get_id())
+        self._handler = _create_handler(client, functions)
         _check_request()
         self._logger = client.logger
         self._is_async = {each.get_id(): each.is_handler_async for each in functions}
         for each in functions:
             if each.on_failure_fn_id is not None:
                 self._is_async[each.on_failure_fn_id] = bool(each.is_on_failure_handler_async)
+        by_id = {function.id: function for function in functions}
+        configs = comm_lib.get_function_configs("wss://connect", by_id)
+        if isinstance(configs, Exception):
+            raise ConfigurationError(f"app {client.app_id!r}: {configs}") from configs
         self.identity = AppIdentity(
             name=client.app_id,
-            functions=_function_configs(client.app_id, functions),
+            functions=pydantic_core.to_json(configs, exclude_none=True),
             function_slugs=frozenset(self._is_async),
             version=client_version(client),
         )
@@ -110,10 +120,39 @@ class SdkApp:
         )
 
 
+def _create_handler(client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> Any:
+    """A CommHandler whose pool of threads is ours. Raises UnsupportedSDKError."""
+    factory: Any = comm_lib.CommHandler
+    arguments = {
+        "client": client,
+        "enable_unauthed_sync": None,
+        "framework": server_lib.Framework.CONNECT,
+        "functions": list(functions),
+        "streaming": const.Streaming.DISABLE,
+    }
+    # Older releases lack some. One that this module does not know is a TypeError.
+    known = inspect.signature(factory).parameters
+    try:
+        handler = factory(**{name: value for name, value in arguments.items() if name in known})
+    except TypeError as error:
+        raise _unsupported(factory.__name__, error) from error
+    pool = getattr(handler, "_thread_pool", None)
+    if isinstance(pool, ThreadPoolExecutor):  # there is none when the user asked for 0 threads
+        # As many threads as the SDK wanted; it has started none of its own yet.
+        handler._thread_pool = _ContextPool(pool._max_workers)
+        pool.shutdown(wait=False)
+    return handler
+
+
 class _ContextPool(ThreadPoolExecutor):
-    """Threads see the context variables of whoever submits, as ``asyncio.to_thread`` has it."""
+    """Runs calls in the context of the submitter, as ``asyncio.to_thread`` does.
+
+    ``run_in_executor``, which the SDK uses, does not: the span of a request would not be the parent
+    of what a sync function traces.
+    """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Overrides ``ThreadPoolExecutor.submit``."""
         return super().submit(contextvars.copy_context().run, _run_once, fn, *args, **kwargs)
 
 
@@ -123,35 +162,10 @@ def _run_once(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
     finally:
         if os.getpid() != process:
-            # The function forked and returned in both processes. Only the first one answers, and
-            # the other one would wait here for its next function indefinitely.
+            # The function forked and returned in both processes. Only the first one answers; the
+            # other one, of which this thread is the only one, would wait here indefinitely for the
+            # next function.
             os._exit(1)
-
-
-def _carry_context_to_threads(handler: Any) -> None:
-    """The span of a request reaches sync functions too; as many threads as the SDK wanted."""
-    pool = getattr(handler, "_thread_pool", None)
-    if isinstance(pool, ThreadPoolExecutor):  # there is none when the user asked for 0 threads
-        handler._thread_pool = _ContextPool(pool._max_workers)
-        pool.shutdown(wait=False)
-
-
-def _check_ids(functions: Sequence[inngest.Function[Any]]) -> None:
-    seen = set()
-    for function in functions:
-        if function.get_id() in seen:
-            raise ConfigurationError(
-                f"two functions have the id {function.get_id()!r}; one would replace the other"
-            )
-        seen.add(function.get_id())
-
-
-def _function_configs(app_id: str, functions: Sequence[inngest.Function[Any]]) -> bytes:
-    by_id = {function.id: function for function in functions}
-    configs = comm_lib.get_function_configs("wss://connect", by_id)
-    if isinstance(configs, Exception):
-        raise ConfigurationError(f"app {app_id!r}: {configs}") from configs
-    return pydantic_core.to_json(configs, exclude_none=True)
 
 
 def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommRequest:
@@ -179,34 +193,25 @@ def _comm_request(request: pb.GatewayExecutorRequestData) -> comm_lib.CommReques
 
 
 def _timings() -> dict[str, Any]:
-    """Timings without the SDK's watch for a blocked loop.
+    """Timings without the SDK's watch for a blocked event loop.
 
-    It is a task for each request that wakes up every 0.1 s, half of the handler's processor time at
-    100 in flight (docs/performance.md), for a header that Connect has no place for. ``LoopWatch``
-    tells the same, once for all.
+    That is a task for each request which wakes up every 0.1 s, half of the handler's processor time
+    at 100 in flight (docs/performance.md), for a header that Connect does not carry. ``LoopWatch``
+    measures the same, once for all requests.
     """
     if not _HAS_BLOCK_TIMING:
         return {}
     timings: Any = net.ServerTimings()
-    timings.async_block = net.ServerTiming("async_block")
+    timings.async_block = net.ServerTiming("async_block")  # one that starts no task
     return {"timings": timings}
 
 
 def _check_request() -> None:
-    """A request made from nothing must pass: a new required field would fail each execution."""
+    """A new required field of ``CommRequest`` would fail each execution; here it fails once."""
     try:
         _comm_request(pb.GatewayExecutorRequestData())
     except Exception as error:
         raise _unsupported("comm_lib.CommRequest", error) from error
-
-
-def _make(factory: Any, **arguments: object) -> Any:
-    """Call ``factory`` with those of ``arguments`` that this SDK release knows."""
-    known = inspect.signature(factory).parameters
-    try:
-        return factory(**{name: value for name, value in arguments.items() if name in known})
-    except TypeError as error:
-        raise _unsupported(factory.__name__, error) from error
 
 
 def _unsupported(what: str, error: Exception) -> UnsupportedSDKError:

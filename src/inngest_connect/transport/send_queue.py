@@ -14,9 +14,10 @@ transport calls ``resume_writing``, which it does when its buffer is empty again
 Why it matters: a request belongs to this worker only when its acknowledgement was written, and a
 message that is dropped with a buffer was never sent. Written does not mean received: on a half-open
 connection the kernel takes bytes that never arrive. The function then runs here and, because the
-server repeats the request, perhaps elsewhere too; the first reply wins. The heartbeats detect that
-connection. The opposite error, a function that does not run although the server has the
-acknowledgement, would lose the run, and cannot happen.
+server repeats the request, perhaps elsewhere too; the first reply wins, and the heartbeats detect
+that connection. Not written does not mean not received either: when a later write of the same flush
+fails, an earlier message may have arrived. Its function does not run here, and the server repeats
+the request when the lease expires. Neither loses the run.
 
 Everything here runs on the event loop of the transport.
 """

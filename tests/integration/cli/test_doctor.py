@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from inngest_connect.cli.doctor.findings import Mark
-from inngest_connect.cli.doctor.run import DoctorOptions, run_doctor
+from inngest_connect.cli.doctor.run import run_doctor
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import (
     EmbeddedGateway,
@@ -26,10 +26,9 @@ K = pb.GatewayMessageType
 pytestmark = pytest.mark.integration
 
 
-def options(**changes: Any) -> DoctorOptions:
-    return DoctorOptions(
-        **{"target": None, "timeout": 30.0, "handshake": True, "json": False, **changes}
-    )
+def run(**changes: Any) -> int:
+    options = {"target": None, "timeout": 30.0, "handshake": True, "json": False, **changes}
+    return run_doctor(**options)
 
 
 @pytest.mark.parametrize("handshake", [True, False])
@@ -83,7 +82,7 @@ async def test_people_get_one_line_a_check_and_a_verdict(
 ) -> None:
     async with EmbeddedGateway() as gateway:
         monkeypatch.setenv("INNGEST_DEV", gateway.api_origin)
-        code = await asyncio.to_thread(run_doctor, options())
+        code = await asyncio.to_thread(run)
     lines = capsys.readouterr().out.splitlines()
 
     checks = [line for line in lines if line[:4].strip() in {"OK", "SKIP"}]
@@ -101,7 +100,7 @@ async def test_programs_get_one_document_and_nothing_else(
     async with MockHTTPServer() as api:
         api.simulate_server_error(status=503)
         monkeypatch.setenv("INNGEST_DEV", api.origin)
-        code = await asyncio.to_thread(run_doctor, options(json=True))
+        code = await asyncio.to_thread(run, json=True)
     document = json.loads(capsys.readouterr().out)
 
     assert code == document["exit_code"] == 17
@@ -134,7 +133,7 @@ async def test_no_secret_and_no_control_character_is_written(
         monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter22@proxy.invalid:3128")
         written, tokens = "", []
         for turn, as_json in enumerate((False, True), 1):
-            running = asyncio.create_task(asyncio.to_thread(run_doctor, options(json=as_json)))
+            running = asyncio.create_task(asyncio.to_thread(run, json=as_json))
             message = await gateway.wait_for_message(K.WORKER_CONNECT, turn)
             connect = pb.WorkerConnectRequestData.FromString(message.payload)
             tokens.append(connect.auth_data.session_token)
@@ -170,7 +169,7 @@ async def test_a_users_worker_is_examined_with_its_own_settings(
         (tmp_path / f"{module}.py").write_text(WORKER.format(origin=gateway.api_origin))
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setenv("INNGEST_DEV", "1")
-        code = await asyncio.to_thread(run_doctor, options(target=f"{module}:worker"))
+        code = await asyncio.to_thread(run, target=f"{module}:worker")
         apps = gateway.store.model.apps
     written = capsys.readouterr().out
 
@@ -184,7 +183,7 @@ async def test_a_users_worker_is_examined_with_its_own_settings(
 def test_a_worker_that_is_not_there_fails_the_first_check(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = run_doctor(options(target="json:nothing"))
+    code = run(target="json:nothing")
 
     written = capsys.readouterr().out
     assert code == 11

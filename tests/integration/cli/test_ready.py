@@ -1,5 +1,6 @@
-"""``inngest-connect ready`` against a worker's status server, and against what is none."""
+"""``inngest-connect ready`` against a worker's status server, and against other servers."""
 
+import contextlib
 import http.server
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from inngest_connect import connect
 from inngest_connect.status import StatusServer
 from inngest_connect.testing import EmbeddedGateway
-from inngest_connect_ready import ask
+from inngest_connect_ready import ask, main
 from tests.integration.cli.run_process import environment
 from tests.integration.demo_apps import make_app
 
@@ -70,6 +71,35 @@ def test_what_does_not_answer_is_not_ready() -> None:
 
     assert slow == (False, f"no answer from {address} within 0.1 s")
     assert gone == (False, f"cannot reach {address}: Connection refused")
+
+
+def test_an_answer_that_trickles_has_the_same_limit() -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+
+        def trickle() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                while not stop.wait(0.02):
+                    connection.sendall(b"H")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        answer = ask(address, "/readyz", 0.2)
+        stop.set()
+        thread.join()
+
+    assert answer == (False, f"no answer from {address} within 0.2 s")
+
+
+@pytest.mark.parametrize("timeout", ["0", "nan", "inf", "soon"])
+def test_a_wrong_timeout_is_wrong_usage(timeout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--timeout", timeout])
+
+    assert raised.value.code == 2
+    assert "--timeout" in capsys.readouterr().err
 
 
 def test_what_speaks_something_else_is_not_ready() -> None:

@@ -93,7 +93,7 @@ async def test_a_change_while_a_child_is_being_started_is_not_forgotten(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
 
-    code = await asyncio.wait_for(supervisor._one_life(), 30)
+    code = await asyncio.wait_for(supervisor._run_child(), 30)
 
     assert code == -signal.SIGTERM
 

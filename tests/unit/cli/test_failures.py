@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.cli.failures import tell
+from inngest_connect.cli.failures import write_failure
 from inngest_connect.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -32,20 +32,20 @@ pytestmark = pytest.mark.unit
 def test_an_error_is_two_lines_and_a_code(
     error: ConnectError, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    returned = tell(error, with_traceback=False)
+    returned = write_failure(error, with_traceback=False)
 
-    told = capsys.readouterr().err.splitlines()
+    written = capsys.readouterr().err.splitlines()
     assert returned == code
-    assert len(told) == 2
-    assert told[0].startswith(f"inngest-connect: {error}")
+    assert len(written) == 2
+    assert written[0].startswith(f"inngest-connect: {error}")
 
 
 def test_a_crash_names_its_cause(capsys: pytest.CaptureFixture[str]) -> None:
     crash = WorkerCrashed("bug")
     crash.__cause__ = KeyError("signkey-test-0123456789")
 
-    tell(crash, with_traceback=True)
+    write_failure(crash, with_traceback=True)
 
-    told = capsys.readouterr().err
-    assert "bug: KeyError: '***'" in told
-    assert "direct cause" in told
+    written = capsys.readouterr().err
+    assert "bug: KeyError: '***'" in written
+    assert "direct cause" in written

@@ -66,7 +66,7 @@ def test_an_exception_does_not_show_local_variables() -> None:
         assert "'canary'" not in stream.getvalue()
 
 
-def test_the_console_has_colours_in_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_console_has_colors_in_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

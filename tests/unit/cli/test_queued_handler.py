@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from inngest_connect.cli.logs import _formatter
+from inngest_connect.cli.logs import formatter
 from inngest_connect.cli.queued_handler import QueuedHandler
 
 pytestmark = pytest.mark.unit
@@ -46,7 +46,7 @@ def test_lines_are_written_in_order_and_flush_waits_for_them() -> None:
 def test_a_reader_that_has_stopped_delays_nobody_and_what_is_lost_is_told() -> None:
     stream = Blocked()
     handler = QueuedHandler(stream)
-    handler.setFormatter(_formatter("json", colours=False))
+    handler.setFormatter(formatter("json", colors=False))
 
     handler.handle(record("first"))
     assert stream.reached.wait(10)

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
 
 import typer
 from rich.console import Console
@@ -18,34 +17,24 @@ from .output import as_json, print_introduction, print_result, print_verdict
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorOptions:
-    """``timeout`` is seconds for one piece of network I/O."""
-
-    target: str | None
-    timeout: float
-    handshake: bool
-    json: bool
-
-
-def run_doctor(options: DoctorOptions) -> int:
-    """Returns the exit code."""
+def run_doctor(target: str | None, *, timeout: float, handshake: bool, json: bool) -> int:
+    """Returns the exit code. ``timeout`` is seconds for one piece of network I/O."""
     try:
-        return _run(options)
+        return _run(target, timeout, handshake, json)
     except KeyboardInterrupt:
         sys.stderr.write("inngest-connect doctor: interrupted\n")
         return INTERRUPTED
 
 
-def _run(options: DoctorOptions) -> int:
-    console = Console(quiet=options.json)
-    whose = options.target or f"this environment, with the app {APP_ID}"
-    print_introduction(console, whose, options.handshake)
+def _run(target: str | None, timeout: float, handshake: bool, json: bool) -> int:
+    console = Console(quiet=json)
+    whose = target or f"this environment, with the app {APP_ID}"
+    print_introduction(console, whose, handshake)
     begun = time.monotonic()
     redactor = Redactor()
     try:
         # Not within a running event loop: the module is imported as in a program.
-        subject = from_target(options.target) if options.target else from_environment()
+        subject = from_target(target) if target else from_environment()
     except ConfigurationError as error:
         text, _, remedy = str(error).partition("\n")
         finding = failed(text, remedy or "Correct what the text names")
@@ -55,17 +44,17 @@ def _run(options: DoctorOptions) -> int:
     else:
         examination = Examination(
             subject,
-            options.timeout,
-            handshake=options.handshake,
+            timeout,
+            handshake=handshake,
             known_variables=_variables_of_commands(),
         )
         redactor = examination.redactor
         results = asyncio.run(
             examine(examination, lambda result: print_result(console, result, redactor))
         )
-    if options.json:
-        sys.stdout.write(as_json(options.target, results, redactor) + "\n")
-    print_verdict(console, results, options.handshake)
+    if json:
+        sys.stdout.write(as_json(target, results, redactor) + "\n")
+    print_verdict(console, results, handshake)
     return exit_code(results)
 
 

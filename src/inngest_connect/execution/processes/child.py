@@ -38,13 +38,17 @@ _CANCELLED_UNASKED: Final = frames.error_result(
 class ChildOwner(Protocol):
     """Owns children; its methods are called on the I/O loop."""
 
-    def child_ready(self, child: "Child", functions: dict[str, frozenset[str]]) -> None: ...
+    def child_ready(self, child: "Child", functions: dict[str, frozenset[str]]) -> None:
+        """The child has loaded its apps and accepts requests."""
+        ...
 
     def child_settled(self, child: "Child") -> None:
         """A batch of results was posted, or the child accepts data again."""
         ...
 
-    def child_ended(self, child: "Child") -> None: ...
+    def child_ended(self, child: "Child") -> None:
+        """Its process has ended, or could not be started. Called once."""
+        ...
 
 
 class Child(asyncio.Protocol):
@@ -130,11 +134,13 @@ class Child(asyncio.Protocol):
         self._unsent.append(frames.frame(frames.RUN, request.SerializeToString()))
 
     def cancel(self, request_id: str) -> None:
+        """Have it cancel the function; CANCELLED or RESULT follows."""
         self._cancelled.add(request_id)
         self._unsent.append(frames.frame(frames.CANCEL, request_id.encode()))
         self.flush()
 
     def flush(self) -> None:
+        """Write what the batch adds up to, in one call."""
         if self._unsent and not self._closed:
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
@@ -173,10 +179,12 @@ class Child(asyncio.Protocol):
     # --- what it sends -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: called by ``launch``."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """asyncio: act on the frames, and let the owner settle once after all of them."""
         try:
             for kind, body in self._reader.feed(data):
                 self._receive(kind, body)
@@ -216,15 +224,18 @@ class Child(asyncio.Protocol):
                 raise frames.MalformedFrame(f"a frame of kind {kind} out of turn")
 
     def pause_writing(self) -> None:
+        """asyncio: the child reads more slowly than this process writes."""
         self.writable = False
 
     def resume_writing(self) -> None:
+        """asyncio: the child has caught up."""
         self.writable = True
         self._owner.child_settled(self)
 
     # --- its end ---------------------------------------------------------------------------
 
     def connection_lost(self, error: Exception | None) -> None:
+        """asyncio: the socket is closed, by either side."""
         self._closed = True
         self.writable = False
         if error is not None:

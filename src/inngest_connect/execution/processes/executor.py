@@ -106,6 +106,7 @@ class ProcessExecutor:
         self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
 
     async def start(self) -> None:
+        """Return when all children are ready. Raises ConfigurationError when one cannot be."""
         program = sys.modules["__main__"].__spec__
         if program is not None and program.name == PROGRAM:
             raise ConfigurationError(
@@ -115,6 +116,7 @@ class ProcessExecutor:
         await self._pool.start()
 
     async def stop(self) -> None:
+        """Stop all children; raises the error that ended the pool."""
         for request in tuple(self._waiting):
             self._drop(request)
         await self._pool.stop()
@@ -125,11 +127,13 @@ class ProcessExecutor:
         """Nothing runs on the application's event loop; see ``stop``."""
 
     def failure(self) -> str | None:
+        """Children that cannot be started, or the end of the application's event loop."""
         if self._pool.broken is not None:
             return str(self._pool.broken)
         return LOOP_CLOSED if self._ports.loop.is_closed() else None
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
+        """Let it wait for the next ``flush``."""
         self._waiting.append(request)
 
     def flush(self) -> None:
@@ -151,6 +155,7 @@ class ProcessExecutor:
             child.flush()
 
     def cancel(self, request_id: str) -> None:
+        """Ask the child that has the request, or drop it here."""
         child = self._pool.child_with(request_id)
         if child is not None:
             child.cancel(request_id)

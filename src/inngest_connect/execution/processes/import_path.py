@@ -1,4 +1,4 @@
-"""Where the apps can be imported from, since a child process shares no memory with its parent."""
+"""Names the apps so that a child process, which shares no memory with this one, imports them."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ _REMEDY: Final = (
 
 
 def import_path(target: str | Callable[[], Any]) -> str:
-    """Return "module:attribute". Raises ConfigurationError for what nobody can import."""
+    """Return "module:attribute". Raises ConfigurationError for what cannot be imported."""
     if is_a(target, str):
         assert isinstance(target, str)
         if not _FORM.fullmatch(target):
@@ -32,27 +32,18 @@ def import_path(target: str | Callable[[], Any]) -> str:
     if "<" in name:
         raise ConfigurationError(f"target {module}.{name} exists in this process only; {_REMEDY}")
     if module == "__main__":
+        main = sys.modules["__main__"]
+        file = getattr(main, "__file__", None)
+        imported = main.__spec__.name if main.__spec__ else Path(file).stem if file else "module"
         raise ConfigurationError(
             f"target {name!r} is defined in the program that was started, which has another name "
-            f'when it is imported; pass "{_name_of_main()}:{name}"'
+            f'when it is imported; pass "{imported}:{name}"'
         )
-    if _found(module, name) is not target:
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is not target:
         raise ConfigurationError(
             f"target is {shown_value(target)}, but {module}:{name} is something else; {_REMEDY}"
         )
     return f"{module}:{name}"
-
-
-def _found(module: str, name: str) -> Any:
-    value: Any = sys.modules.get(module)
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value
-
-
-def _name_of_main() -> str:
-    main = sys.modules["__main__"]
-    if main.__spec__ is not None:
-        return main.__spec__.name
-    file = getattr(main, "__file__", None)
-    return Path(file).stem if file else "module"

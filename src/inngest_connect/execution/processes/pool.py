@@ -109,6 +109,7 @@ class ChildPool:
     # --- what happens to children ----------------------------------------------------------
 
     def child_ready(self, child: Child, functions: Mapping[str, frozenset[str]]) -> None:
+        """Let it serve, in place of one that is used up if there is one; or refuse it."""
         unfit = self._unfit(child, functions)
         if unfit is not None:
             child.refuse(unfit)
@@ -140,10 +141,12 @@ class ChildPool:
             child.stop()
 
     def child_settled(self, child: Child) -> None:
+        """Stop it if it has finished its last request; let the others have more."""
         self._stop_if_idle(child)
         self._on_settled()
 
     def child_ended(self, child: Child) -> None:
+        """Replace it, unless it was stopped."""
         self._children.discard(child)
         self._expiring.discard(child)
         self._warned.discard(child)

@@ -102,7 +102,7 @@ class _ServedApps(asyncio.Protocol):
     async def serve(self, connection: socket.socket, grace: float) -> None:
         """Run requests until the parent closes its half; leave after ``grace`` seconds more."""
         self._loop = asyncio.get_running_loop()
-        tracing, apps = Tracing(report=self.warn), self._apps
+        tracing, apps = Tracing(on_failure=self.warn), self._apps
 
         def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
             return tracing.around(request, apps[request.app_name].run(request))
