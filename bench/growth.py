@@ -128,7 +128,7 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
         ],
         "connections in the process": await _connections(),
         "requests executed before": await _age(),
-        "leases extended at once: longest turn of the core, us": [
+        "leases extended together: longest turn of the core, us": [
             (count, _longest_turn(count)) for count in LEASES
         ],
     }

@@ -54,7 +54,7 @@ async def measure_parts(rounds: int, seconds: float) -> dict[str, dict[str, floa
             median = {part: statistics.median(values) * 1e6 for part, values in taken.items()}
             found[scenario.name] = {
                 "the SDK's handler": median["handler"],
-                "caller's thread, rest": max(median["caller"] - median["handler"], 0.0),
+                "application's thread, rest": max(median["caller"] - median["handler"], 0.0),
                 "core": median["core"],
                 "connection's thread, rest": max(median["connection"] - median["core"], 0.0),
             }

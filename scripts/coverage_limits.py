@@ -25,6 +25,7 @@ SHELLS = (
     "inngest_connect/transport/",
     "inngest_connect/orchestrator.py",
     "inngest_connect/connection.py",
+    "inngest_connect/host.py",
     "inngest_connect/worker_view.py",
     "inngest_connect/options.py",
     "inngest_connect/option_values.py",

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from .aio.clock import monotonic
 from .aio.guarded_block import GuardedBlock
 from .aio.hook import Hook
-from .aio.io_thread import IoThread
 from .aio.loop_watch import LoopWatch
 from .aio.process_exit import RETURN_GRACE, ExitLimit, close_at_exit, end_despite_functions, release
 from .aio.shutdown_signals import shutdown_signals
@@ -31,6 +30,7 @@ from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
+from .host import Host
 from .observability.library_logs import off_this_thread
 from .observability.subscriptions import Callback
 from .options import ConnectOptions, default_instance_id
@@ -71,12 +71,11 @@ class WebSocketWorkerConnection(WorkerView):
     ) -> None:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         super().__init__(apps, options, on or {}, logger)
-        self._orchestrator: Orchestrator | None = None
+        self._host: Host | None = None
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
         self._has_default_id = options.instance_id == default_instance_id()
-        self._thread: IoThread | None = None
         self._block: GuardedBlock | None = None
         _living.add(self)
         # As for the metrics: these bring picows and OpenTelemetry.
@@ -116,14 +115,27 @@ class WebSocketWorkerConnection(WorkerView):
         ):
             self._announcer.listen_on(loop)
             factory = self._options.executor or LoopExecutor
-            executor = create_executor(factory, self._executor_ports(loop))
+            executor = create_executor(
+                factory,
+                ExecutorPorts(
+                    loop=loop,
+                    run_request=self._run_request,
+                    can_cancel=self._can_cancel,
+                    post=self._post,
+                    observe=self._announcer.publish,
+                    functions={app.name: app.function_slugs for app in self._core.identity.apps},
+                ),
+            )
+            host = self._host = Host(
+                lambda on: self._orchestrator_on(on, executor),
+                self._orchestrate,
+                self._end,
+                self._closed,
+            )
             watch = self._application_watch = LoopWatch(loop)
             watch.start()
             try:
-                if on_thread:
-                    await self._run_on_thread(executor)
-                else:
-                    await self._run_here(loop, executor)
+                await host.run(on_thread=on_thread, begun=self._repeat_close_requests)
             finally:
                 watch.stop()
                 try:
@@ -147,7 +159,7 @@ class WebSocketWorkerConnection(WorkerView):
         self._closed.add_done_callback(lambda _: limit.within(RETURN_GRACE))
 
     def _abort_by_signal(self, limit: ExitLimit, reason: str) -> None:
-        self._abort(reason)
+        self._post(inputs.AbortRequested(reason))
         limit.within(self._longest_end())
 
     def _longest_end(self) -> float:
@@ -168,8 +180,8 @@ class WebSocketWorkerConnection(WorkerView):
         """In a forked child: the connection is the parent's, and stays open there."""
         if self._started:
             self._forked = True
-            if self._thread is not None:
-                self._thread.abandon_descriptors()
+            if self._host is not None:
+                self._host.abandon_descriptors()
         elif self._has_default_id:
             self.reconfigure(instance_id=default_instance_id())
 
@@ -183,61 +195,6 @@ class WebSocketWorkerConnection(WorkerView):
                 self._end(error)
             raise
 
-    def _executor_ports(self, loop: asyncio.AbstractEventLoop) -> ExecutorPorts:
-        return ExecutorPorts(
-            loop=loop,
-            run_request=self._run_request,
-            can_cancel=self._can_cancel,
-            post=self._post,
-            observe=self._announcer.publish,
-            functions={app.name: app.function_slugs for app in self._core.identity.apps},
-        )
-
-    async def _run_on_thread(self, executor: Executor) -> None:
-        thread = self._thread = IoThread("inngest-connect-io", self._end)
-        self._orchestrator = self._orchestrator_on(thread.loop, executor)
-        thread.start(self._orchestrate(self._orchestrator))
-        self._repeat_close_requests()
-        cancelled = await self._until_ended(self._closed)
-        thread.join()  # its end was its last act: this waits for milliseconds
-        if cancelled is not None:
-            raise cancelled
-        self._closed.result()
-
-    async def _run_here(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
-        self._orchestrator = self._orchestrator_on(loop, executor)
-        running = loop.create_task(self._orchestrate(self._orchestrator))
-        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        running.add_done_callback(lambda _: ended.set_result(None))
-        self._repeat_close_requests()
-        cancelled = await self._until_ended(ended)
-        error = None if running.cancelled() else running.exception()
-        self._end(error)
-        if cancelled is not None:
-            raise cancelled
-        self._closed.result()
-
-    async def _until_ended(
-        self, ended: "concurrent.futures.Future[None]"
-    ) -> asyncio.CancelledError | None:
-        """Wait for the end of the worker, which a cancellation hastens and cannot skip.
-
-        Returning while a socket or a task is left would leak it, and to wait for the thread would
-        block the application's loop. The first cancellation aborts: replies that are ready get a
-        last moment. A second one drops everything. Returns the first, to be raised.
-        """
-        cancelled: asyncio.CancelledError | None = None
-        while not ended.done():
-            try:
-                await until_done(ended)
-            except asyncio.CancelledError as error:
-                if cancelled is None:
-                    self._abort("start() was cancelled")
-                elif self._orchestrator is not None:
-                    self._orchestrator.drop()
-                cancelled = cancelled or error
-        return cancelled
-
     async def _orchestrate(self, orchestrator: "Orchestrator") -> None:
         with off_this_thread(self._announcer.write):
             await orchestrator.run()
@@ -249,14 +206,12 @@ class WebSocketWorkerConnection(WorkerView):
             timeout = self._options.timing.start_timeout
             return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
 
-        rewrite = self._options.rewrite_gateway_endpoint
-        users_loop, strategy = asyncio.get_running_loop(), self._options.retry
-
         def ask(failures: int) -> float:
             return strategy.delay(failures, jitter)
 
-        hook = rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop)
-        retry = None if is_own(strategy) else Hook("retry", ask, users_loop)
+        # Code of the user is called on its own loop or on a thread, never on ``loop``.
+        users_loop, strategy = asyncio.get_running_loop(), self._options.retry
+        rewrite = self._options.rewrite_gateway_endpoint
         watch = self._io_watch = LoopWatch(loop)
         return self._make_orchestrator(
             self._core,
@@ -266,12 +221,12 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.publish,
             loop,
             watch,
-            hook,
-            retry,
+            rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop),
+            None if is_own(strategy) else Hook("retry", ask, users_loop),
         )
 
     def _end(self, error: BaseException | None) -> None:
-        """The worker has ended, wherever it ran: tell everybody who waits."""
+        """The worker has ended, on whichever thread it ran: wake everything that waits for it."""
         if error is not None and not isinstance(error, ConnectError | asyncio.CancelledError):
             crash = WorkerCrashed("the worker's I/O loop ended unexpectedly")
             crash.__cause__ = error
@@ -288,7 +243,8 @@ class WebSocketWorkerConnection(WorkerView):
         else:
             self._closed.set_exception(error)
         self._announcer.ended()
-        self._metrics.close()  # last: whoever waits is told even if a crash left no snapshot
+        # Last: it takes a snapshot, which a crash can make impossible, and waiters come first.
+        self._metrics.close()
 
     async def close(self, *, wait: bool = False) -> None:
         """Shut down gracefully: no new work, work in flight is finished and delivered.
@@ -331,15 +287,13 @@ class WebSocketWorkerConnection(WorkerView):
         self._post(inputs.CloseRequested(self._has_signals))
 
     def _repeat_close_requests(self) -> None:
+        # One that came before there was anything to post it to. It may be posted twice.
         if self._close_requests:
             self._post(inputs.CloseRequested(self._has_signals))
 
-    def _abort(self, reason: str) -> None:
-        self._post(inputs.AbortRequested(reason))
-
-    def _post(self, event: inputs.Input) -> None:
-        if self._orchestrator is not None:
-            self._orchestrator.post(event)
+    def _post(self, input: inputs.Input) -> None:
+        if self._host is not None:
+            self._host.post(input)
 
     def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
         """Start and block until closed, for programs without an event loop of their own.
@@ -383,7 +337,7 @@ class WebSocketWorkerConnection(WorkerView):
         assert self._block is not None
         await self._block.leave(error, self.close)
 
-    # --- called on the caller's loop -------------------------------------------------------
+    # --- called on the application's event loop ----------------------------------------------
 
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
         return self._tracing.around(request, self._sdk_apps[request.app_name].run(request))

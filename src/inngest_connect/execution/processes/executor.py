@@ -22,6 +22,7 @@ from .interpreter import PROGRAM
 from .pool import ChildPool, ProcessSettings
 
 MOST_PROCESSES: Final = 1_000
+_STATM: Final = Path("/proc/self/statm")
 
 
 def process_executor(
@@ -55,17 +56,24 @@ def process_executor(
             "program is frozen: its executable would start the whole program again. Leave executor "
             "out, or run the program from its sources"
         )
-    _check_whole("processes", processes)
+    counts = {"processes": processes, "max_in_flight": max_in_flight}
+    if max_executions is not None:
+        counts["max_executions"] = max_executions
+    if max_memory_bytes is not None:
+        counts["max_memory_bytes"] = max_memory_bytes
+    for name, value in counts.items():
+        if not is_a(value, int) or value < 1:
+            raise ConfigurationError(f"{name} is {shown_value(value)}; pass a whole number from 1")
     if processes > MOST_PROCESSES:
         raise ConfigurationError(
             f"processes is {shown_value(processes)}; pass at most {MOST_PROCESSES}, and several "
             "workers for more"
         )
-    if max_executions is not None:
-        _check_whole("max_executions", max_executions)
-    if max_memory_bytes is not None:
-        check_memory_limit(max_memory_bytes)
-    _check_whole("max_in_flight", max_in_flight)
+    if max_memory_bytes is not None and not _STATM.exists():
+        raise ConfigurationError(
+            f"max_memory_bytes is {max_memory_bytes}, but this system has no /proc to read the "
+            "memory of a process from; use max_executions"
+        )
     if not is_seconds(stop_timeout) or stop_timeout <= 0:
         raise ConfigurationError(
             f"stop_timeout is {shown_value(stop_timeout)}; pass seconds above 0"
@@ -79,21 +87,6 @@ def process_executor(
         float(stop_timeout),
     )
     return lambda ports: ProcessExecutor(ports, settings)
-
-
-def _check_whole(name: str, value: int) -> None:
-    if not is_a(value, int) or value < 1:
-        raise ConfigurationError(f"{name} is {shown_value(value)}; pass a whole number from 1")
-
-
-def check_memory_limit(value: int, statm: Path = Path("/proc/self/statm")) -> None:
-    """Raises ConfigurationError, also where the memory of a process cannot be read."""
-    _check_whole("max_memory_bytes", value)
-    if not statm.exists():
-        raise ConfigurationError(
-            f"max_memory_bytes is {value}, but this system has no /proc to read the memory of a "
-            "process from; use max_executions"
-        )
 
 
 class ProcessExecutor:

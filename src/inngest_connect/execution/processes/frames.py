@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
-from ...core.wire.messages import ExecutionResult
+from ...core.wire.messages import ExecutionResult, reply_payload
 from ...core.wire.remote_text import clean
 from ...protocol import connect_pb2 as pb
 
@@ -105,16 +105,8 @@ def finished_frame(finished: ExecutionFinished) -> bytes:
         # An error that Inngest may retry stays one that it may retry.
         final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
         result = error_result("output_too_large", text, no_retry=final)
-    response = pb.SDKResponse(
-        request_id=finished.request_id,
-        status=result.status,
-        body=result.body,
-        no_retry=result.no_retry,
-        retry_after=result.retry_after,
-        sdk_version=result.sdk_version,
-        request_version=max(result.request_version, 0),
-    )
-    return frame(RESULT, response.SerializeToString())
+    request = pb.GatewayExecutorRequestData(request_id=finished.request_id)
+    return frame(RESULT, reply_payload(request, result))
 
 
 def finished_from(kind: int, body: bytes) -> ExecutionFinished:

@@ -9,7 +9,7 @@ import pytest
 
 from inngest_connect import ConfigurationError, process_executor
 from inngest_connect.execution.executor import LOOP_CLOSED, ExecutorPorts
-from inngest_connect.execution.processes.executor import check_memory_limit
+from inngest_connect.execution.processes import executor
 
 pytestmark = pytest.mark.unit
 
@@ -37,11 +37,12 @@ def test_a_wrong_option_is_named_with_its_value(options: dict[str, Any]) -> None
     assert f"{name} is {value!r}; pass " in str(caught.value)
 
 
-def test_a_system_without_what_is_needed_is_told(
+def test_a_system_without_what_is_needed_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(executor, "_STATM", tmp_path / "none")
     with pytest.raises(ConfigurationError, match="use max_executions"):
-        check_memory_limit(1, tmp_path / "none")
+        process_executor("shop:apps", 1, max_memory_bytes=1)
     monkeypatch.delattr(sys, "abiflags")
     with pytest.raises(ConfigurationError, match="needs a POSIX system"):
         process_executor("shop:apps", 1)
@@ -49,7 +50,7 @@ def test_a_system_without_what_is_needed_is_told(
 
 def test_an_executor_fails_with_the_event_loop_of_its_application() -> None:
     loop = asyncio.new_event_loop()
-    executor = process_executor("shop:apps", 1)(
+    made = process_executor("shop:apps", 1)(
         ExecutorPorts(
             loop=loop,
             run_request=lambda _: pytest.fail("not here"),
@@ -59,7 +60,7 @@ def test_an_executor_fails_with_the_event_loop_of_its_application() -> None:
             functions={},
         )
     )
-    before = executor.failure()
+    before = made.failure()
     loop.close()
 
-    assert (before, executor.failure()) == (None, LOOP_CLOSED)
+    assert (before, made.failure()) == (None, LOOP_CLOSED)
