@@ -221,8 +221,8 @@ class BenchGateway:
     ) -> Sample:
         """Call a function for ``seconds`` or ``requests`` times, ``in_flight`` at a time.
 
-        Ends when every reply is there, so slow replies count with the time they took. The requests
-        that are sent all at once in the beginning are served, but their times would only tell how
+        Ends when every reply has arrived, so slow replies count with their full time. The requests
+        that are sent together at the beginning are served, but their times would only measure how
         fast this side can send: they are left out of the latencies.
         """
         self._prepare(slug, payload_bytes)

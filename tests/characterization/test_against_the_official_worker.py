@@ -258,8 +258,9 @@ KEYS: dict[Scenario, dict[str, str]] = {
 
 @pytest.fixture(scope="module")
 def observations() -> dict[Scenario, Any]:
-    """All scenarios with both workers, several at once: the official worker waits for seconds."""
-    several = asyncio.Semaphore(6)  # all at once are so slow to start that its time limits pass
+    """All scenarios with both workers, several at a time: the official one waits for seconds."""
+    # All of them together start so slowly that the official worker's time limits pass.
+    several = asyncio.Semaphore(6)
 
     async def both(scenario: Scenario) -> tuple[Facts, Facts]:
         options = KEYS.get(scenario, {})

@@ -1,4 +1,4 @@
-"""Many requests and many connections at once."""
+"""Many concurrent requests and connections."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from tests.integration.demo_apps import make_app
 pytestmark = pytest.mark.concurrency
 
 
-async def test_hundreds_of_runs_at_once_all_end_well() -> None:
+async def test_hundreds_of_concurrent_runs_all_end_well() -> None:
     async with EmbeddedGateway(record=False) as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):

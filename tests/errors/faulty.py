@@ -29,7 +29,7 @@ class Faulty:
         return self.harness.proxies[0]
 
     async def run_through_an_outage(self) -> RunResult:
-        """A function returns while its gateway is gone, so that its reply has to be flushed."""
+        """A function returns while its gateway is down, so that its reply has to be flushed."""
         running = asyncio.create_task(self.gateway.invoke("app-wait"))
         await self.app.seen.started.wait()
         await self.socket.refuse()

@@ -122,7 +122,7 @@ async def test_keys_may_be_rotated_while_it_runs() -> None:
 
 
 @pytest.mark.scenario("5")
-async def test_rate_limiting_is_waited_out_and_told() -> None:
+async def test_rate_limiting_is_waited_out_and_reported() -> None:
     async with faulty() as it:
         it.gateway.http.simulate_rate_limiting(times=1, retry_after=1)
         errors: list[ErrorOccurred] = []
@@ -365,7 +365,7 @@ async def test_a_shutdown_waits_no_longer_than_it_may() -> None:
     assert it.app.seen.cancelled.is_set()
 
 
-async def test_start_gives_up_when_it_is_told_to() -> None:
+async def test_start_gives_up_after_startup_timeout() -> None:
     async with faulty() as it:
         await it.api.refuse()
         worker = it.worker(startup_timeout=0.3)
@@ -398,7 +398,7 @@ async def test_a_user_retry_strategy_is_asked() -> None:
     assert asked == [1, 2, 3]
 
 
-async def test_each_failed_attempt_is_one_error_event_and_told_once_in_the_log(
+async def test_each_failed_attempt_is_one_error_event_and_is_folded_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One error event per attempt, and warnings that count all of them."""

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.errors
 
 @dataclass
 class Script:
-    """A scripted gateway, and what the worker told about it."""
+    """A scripted gateway, and what the worker reported about it."""
 
     api: MockHTTPServer
     gateway: MockWebSocketServer
@@ -238,7 +238,7 @@ async def test_a_sync_failure_has_the_servers_reason() -> None:
 
 @pytest.mark.scenario("Q")
 @pytest.mark.parametrize(("status", "named"), [(302, "HTTP 302"), (503, "HTTP 503")])
-async def test_an_upgrade_that_is_refused_is_told_with_its_status(status: int, named: str) -> None:
+async def test_a_refused_upgrade_is_reported_with_its_status(status: int, named: str) -> None:
     async with script() as it:
         it.gateway.refuse_upgrades = status
         async with running(it.worker()):
@@ -309,7 +309,7 @@ async def test_the_gateway_address_can_be_overridden_and_rewritten() -> None:
 
 
 @pytest.mark.scenario("11")
-async def test_a_rewrite_that_raises_or_returns_nonsense_is_told_and_retried() -> None:
+async def test_a_rewrite_that_raises_or_returns_nonsense_is_reported_and_retried() -> None:
     answers = iter(["http://nonsense"])
 
     async with script() as it:
@@ -442,7 +442,7 @@ async def test_no_secret_is_in_any_log_record_event_or_error(
 
 
 @pytest.mark.scenario("47")
-async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_for_ever() -> None:
+async def test_a_reply_that_is_never_acknowledged_is_flushed_and_not_sent_indefinitely() -> None:
     """A reply is not acknowledged in time."""
     async with script() as it, running(it.worker()):
         await it.handshake()

@@ -187,7 +187,7 @@ async def test_a_small_compressed_answer_is_read() -> None:
 
 
 @pytest.mark.parametrize("length", [-1, -8, 12, 0])
-async def test_a_compressed_answer_that_is_incomplete_is_no_answer(length: int) -> None:
+async def test_an_incomplete_compressed_answer_is_a_failed_exchange(length: int) -> None:
     """The beginning of a StartResponse decodes, without its tokens."""
     whole = gzip.compress(STARTED)
     answer = http(200, whole[:length], "Content-Encoding: gzip")

@@ -452,7 +452,7 @@ async def test_a_process_whose_log_is_blocked_ends_with_its_own_exit_code(
             await asyncio.wait_for(gateway.wait_for_worker(), LIMIT)
             server = gateway.gateways[0]
             await server.wait_for_message(BEAT, count=1, timeout=LIMIT)
-            # The records of the next heartbeats find a pipe without room.
+            # The records of the next heartbeats find a full pipe.
             os.set_blocking(write, False)
             with contextlib.suppress(BlockingIOError):
                 while True:

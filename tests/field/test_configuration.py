@@ -80,7 +80,7 @@ def test_an_unusable_api_address_of_a_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str, url: str
 ) -> None:
     monkeypatch.setenv(variable, url)
-    # The event API has an address of its own, so that the SDK's client can be made at all.
+    # The event API has a separate address, so that the SDK's client can be made at all.
     app = client(event_api_base_url="http://127.0.0.1:1")
 
     text = refused(app)
@@ -255,7 +255,7 @@ def test_a_proxy_that_cannot_be_used(
     ("variable", "value"),
     [("HTTPS_PROXY", "nonsense://user:pa55w@proxy:1"), ("SSL_CERT_FILE", "/nothing/here.pem")],
 )
-async def test_a_variable_that_breaks_before_the_start_is_no_crash(
+async def test_a_variable_that_breaks_before_the_start_is_a_configuration_error(
     monkeypatch: pytest.MonkeyPatch, isolation: str, variable: str, value: str
 ) -> None:
     made = worker(
@@ -307,7 +307,7 @@ def test_functions_may_come_from_any_iterable() -> None:
 
 
 @pytest.mark.parametrize("functions", ["app-f", b"f", None, 5])
-def test_functions_that_are_no_functions_are_refused(functions: Any) -> None:
+def test_objects_that_are_not_functions_are_refused(functions: Any) -> None:
     app = client(api_base_url="http://127.0.0.1:1")
 
     with pytest.raises(ConfigurationError, match="functions"):

@@ -71,7 +71,7 @@ def test_a_part_of_a_secret_is_masked_wherever_it_is(name: str, cut: Any) -> Non
     assert "***" in shown
 
 
-def test_text_that_is_no_secret_is_left_alone() -> None:
+def test_text_without_a_secret_is_not_changed() -> None:
     redactor = Redactor([KEY, HASH])
     redactor.learn(TOKEN)
     text = (

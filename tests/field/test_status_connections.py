@@ -77,7 +77,7 @@ def test_idle_connections_are_limited_and_a_probe_is_answered_all_the_same(
     idle = [connected(port) for _ in range(400)]
 
     assert health(port) == 200
-    # The oldest ones made room.
+    # The oldest ones were closed.
     assert all(ended(one) for one in idle[: 400 - 128])
     assert health(port) == 200
     assert len([line for line in log if "more than" in line]) == 1

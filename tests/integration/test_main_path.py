@@ -199,7 +199,7 @@ async def test_no_isolation_runs_everything_on_one_loop() -> None:
     assert result.output == [2, 4, 8]
 
 
-async def test_the_io_thread_is_gone_after_the_close() -> None:
+async def test_the_io_thread_has_ended_after_the_close() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -235,7 +235,7 @@ async def test_a_drain_moves_the_worker_without_anybody_noticing() -> None:
 
 
 @pytest.mark.scenario("O")
-async def test_no_more_functions_run_at_once_than_the_limit_says() -> None:
+async def test_no_more_functions_run_concurrently_than_the_limit_allows() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], max_worker_concurrency=2, wait=True) as worker:

@@ -108,7 +108,7 @@ def test_the_second_signal_stops_now_and_names_what_is_abandoned() -> None:
     assert "WorkAbandoned" in errors
 
 
-def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
+def test_a_thread_cannot_keep_a_process_alive_after_a_second_signal() -> None:
     """A function in a thread cannot be cancelled."""
     code = WORKER.replace("async def slow(ctx: inngest.Context)", "def slow(ctx)").replace(
         "await asyncio.sleep", "__import__('time').sleep"
@@ -125,7 +125,7 @@ def test_a_thread_cannot_keep_a_process_alive_that_is_told_twice() -> None:
 
 
 @pytest.mark.scenario("T")
-def test_a_signal_while_waiting_to_retry_ends_at_once() -> None:
+def test_a_signal_while_waiting_to_retry_ends_immediately() -> None:
     """The signal arrives during back-off: nothing listens at that address."""
     with worker_process("http://127.0.0.1:1") as process:
         assert line(process) == "running"
@@ -232,7 +232,7 @@ def test_a_missing_extra_is_named() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_whose_loop_is_gone_shuts_down_and_says_so() -> None:
+def test_a_worker_whose_event_loop_is_closed_shuts_down_and_reports_it() -> None:
     """The application's event loop is closed."""
     code = """
         import asyncio, logging, sys, inngest

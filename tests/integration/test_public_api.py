@@ -97,7 +97,7 @@ def test_apps_that_cannot_share_a_connection_are_refused() -> None:
 
 @pytest.mark.scenario("8")
 @pytest.mark.parametrize("apps", [[], "app", [("only",)], [object()], [("no client", [])]])
-def test_what_is_no_list_of_apps_is_refused(apps: object) -> None:
+def test_apps_that_are_not_a_list_are_refused(apps: object) -> None:
     with pytest.raises(ConfigurationError):
         connect(apps)  # type: ignore[arg-type]
 
@@ -216,7 +216,7 @@ async def test_what_is_known_only_while_connected_says_so() -> None:
         await worker.wait_for_state(ConnectionState.ACTIVE)
 
 
-async def test_events_are_told_in_order_on_the_callers_loop() -> None:
+async def test_events_arrive_in_order_on_the_applications_event_loop() -> None:
     names: list[str] = []
     threads: set[str] = set()
 
@@ -272,7 +272,7 @@ async def test_listeners_can_be_removed_and_cannot_break_the_worker() -> None:
     assert len(heard) == 1
 
 
-async def test_the_debug_state_tells_what_is_in_flight_and_no_secret() -> None:
+async def test_the_debug_state_shows_what_is_in_flight_and_no_secret() -> None:
     async with EmbeddedGateway(heartbeat_interval="50ms") as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True) as worker:
@@ -331,7 +331,7 @@ def test_run_needs_no_event_loop_and_restores_signal_handlers() -> None:
 
 
 @pytest.mark.scenario("22")
-def test_a_blocked_caller_loop_costs_no_heartbeat_and_no_lease() -> None:
+def test_a_blocked_application_loop_costs_no_heartbeat_and_no_lease() -> None:
     """The loop is blocked for several heartbeats and several leases."""
     options = {"lease": 0.6, "heartbeat_interval": "100ms", "extend_lease_interval": "150ms"}
     with GatewayThread(**options) as thread:

@@ -16,7 +16,7 @@ CALLS = 20_000
     ("logger", "limit"), [(False, 10e-6), (logging.Logger("quiet", logging.INFO), 50e-6)]
 )
 def test_the_records_of_a_request_cost_next_to_nothing(logger: object, limit: float) -> None:
-    """Measured 0.25 and 0.65 microseconds; the limits leave room for a slow machine
+    """Measured 0.25 and 0.65 microseconds; the limits allow for a slow machine
     and for the tracing of coverage."""
     observe = ConnectLogger(logger).observe
     request = (

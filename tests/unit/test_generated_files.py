@@ -54,7 +54,7 @@ def test_the_generated_module_has_the_fields_of_the_proto_file() -> None:
     assert enum_values == set(re.findall(r"^  ([A-Z_]+) = \d+;", source, re.MULTILINE))
 
 
-def test_the_wire_module_lives_beside_the_sdks_own() -> None:
+def test_the_wire_module_can_be_imported_beside_the_sdks_own() -> None:
     """Two files that define one symbol fail at import."""
     pytest.importorskip("inngest.connect")
 

@@ -219,7 +219,7 @@ def test_a_broken_listener_without_a_reporter_is_still_harmless() -> None:
     assert machine.state is S.ACTIVE
 
 
-def test_a_removed_listener_hears_nothing_more() -> None:
+def test_a_removed_listener_is_not_called_again() -> None:
     machine = ConnectionStateMachine()
     heard: list[StateChange] = []
     remove = machine.add_listener(heard.append)
@@ -256,6 +256,6 @@ def test_no_sequence_of_events_leaves_the_table(events: list[E]) -> None:
         assert machine.state in PATH_TO
 
 
-def test_what_is_no_state_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_state_is_refused_with_the_known_names() -> None:
     with pytest.raises(LocalMistake, match="'ACTIV' is not a connection state; there are "):
         connection_state("ACTIV")
