@@ -45,8 +45,8 @@ from .errors import (
 )
 from .execution.processes.executor import process_executor
 from .factory import connect
+from .observability.callbacks import EVENT_NAMES
 from .observability.debug_state import DebugState, InFlightRequest
-from .observability.subscriptions import EVENT_NAMES
 from .sdk.apps import ConnectApp
 from .state_machine import ConnectionEvent, ConnectionState, ConnectionStateMachine, StateChange
 

@@ -31,8 +31,8 @@ from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .host import Host
+from .observability.callbacks import Callback
 from .observability.library_logs import off_this_thread
-from .observability.subscriptions import Callback
 from .options import ConnectOptions, default_instance_id
 from .protocol import connect_pb2 as pb
 from .sdk.apps import Apps

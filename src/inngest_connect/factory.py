@@ -12,7 +12,7 @@ from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
 from .core.settings import OnLeaseLost, Timing
 from .execution.executor import ExecutorFactory
-from .observability.subscriptions import Callback
+from .observability.callbacks import Callback
 from .options import Isolation, RewriteEndpoint, resolve_options
 from .sdk.apps import Apps
 

@@ -20,7 +20,7 @@ from . import option_values as values
 from .core.retry import RetryStrategy, ScheduleRetry
 from .core.settings import CoreSettings, OnLeaseLost, Timing
 from .errors import ConfigurationError
-from .observability.subscriptions import Callback
+from .observability.callbacks import Callback
 from .transport.urls import check_plain
 
 if TYPE_CHECKING:

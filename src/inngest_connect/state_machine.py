@@ -253,20 +253,26 @@ class ConnectionStateMachine:
         return self.external_state is ConnectionState.ACTIVE
 
     def is_connecting(self) -> bool:
+        """No gateway has been ready yet."""
         return self.state is ConnectionState.CONNECTING
 
     def is_reconnecting(self) -> bool:
+        """The connection was lost, and another one is attempted."""
         return self.state is ConnectionState.RECONNECTING
 
     def is_draining(self) -> bool:
+        """The gateway closes; it serves until another connection is ready."""
         return self.state is ConnectionState.DRAINING_RECONNECTING
 
     def is_closing(self) -> bool:
+        """A shutdown is under way."""
         return self.state is ConnectionState.CLOSING
 
     def is_closed(self) -> bool:
+        """The worker has ended; nothing follows."""
         return self.state is ConnectionState.CLOSED
 
     def is_shutting_down(self) -> bool:
+        """CLOSING or CLOSED."""
         # By identity: comparing states by value calls Python code, and this is asked often.
         return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED

@@ -16,11 +16,12 @@ from .core.worker_core import WorkerCore
 from .errors import LocalMistake, NotConnectedError
 from .execution.green_threads import check_threads
 from .observability.announcer import Announcer
+from .observability.callbacks import Callback
 from .observability.debug_state import DebugState, snapshot
 from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .observability.logger import ConnectLogger
 from .observability.redaction import Redactor
-from .observability.subscriptions import Callback, Where
+from .observability.subscriptions import Where
 from .options import ConnectOptions
 from .sdk.adapter import SdkApp
 from .sdk.apps import Apps, load_apps

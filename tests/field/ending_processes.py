@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 LIMIT = 60.0
 """Seconds until a process that does not end is killed, and until one has started."""
 _starts: WeakKeyDictionary[EmbeddedGateway, asyncio.Semaphore] = WeakKeyDictionary()
-"""Few processes start at once: that needs a processor, and then they mostly wait."""
+"""Few processes start concurrently: that needs a processor, and then they mostly wait."""
 
 _PYTHON = [sys.executable, "ending_programs.py"]
 _COMMAND_LINE = [sys.executable, "-m", "inngest_connect.cli", "run", "ending_programs:apps"]

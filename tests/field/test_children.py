@@ -82,7 +82,7 @@ async def here(
 async def program(
     folder: Path, how: str, python: str = sys.executable
 ) -> AsyncIterator[tuple[EmbeddedGateway, "subprocess.Popen[bytes]"]]:
-    """A worker in a process of its own, which leads a process group."""
+    """A worker in a separate process, which leads a process group."""
     file = folder / "program.py"
     file.write_text(PROGRAM)
     async with EmbeddedGateway() as gateway:

@@ -25,7 +25,7 @@ FUNCTIONS = {
     "blocking": ["blocking"],
     "process": ["process"],
 }
-"""What runs at once in a process: one that blocks the event loop keeps others from starting."""
+"""Run concurrently in one process: one that blocks the event loop keeps others from starting."""
 
 Cell = tuple[str, str, signal.Signals]
 """Form, key of FUNCTIONS and signal."""
@@ -147,7 +147,7 @@ async def test_a_worker_on_another_thread_ends_with_the_main_thread(tmp_path: Pa
 
 
 async def test_a_program_that_goes_on_is_not_ended(tmp_path: Path) -> None:
-    """Neither after an error that it has shown itself, nor while a thread of its own runs."""
+    """Neither after an error that it has shown itself, nor while its own thread runs."""
     async with EmbeddedGateway() as gateway:
         program = Program(gateway, tmp_path, "goes on", "", ["thread"])
         await program.start(INNGEST_CONNECT_SHUTDOWN_TIMEOUT="0.3")

@@ -283,7 +283,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Worker:
-    """A worker in a process of its own."""
+    """A worker in a separate process."""
 
     def __init__(self, folder: Path, gateway: EmbeddedGateway, *command: str) -> None:
         self.go, self.started = folder / "go", folder / "started"

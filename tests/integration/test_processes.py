@@ -1,4 +1,4 @@
-"""Real processes and real signals: the demo, and workers that are told to stop."""
+"""Real processes and real signals: the demo, and workers that are stopped."""
 
 import contextlib
 import json
@@ -157,9 +157,9 @@ def demos() -> tuple[Demo, Demo]:
         demo("--seconds", "2", "--rate", "40", "--seed", "7"),
         demo("--seconds", "1", "--json"),
     )
-    told = [process.communicate(timeout=80) for process in processes]
+    texts = [process.communicate(timeout=80) for process in processes]
     codes = [process.returncode for process in processes]
-    return (codes[0], *told[0]), (codes[1], *told[1])
+    return (codes[0], *texts[0]), (codes[1], *texts[1])
 
 
 def test_the_demo_ends_by_itself_and_has_lost_nothing(demos: tuple[Demo, Demo]) -> None:
@@ -299,7 +299,7 @@ def test_the_gateway_command_serves_a_worker_in_another_process() -> None:
             invoked = httpx.post(f"{origin}/invoke/app-slow", json={"data": {"seconds": 0}})
             unknown = httpx.post(f"{origin}/invoke/app-none")
             sent = httpx.post(f"{origin}/e/key", json={"name": "x", "data": {"seconds": 0}})
-            told = [read_until(gateway, "run ") for _ in range(2)]
+            texts = [read_until(gateway, "run ") for _ in range(2)]
             worker.send_signal(signal.SIGTERM)
             read_until(gateway, "worker ended")
         gateway.send_signal(signal.SIGINT)
@@ -310,7 +310,7 @@ def test_the_gateway_command_serves_a_worker_in_another_process() -> None:
     assert unknown.status_code == 400
     assert "app-slow" in unknown.json()["error"]
     assert len(sent.json()["ids"]) == 1
-    assert all("completed after 1 requests" in line for line in told)
+    assert all("completed after 1 requests" in line for line in texts)
     assert (last, code) == ("requests 2, answered 2, lost 0\n", 0)
 
 
@@ -320,9 +320,9 @@ def test_a_port_that_is_taken_is_a_clear_error(option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with gateway_command(option, port, other, "0") as gateway:
-            _, told = gateway.communicate(timeout=20)
+            _, errors = gateway.communicate(timeout=20)
 
     assert gateway.returncode == 1
-    assert "cannot listen on port" in told
-    assert port in told
-    assert "Traceback" not in told
+    assert "cannot listen on port" in errors
+    assert port in errors
+    assert "Traceback" not in errors

@@ -36,6 +36,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(LINK.findall(text_of(ROOT / "README.md")))
+
+    assert {page.relative_to(ROOT).as_posix() for page in PAGES} - linked == {"README.md"}
+
+
 def options() -> dict[str, set[str]]:
     """The options of every command."""
     group = typer.main.get_command(app)

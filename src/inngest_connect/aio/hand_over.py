@@ -56,7 +56,7 @@ class HandOver(Generic[Item]):
         return len(self._items)
 
     def put(self, item: Item) -> None:
-        """Have ``item`` received soon. Never raises."""
+        """Have ``item`` received soon."""
         self._items.append(item)
         self.wake()
 
@@ -68,10 +68,10 @@ class HandOver(Generic[Item]):
         """Plan a drain, unless one is planned or nothing waits."""
         if self._wake_up_planned or not self._items:
             return
-        # Before the drain is scheduled: set afterwards, it could overwrite what a drain on another
-        # thread has cleared already, and no producer would wake the loop again.
-        self._wake_up_planned = True
         try:
+            # Before the drain is scheduled: set afterwards, it could overwrite what a drain on
+            # another thread has cleared already, and no producer would wake the loop again.
+            self._wake_up_planned = True
             if asyncio._get_running_loop() is self._loop:
                 self._loop.call_soon(self.drain)
             else:
@@ -80,6 +80,11 @@ class HandOver(Generic[Item]):
             # The loop is closed. The flag stays set, so that the next producers return early.
             if self._on_closed is not None:
                 self._on_closed()
+        except BaseException:
+            # A signal handler of the program raised in the middle of this, on the main thread.
+            # Whether the drain was scheduled is unknown; the next producer schedules one more.
+            self._wake_up_planned = False
+            raise
 
     def drain(self) -> None:
         """Receive what waits now. The receiving loop may call it at any time."""

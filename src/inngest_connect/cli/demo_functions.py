@@ -31,7 +31,7 @@ class Intended:
 
 
 def demo_functions(client: inngest.Inngest, intended: Intended) -> dict[str, DemoFunction]:
-    """Make the functions for a client."""
+    """Create the functions for a client."""
 
     @client.create_function(fn_id="greet", trigger=inngest.TriggerEvent(event="demo/greet"))
     async def greet(ctx: inngest.Context) -> str:

@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..connection import WebSocketWorkerConnection
-from ..observability.debug_state import DebugState, InFlightRequest
+from ..observability.debug_state import DebugState
 from ..observability.recent_activity import RecentActivity
 from ..state_machine import ConnectionState
 
 _REDRAWS_PER_SECOND: Final = 4
 _MOST_REQUESTS: Final = 10
-_MOST_EVENTS: Final = 8
+_MOST_LINES: Final = 8
 
 _STYLES: Final = {
     ConnectionState.ACTIVE: "bold green",
@@ -29,12 +29,12 @@ _STYLES: Final = {
 }
 
 
-class _Recent(logging.Handler):
-    """Keeps the last records as text, so that none of them tears the view."""
+class _LastLines(logging.Handler):
+    """Keeps the last log records as text: a handler that prints them would break the view."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[str] = deque(maxlen=_MOST_EVENTS)
+        self.lines: deque[str] = deque(maxlen=_MOST_LINES)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -44,10 +44,10 @@ class _Recent(logging.Handler):
 
 
 class LiveView:
-    """``handler`` is to be a handler of the root logger while the view is shown."""
+    """Add ``handler`` to the root logger while the view is shown."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.handler: Final = _Recent()
+        self.handler: Final = _LastLines()
         self._console = console or Console()
         self._recent = RecentActivity()
 
@@ -118,22 +118,17 @@ def _requests(state: DebugState) -> RenderableType:
         table.add_column(name, no_wrap=True, overflow="ellipsis")
     for name in ("age", "lease age", "next extension"):
         table.add_column(name, justify="right", no_wrap=True)
-    oldest_first = sorted(state.in_flight, key=lambda request: -request.attempt_age)
-    for request in oldest_first[:_MOST_REQUESTS]:
-        table.add_row(*_row(request))
+    for request in state.in_flight[:_MOST_REQUESTS]:  # the oldest ones
+        table.add_row(
+            Text(request.function_slug),
+            Text(request.run_id),
+            request.progress,
+            _seconds(request.attempt_age),
+            _seconds(request.lease_age),
+            _seconds(request.next_extension),
+        )
     more = len(state.in_flight) - _MOST_REQUESTS
     return Group(table, Text(f"and {more} more", style="dim")) if more > 0 else table
-
-
-def _row(request: InFlightRequest) -> tuple[Text | str, ...]:
-    return (
-        Text(request.function_slug),
-        Text(request.run_id),
-        request.progress,
-        _seconds(request.attempt_age),
-        _seconds(request.lease_age),
-        _seconds(request.next_extension),
-    )
 
 
 def _seconds(value: float | None) -> str:

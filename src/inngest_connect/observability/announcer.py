@@ -21,12 +21,13 @@ from ..aio.waiters import until_done
 from ..core.events import ErrorOccurred, Event, HeartbeatAnswered, StateChanged
 from ..core.wire.user_text import shown_error
 from ..state_machine import ConnectionState
+from .callbacks import Callback, name_of
 from .event_counts import EventCounts
 from .logger import ConnectLogger
 from .outlet import DRAIN_SECONDS, MOST_ITEMS, Call, Outlet
 from .records import REQUESTS, Record
 from .redaction import Redactor
-from .subscriptions import Callback, Subscriptions, Where, name_of
+from .subscriptions import Subscriptions, Where
 
 if TYPE_CHECKING:
     from .metrics import Metrics  # which brings OpenTelemetry

@@ -1,13 +1,12 @@
-"""DebugState: a snapshot of a worker, for people, tests and the status page.
+"""DebugState: the snapshot of a worker, for operators, tests, metrics, health and the status page.
 
-Holds ids, ages and counts; no payload, no key, no token. Ages are seconds before the snapshot.
+It has ids, ages and counts; no payload, key or token. Ages are seconds before the snapshot.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.connections.phases import Phase
-from ..core.requests.request_table import InFlight
 from ..core.shutdown import Stage
 from ..core.wire.remote_text import shortened_id
 from ..core.worker_core import WorkerCore
@@ -32,7 +31,7 @@ class InFlightRequest:
 
 @dataclass(frozen=True, slots=True)
 class DebugState:
-    """See the module. ``state`` is the inner state, which can be DRAINING_RECONNECTING."""
+    """The snapshot. ``state`` is the inner state, which can be DRAINING_RECONNECTING."""
 
     instance_id: str
     app_versions: dict[str, str | None]
@@ -49,20 +48,22 @@ class DebugState:
     last_message_age: float | None
     shutdown_requested: bool
     in_flight: tuple[InFlightRequest, ...]
+    """Oldest first."""
     running: int
     queued: int
     oldest_running_age: float | None
-    """Since the start of the function that has run for the longest time; None when none runs."""
+    """Since the start of the function that has run longest; None when none runs."""
     saturated_age: float | None
-    """Since when all slots are taken and no function has ended; None while one is free."""
+    """Since all slots are taken and no function has ended; None while a slot is free."""
     unacknowledged_replies: int
     buffer_bytes: int
     consecutive_failures: int
     excluded_gateways: tuple[str, ...]
     counters: dict[str, int]
     io_loop_lag: float
-    """Seconds that the connection's event loop is late; likewise the caller's."""
+    """Seconds that the connection's event loop is late."""
     caller_loop_lag: float
+    """Seconds that the application's event loop is late."""
 
 
 def snapshot(
@@ -72,9 +73,11 @@ def snapshot(
     caller_loop_lag: float = 0.0,
     shown: Callable[[str], str] = shortened_id,
 ) -> DebugState:
-    """May be called from any thread; ``now`` is the clock of the core's events.
+    """Take the snapshot of ``core`` at ``now``, which is of the clock of the core's inputs.
 
-    ``shown`` is applied to each id and name that came from a peer.
+    From any thread: each table is copied in one step, so it is consistent, but an input that the
+    core handles meanwhile may be in one of them and not yet in another. ``shown`` is applied to
+    each id and name that came from a peer.
     """
     identity = core.identity
     connections = core.connections
@@ -83,6 +86,22 @@ def snapshot(
     draining = list(connections.closing.values())
     if current is not None and current.phase is Phase.DRAINING:
         draining.append(current)
+    in_flight = []
+    for entry in list(core.requests):
+        request_id = entry.request.request_id
+        lease = core.leases.get(request_id)
+        next_at = core.leases.next_extension(request_id)
+        in_flight.append(
+            InFlightRequest(
+                request_id=shown(request_id),
+                run_id=shown(entry.request.run_id),
+                function_slug=shown(entry.request.function_slug),
+                progress=entry.progress.value,
+                attempt_age=now - entry.received_at,
+                lease_age=_age(lease.extended_at if lease is not None else None, now),
+                next_extension=next_at - now if next_at is not None else None,
+            )
+        )
     return DebugState(
         instance_id=identity.instance_id,
         app_versions={app.name: app.version for app in identity.apps},
@@ -97,7 +116,7 @@ def snapshot(
         heartbeat_round_trip=heartbeat.round_trip if heartbeat else None,
         last_message_age=_age(heartbeat.last_received_at if heartbeat else None, now),
         shutdown_requested=core.shutdown.stage is not Stage.RUNNING,
-        in_flight=tuple(_in_flight(core, entry, now, shown) for entry in list(core.requests)),
+        in_flight=tuple(in_flight),
         running=core.requests.running,
         queued=len(core.requests.queue),
         oldest_running_age=core.requests.long_running.oldest_age(now),
@@ -109,23 +128,6 @@ def snapshot(
         counters=dict(core.counters),
         io_loop_lag=io_loop_lag,
         caller_loop_lag=caller_loop_lag,
-    )
-
-
-def _in_flight(
-    core: WorkerCore, entry: InFlight, now: float, shown: Callable[[str], str]
-) -> InFlightRequest:
-    request = entry.request
-    lease = core.leases.get(request.request_id)
-    next_at = core.leases.next_extension(request.request_id)
-    return InFlightRequest(
-        request_id=shown(request.request_id),
-        run_id=shown(request.run_id),
-        function_slug=shown(request.function_slug),
-        progress=entry.progress.value,
-        attempt_age=now - entry.received_at,
-        lease_age=_age(lease.extended_at if lease is not None else None, now),
-        next_extension=next_at - now if next_at is not None else None,
     )
 
 

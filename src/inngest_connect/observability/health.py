@@ -1,8 +1,8 @@
-"""Health: may this process live on, and may it be relied on for work? For probes.
+"""Health: whether the process works, and whether it gets work. For probes.
 
-*Live* means that both event loops run: restarting the process is the remedy when it is not.
+*Live* means that both event loops run; when they do not, a restart of the process is the remedy.
 *Ready* means that a gateway sends work here: the state is ACTIVE as seen outside, no shutdown has
-begun, and the gateway was heard of lately, so that a connection that only looks alive is not ready.
+begun, and a message came lately, so that a connection that only looks alive is not ready.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..state_machine import ConnectionState
 from .debug_state import DebugState
 
 BLOCKED_LIMIT: Final = 30.0
-"""Seconds that an event loop may be late before the process is not live any more."""
+"""Seconds that an event loop may be late before the process is no longer live."""
 
 SILENCE_LIMIT: Final = 20.0
 """Seconds without any message from the gateway: two heartbeats."""
@@ -20,17 +20,19 @@ SILENCE_LIMIT: Final = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The reasons are for people; None when all is well."""
+    """Human-readable reasons, or None when there is none."""
 
     not_live: str | None
     not_ready: str | None
 
     @property
     def live(self) -> bool:
+        """Whether the process works."""
         return self.not_live is None
 
     @property
     def ready(self) -> bool:
+        """Whether a gateway sends work to it."""
         return self.not_ready is None
 
 
@@ -45,9 +47,9 @@ def judge(
 def _not_live(state: DebugState, limit: float) -> str | None:
     if state.external_state is ConnectionState.CLOSED:
         return "the worker is CLOSED"
-    for name, lag in (("connection's", state.io_loop_lag), ("caller's", state.caller_loop_lag)):
+    for owner, lag in (("connection", state.io_loop_lag), ("application", state.caller_loop_lag)):
         if lag > limit:
-            return f"the {name} event loop is blocked for {lag:.1f} s"
+            return f"the {owner}'s event loop is blocked for {lag:.1f} s"
     return None
 
 
@@ -60,5 +62,5 @@ def _not_ready(state: DebugState, limit: float) -> str | None:
         return f"the connection is {state.external_state.value}{after}"
     age = state.last_message_age
     if age is None or age > limit:
-        return f"nothing heard from the gateway for {age or 0.0:.1f} s"
+        return f"no message from the gateway for {age or 0.0:.1f} s"
     return None

@@ -15,11 +15,11 @@ from typing import Any, Final, cast
 from ..core import events as seen
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
+from .callbacks import is_async
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
 from .repetition import Folding
-from .subscriptions import is_async
 
 LoggerOption = Any
 """A ``logging.Logger``, a structlog logger, None for the default, or False for silence."""

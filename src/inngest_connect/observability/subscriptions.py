@@ -8,24 +8,24 @@ import asyncio
 import concurrent.futures
 import contextlib
 import enum
-import functools
 import inspect
 import threading
-import types
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from ..aio.waiters import until_done
-from ..core.events import EVENTS, Event, StateChanged
-from ..core.wire.user_text import class_name, guarded, is_a, shown_value
-from ..errors import ConfigurationError, NotConnectedError
+from ..core.events import Event, StateChanged
+from ..errors import NotConnectedError
 from ..state_machine import ConnectionState
-
-EVENT_NAMES = tuple(event.name for event in EVENTS)
-
-Callback = Callable[[Any], object]
-"""Takes the event. What an async function returns is awaited; any other result is ignored."""
+from .callbacks import (
+    EVENT_NAMES,
+    Callback,
+    check_event_name,
+    check_listener,
+    check_observer,
+    is_same,
+)
 
 MOST_WAITING: Final = 1_000
 """Events that wait for an async listener to return from an earlier one."""
@@ -57,8 +57,8 @@ class Subscriptions:
         """``dropped`` is called for each event that an async listener is too slow to receive."""
         self.wanted: frozenset[str] = frozenset()
         """The names of the events that anyone has subscribed to."""
-        self._failed = failed
-        self._dropped = dropped
+        self.failed = failed
+        self.dropped = dropped
         self._lock = threading.Lock()  # for writers; a reader takes the present tuple
         self._subscribers: tuple[dict[str, tuple[_Subscriber, ...]], ...]
         self._subscribers = tuple({} for _ in Where)
@@ -69,15 +69,19 @@ class Subscriptions:
         The returned function removes it. Raises ConfigurationError for an unknown name, and for
         what cannot be called there.
         """
-        _check_callback(where, callback, name)
+        if where is Where.OUTLET:
+            check_observer(callback)
+        if name is not None:
+            check_listener(callback, name)
         with self._lock:
             known = self._subscribers[where]
             # One subscriber for all names of a callback, which so receives them in order.
             for subscriber in self._all(where):
-                if _same(subscriber.callback, callback):
+                if is_same(subscriber.callback, callback):
                     break
             else:
-                subscriber = self._new(where, callback)
+                create = _Listener if where is Where.APPLICATION_LOOP else _Subscriber
+                subscriber = create(callback, self)
             for each in (name,) if name is not None else EVENT_NAMES:
                 known[each] = (*known.get(each, ()), subscriber)
             self._update_wanted()
@@ -92,7 +96,7 @@ class Subscriptions:
             for each in (name,) if name is not None else EVENT_NAMES:
                 left = list(known.get(each, ()))
                 for subscriber in left:
-                    if _same(subscriber.callback, callback):
+                    if is_same(subscriber.callback, callback):
                         left.remove(subscriber)
                         break
                 known[each] = tuple(left)
@@ -145,11 +149,6 @@ class Subscriptions:
             if listener.task is not None:
                 listener.task.cancel()
 
-    def _new(self, where: Where, callback: Callback) -> "_Subscriber":
-        if where is Where.APPLICATION_LOOP:
-            return _Listener(callback, self._failed, self._dropped)
-        return _Subscriber(callback, self._failed)
-
     def _listeners(self) -> "list[_Listener]":
         return [one for one in self._all(Where.APPLICATION_LOOP) if isinstance(one, _Listener)]
 
@@ -165,11 +164,9 @@ class Subscriptions:
 class _Subscriber:
     """One callback."""
 
-    def __init__(
-        self, callback: Callback, failed: Callable[[str, Callback, BaseException], None]
-    ) -> None:
+    def __init__(self, callback: Callback, owner: Subscriptions) -> None:
         self.callback = callback
-        self._failed = failed
+        self._owner = owner
 
     def receive(self, event: Event) -> None:
         """Call it. What it raises is reported."""
@@ -178,7 +175,7 @@ class _Subscriber:
             if result is not None:
                 self._returned(result, event)
         except BaseException as error:  # noqa: BLE001 - a subscriber must not break the worker
-            self._failed(event.name, self.callback, error)
+            self._owner.failed(event.name, self.callback, error)
 
     def _returned(self, result: object, event: Event) -> None:
         if inspect.isawaitable(result):
@@ -192,16 +189,10 @@ class _Subscriber:
 class _Listener(_Subscriber):
     """One on the application's loop, and only there. ``task`` runs what an async one returned."""
 
-    def __init__(
-        self,
-        callback: Callback,
-        failed: Callable[[str, Callback, BaseException], None],
-        dropped: Callable[[], None],
-    ) -> None:
-        super().__init__(callback, failed)
+    def __init__(self, callback: Callback, owner: Subscriptions) -> None:
+        super().__init__(callback, owner)
         self.task: asyncio.Task[None] | None = None
         self.waiting: deque[Event] = deque()
-        self._dropped = dropped
 
     def receive(self, event: Event) -> None:
         if self.task is None:
@@ -209,7 +200,7 @@ class _Listener(_Subscriber):
         elif len(self.waiting) < MOST_WAITING:
             self.waiting.append(event)
         else:
-            self._dropped()
+            self._owner.dropped()
 
     def _returned(self, result: object, event: Event) -> None:
         if not inspect.isawaitable(result):
@@ -226,85 +217,10 @@ class _Listener(_Subscriber):
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._failed(event.name, self.callback, error)
+            self._owner.failed(event.name, self.callback, error)
 
     def _ended(self, _: "asyncio.Task[None]") -> None:
         # What arrives between the end of the task and this call waits, so the order is kept.
         self.task = None
         while self.waiting and self.task is None:
             super().receive(self.waiting.popleft())
-
-
-def _check_callback(where: Where, callback: Callback, name: str | None) -> None:
-    if where is Where.OUTLET:
-        if not callable(callback) or is_async(callback):
-            raise ConfigurationError(
-                f"the observer {name_of(callback)} is not a plain function: it is called on a "
-                "thread without an event loop. Pass async functions to add_event_listener()"
-            )
-    elif name is not None:
-        check_event_name(name)
-        if not callable(callback):
-            raise ConfigurationError(
-                f"the listener for {name!r} is not callable: {shown_value(callback)}"
-            )
-        if _is_generator(callback):
-            raise ConfigurationError(
-                f"the listener {name_of(callback)} for {name!r} is a generator function, which "
-                "does nothing when it is called; pass a plain or an async function"
-            )
-
-
-def check_event_name(name: str) -> None:
-    """Raises ConfigurationError that suggests what was probably meant."""
-    if is_a(name, str) and name in EVENT_NAMES:
-        return
-    import difflib  # only for misspelled names
-
-    close = difflib.get_close_matches(shown_value(name), EVENT_NAMES, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(EVENT_NAMES)}"
-    raise ConfigurationError(f"unknown event {shown_value(name)}; {hint}")
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether they are one callback: ``a.method`` is another object each time it is read.
-
-    Their own ``__eq__`` is not called: two callables that compare equal can still do two things.
-    """
-    bound = (types.MethodType, types.BuiltinMethodType)
-    return one is other or (type(one) is type(other) and type(one) in bound and one == other)
-
-
-def name_of(callback: object) -> str:
-    """How a log names a callback: where its function is defined."""
-    callback = _unwrapped(callback)
-
-    def name() -> str:
-        named: Any = callback if hasattr(callback, "__qualname__") else type(callback)
-        return f"{getattr(named, '__module__', '?')}.{named.__qualname__}"
-
-    return guarded(name, class_name(callback))
-
-
-def is_async(callback: object) -> bool:
-    """Whether calling it only creates a coroutine, as far as that can be known before."""
-    return any(map(inspect.iscoroutinefunction, _functions(callback)))
-
-
-def _is_generator(callback: object) -> bool:
-    return any(
-        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
-        for one in _functions(callback)
-    )
-
-
-def _functions(callback: object) -> tuple[object, object]:
-    """What a call may run: the function itself, or the method of a callable object."""
-    callback = _unwrapped(callback)
-    return callback, getattr(type(callback), "__call__", None)  # noqa: B004 - it is looked at
-
-
-def _unwrapped(callback: Any) -> Any:
-    while is_a(callback, functools.partial):
-        callback = callback.func
-    return callback

@@ -1,6 +1,7 @@
-"""What a running worker tells over HTTP: health, metrics, its state as JSON, and a page.
+"""A running worker over HTTP: health, metrics, its state as JSON, and a page.
 
-Needs ``pip install "inngest-connect[status]"``.
+``StatusServer`` and ``status_app`` are public, the modules of this package are private. Needs
+``pip install "inngest-connect[status]"``.
 """
 
 from .application import status_app

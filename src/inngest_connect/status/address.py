@@ -1,4 +1,4 @@
-"""Address: where the status server listens, from the text a user writes."""
+"""Address: where the status server listens, parsed from the text of an option."""
 
 import ipaddress
 import re
@@ -14,13 +14,14 @@ _FORM: Final = re.compile(r"(?:(?P<host>[^:\[\]/@\s]+|\[[0-9A-Fa-f:.%]+\])?:)?(?
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``host`` without brackets; port 0 is any that is free."""
+    """``host`` without brackets; port 0 is any free port."""
 
     host: str
     port: int
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only this machine can reach it; False for a name, which is not resolved."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -28,6 +29,7 @@ class Address:
 
     @property
     def url(self) -> str:
+        """With an IPv6 host in brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -44,5 +46,5 @@ def parse_address(text: str) -> Address:
             "from 0 to 65535, such as '127.0.0.1:8080', and an IPv6 host in brackets: '[::1]:8080'"
         )
     host = (found["host"] or LOOPBACK).strip("[]")
-    # A name that stands for two addresses would be listened on at one of them only.
+    # The name has two addresses, and the server would listen on only one of them.
     return Address(LOOPBACK if host.lower() == "localhost" else host, int(found["port"]))

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..connection import WebSocketWorkerConnection
-from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health
+from ..observability.debug_state import DebugState
+from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from ..observability.recent_activity import RecentActivity
 from .guard import Guard
 from .state import PAGE_REQUESTS, state_json
@@ -55,7 +56,7 @@ class Site:
         self, worker: WebSocketWorkerConnection, blocked_limit: float, silence_limit: float
     ) -> None:
         self._worker = worker
-        self._limits = {"blocked_limit": blocked_limit, "silence_limit": silence_limit}
+        self._limits = (blocked_limit, silence_limit)
         self._recent = RecentActivity()
         self._metrics = _metrics(worker)
         self._stop_observing = worker.add_counter(self._recent.observe)
@@ -77,7 +78,7 @@ class Site:
         )
 
     def stop(self) -> None:
-        """Observe the worker no longer. From any thread."""
+        """End the subscriptions. From any thread."""
         self._stop_observing()
         if self._metrics is not None:
             self._metrics.close()
@@ -86,29 +87,16 @@ class Site:
     # which takes longer than any of them.
 
     async def _healthz(self, request: Request) -> Response:
-        return self._verdict(request, "live", self._health().not_live)
+        state, health = self._judged()
+        return _verdict(request, "live", health.not_live, state)
 
     async def _readyz(self, request: Request) -> Response:
-        return self._verdict(request, "ready", self._health().not_ready)
+        state, health = self._judged()
+        return _verdict(request, "ready", health.not_ready, state)
 
-    def _health(self) -> Health:
-        return self._worker.get_health(**self._limits)
-
-    def _verdict(self, request: Request, what: str, reason: str | None) -> Response:
-        status = 200 if reason is None else 503
-        wanted = request.query_params.get("format")
-        if wanted is None and "application/json" in request.headers.get("accept", ""):
-            wanted = "json"
-        if wanted != "json":
-            return PlainTextResponse(f"{reason or 'ok'}\n", status)
+    def _judged(self) -> tuple[DebugState, Health]:
         state = self._worker.get_debug_state()
-        body = {
-            what: reason is None,
-            "reason": reason,
-            "state": state.external_state.value,
-            "app_versions": state.app_versions,
-        }
-        return JSONResponse(body, status)
+        return state, judge(state, *self._limits)
 
     async def _metrics_text(self, _: Request) -> Response:
         if self._metrics is None:
@@ -118,13 +106,16 @@ class Site:
         return Response(body, headers={"Content-Type": content_type})
 
     async def _state_json(self, request: Request) -> Response:
-        """The page asks for ``?brief``: with 10,000 requests in flight, all of them are 2 MB."""
+        """All requests in flight, or for ``?brief``, as the page asks, the oldest ones.
+
+        The answer is kept for a moment, so that many clients cost no more than ten a second.
+        """
         brief = "brief" in request.query_params
         made_at, text = self._states.get(brief, (float("-inf"), ""))
         now = time.monotonic()
         if now - made_at >= FRESH_SECONDS:
             most = PAGE_REQUESTS if brief else None
-            text = state_json(self._worker, self._recent, self._health(), most)
+            text = state_json(self._worker, self._recent, *self._judged(), most)
             self._states[brief] = (now, text)
         return Response(text, media_type="application/json")
 
@@ -136,6 +127,22 @@ class Site:
     async def _asset(self, request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
         return Response(_read(name), media_type=_ASSETS[name])
+
+
+def _verdict(request: Request, what: str, reason: str | None, state: DebugState) -> Response:
+    status = 200 if reason is None else 503
+    wanted = request.query_params.get("format")
+    if wanted is None and "application/json" in request.headers.get("accept", ""):
+        wanted = "json"
+    if wanted != "json":
+        return PlainTextResponse(f"{reason or 'ok'}\n", status)
+    body = {
+        what: reason is None,
+        "reason": reason,
+        "state": state.external_state.value,
+        "app_versions": state.app_versions,
+    }
+    return JSONResponse(body, status)
 
 
 def _read(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Guard: who may ask, and what a browser may do with the answer.
+"""Guard: which names are answered, and what a browser may do with an answer.
 
-The Host header is what tells a page that was opened by its address from one that a foreign site
-had its own name resolved to (DNS rebinding): a browser sends the name it was given.
+With DNS rebinding a foreign site has its own name resolve to this machine, and its script reads the
+answers as those of that site. The browser sends the name in the Host header.
 """
 
 from collections.abc import Sequence

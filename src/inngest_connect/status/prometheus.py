@@ -1,7 +1,7 @@
 """The metrics of one worker as Prometheus text, through OpenTelemetry's own exporter.
 
-Provider and registry are private: neither the program's global meter provider nor the registry that
-``prometheus_client`` keeps for the process gains or loses anything.
+Provider and registry are private: the program's global meter provider and the registry that
+``prometheus_client`` keeps for the process do not change.
 """
 
 import inspect
@@ -33,17 +33,17 @@ class PrometheusMetrics:
             views=[_view(name, spec.buckets) for name, spec in HISTOGRAMS.items()],
         )
         self._metrics = worker.create_metrics(self._provider)
-        # On the thread that observes: this provider is our own, and its reader only holds a lock
-        # for as long as it copies numbers.
+        # On the thread that observes. It does not block: this provider has no exporter, and its
+        # reader holds its lock only while it copies numbers.
         self._remove_counter = worker.add_counter(self._metrics.measure)
         self._closed = False
 
     def render(self) -> tuple[bytes, str]:
-        """The text and its content type. May be called from any thread."""
+        """Return the text and its content type. From any thread."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def close(self) -> None:
-        """Observe the worker no longer. May be called twice."""
+        """Stop counting. May be repeated."""
         if not self._closed:
             self._closed = True
             self._remove_counter()
@@ -52,7 +52,7 @@ class PrometheusMetrics:
 
 
 def _view(instrument: str, buckets: Sequence[float]) -> View:
-    """Said here because older APIs cannot say with an instrument which buckets suit it."""
+    """The buckets of a histogram; older APIs do not take them when an instrument is created."""
     return View(instrument_name=instrument, aggregation=ExplicitBucketHistogramAggregation(buckets))
 
 
@@ -66,7 +66,7 @@ def _reader(registry: CollectorRegistry) -> PrometheusMetricReader:
 
 
 class _OlderReader(PrometheusMetricReader):
-    """Older exporters know the process's registry only: leave it at once, before any worker."""
+    """Older exporters use the process's registry only: move the collector to a private one."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(disable_target_info=True)

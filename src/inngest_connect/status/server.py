@@ -107,10 +107,10 @@ class StatusServer:
                     "the status server failed to start; its traceback is on standard error"
                 )
             time.sleep(0.001)
-        # asyncio has one number for the connections that it accepts in a turn of the loop and for
-        # those that the kernel keeps waiting. The first must be small, because the limit of the
-        # number applies only after the turn; the second must not be, because the kernel drops what
-        # it cannot keep, and the client repeats it after a second.
+        # asyncio has one number, the backlog, for two things. The connections that it accepts in
+        # one turn of the loop must be few, because their number is limited only after the turn.
+        # Those that the kernel keeps until they are accepted must be many, because it drops the
+        # others, and their clients wait a second before they try again.
         listening.listen(_WAITING)
         return address.url
 

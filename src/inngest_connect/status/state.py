@@ -32,11 +32,14 @@ Json = dict[str, Any]
 def state_json(
     worker: WebSocketWorkerConnection,
     recent: RecentActivity,
+    state: DebugState,
     health: Health,
     most_requests: int | None = None,
 ) -> str:
-    """JSON on one line. ``most_requests`` limits the list of requests in flight; None lists all."""
-    state = worker.get_debug_state()
+    """JSON on one line of the snapshot ``state`` and what goes with it.
+
+    ``most_requests`` limits the list of requests in flight, to the oldest ones; None lists all.
+    """
     now = monotonic()
     history = worker.get_state_history()
     columns = [dataclasses.asdict(column) for column in recent.columns()]

@@ -1,4 +1,4 @@
-"""Functions for executors, importable by child processes. Files tell the test what happens."""
+"""Functions for executors, importable by child processes. Files show the test what happens."""
 # ruff: noqa: ASYNC110, ASYNC240, ASYNC251 - these functions are bad on purpose, or wait for another process
 
 import asyncio
@@ -102,7 +102,7 @@ async def leaks(ctx: inngest.Context) -> int:
 
 @function
 async def babbles(ctx: inngest.Context) -> None:
-    """Writes to the parent what is no frame."""
+    """Writes to the parent what is not a frame."""
     os.write(int(sys.argv[1]), bytes.fromhex(str(ctx.event.data["frame"])))
     await asyncio.Event().wait()
 

@@ -75,8 +75,8 @@ async def test_a_death_is_the_error_of_every_request_in_that_process_and_of_no_o
             "the process that ran this function was killed by SIGKILL, perhaps for want of memory"
         )
         assert error(await run.ended(neighbour)) == text
-        told = await run.event()
-        assert (told.kind, "; 2 request(s)" in told.message) == ("child_process_died", True)
+        event = await run.event()
+        assert (event.kind, "; 2 request(s)" in event.message) == ("child_process_died", True)
         release.touch()
         survivor = await run.ended(other)
         assert survivor is not None
@@ -223,9 +223,9 @@ class Changing:
 
     def __init__(self, module: Path) -> None:
         self._module = module
-        self.mend()
+        self.works()
 
-    def mend(self) -> None:
+    def works(self) -> None:
         self._module.write_text(f"from {process_apps.__name__} import apps")
 
     def breaks(self) -> None:
@@ -234,7 +234,7 @@ class Changing:
 
 @pytest.fixture
 def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changing:
-    """A module that is good now, and read anew by every child."""
+    """A module that is good now, and read again by every child."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return Changing(tmp_path / "changing.py")
@@ -243,7 +243,7 @@ def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changing:
 async def test_a_broken_deploy_is_waited_out_or_ends_the_worker(
     changing: Changing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Starts that fail are spaced, and work waits for the next child; but not for ever."""
+    """Starts that fail are spaced, and work waits for the next child, but not indefinitely."""
     monkeypatch.setattr(pool, "_FIRST_DELAY", 0.05)
     run = Running(process_executor("changing:apps", 2))
     await run.executor.start()
@@ -252,8 +252,8 @@ async def test_a_broken_deploy_is_waited_out_or_ends_the_worker(
         await run.ended(death)
         await run.event()
     waiting = run.call("echo")
-    told = [await run.event() for _ in range(2)]
-    changing.mend()
+    events = [await run.event() for _ in range(2)]
+    changing.works()
     result = await run.ended(waiting)
     before = run.executor.failure()
     monkeypatch.setattr(pool, "_MOST_FAILURES", 1)
@@ -265,9 +265,9 @@ async def test_a_broken_deploy_is_waited_out_or_ends_the_worker(
     with pytest.raises(ConfigurationError, match="broken deploy"):
         await run.end()
 
-    assert "failed: ValueError: broken deploy" in told[0].message
-    assert "the next one is started in 0.05 s" in told[0].message
-    assert "the next one is started in 0.1 s" in told[1].message
+    assert "failed: ValueError: broken deploy" in events[0].message
+    assert "the next one is started in 0.05 s" in events[0].message
+    assert "the next one is started in 0.1 s" in events[1].message
     assert result is not None
     assert (result.status, before) == (_S.DONE, None)
 

@@ -73,7 +73,7 @@ async def test_a_function_that_keeps_the_interpreter_lock_costs_no_heartbeat_and
     assert (gateway.ledger.lost, gateway.ledger.duplicates) == (0, 0)
 
 
-async def test_a_death_is_observed_and_the_run_is_told_how() -> None:
+async def test_a_death_is_observed_and_the_run_has_its_cause() -> None:
     async with EmbeddedGateway() as gateway:
         errors: list[inngest_connect.ErrorOccurred] = []
         async with worker_of(gateway, 1) as worker:
@@ -197,7 +197,7 @@ GUARDED = f'{PROGRAM}if __name__ == "__main__":\n    {START}'
 
 
 async def child_of(thread: GatewayThread) -> int:
-    """Wait for the worker and for its function, which tells."""
+    """Wait for the worker and for the pid that its function returns."""
     await asyncio.wrap_future(thread.call(lambda gateway: gateway.wait_for_worker()))
     run = await asyncio.wrap_future(thread.call(lambda gateway: gateway.invoke("app-pid")))
     return int(str(run.output))
@@ -224,20 +224,22 @@ async def test_ctrl_c_in_a_terminal_is_a_graceful_shutdown(tmp_path: Path) -> No
             await until(lambda: program.poll() is not None)
         finally:
             program.kill()
-        _, told = program.communicate()
+        _, errors = program.communicate()
 
     assert (program.returncode, dead(child)) == (0, True)
-    assert "Traceback" not in told
-    assert "child_process_died" not in told
+    assert "Traceback" not in errors
+    assert "child_process_died" not in errors
 
 
-def test_a_program_that_starts_whenever_it_is_imported_is_told_what_to_do(tmp_path: Path) -> None:
-    """Each child would start a worker with children of its own."""
+def test_a_program_that_starts_whenever_it_is_imported_is_refused_with_the_remedy(
+    tmp_path: Path,
+) -> None:
+    """Each child would start a worker with its own children."""
     with start_program(tmp_path, PROGRAM + START, "http://127.0.0.1:1") as program:
-        _, told = program.communicate(timeout=30)
+        _, errors = program.communicate(timeout=30)
 
     assert program.returncode == 1
-    assert 'put the start below: if __name__ == "__main__":' in told.splitlines()[-1]
+    assert 'put the start below: if __name__ == "__main__":' in errors.splitlines()[-1]
 
 
 def test_a_child_whose_parent_is_gone_at_once_ends_at_once() -> None:

@@ -172,7 +172,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
     told: list[httpx.Response] = []
 
     def probe(url: str) -> None:
-        """On a thread of its own, since the caller's loop is the one that is blocked."""
+        """On a thread, because the caller's loop is the one that is blocked."""
         blocked.wait(20)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -206,7 +206,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
         asyncio.run(main())
 
     health, ready, state, page = told
-    assert "the caller's event loop is blocked for" in health.text
+    assert "the application's event loop is blocked for" in health.text
     assert ready.status_code == 503
     assert state.json()["state"]["in_flight"][0]["function_slug"] == "app-block"
     assert page.status_code == 200

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 
 
 class Loop:
-    """Counts wake-ups and runs them when told to."""
+    """Counts wake-ups and runs them when the test asks for it."""
 
     def __init__(self, closed: bool = False) -> None:
         self.wake_ups: list[Callable[[], None]] = []
@@ -128,3 +128,21 @@ def test_what_was_added_waits_for_the_wake_up_and_is_received_once() -> None:
     assert received == [1, 2, 3]
     assert batches == [2, 3]
     assert items.waiting == 0
+
+
+def test_a_signal_handler_that_raises_in_the_middle_of_a_wake_up_does_not_stop_the_next() -> None:
+    loop, received = Loop(), list[int]()
+    items = hand_over(loop, received.append)
+    schedule = loop.call_soon_threadsafe
+
+    def interrupted(callback: Callable[[], None]) -> None:
+        loop.call_soon_threadsafe = schedule  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    loop.call_soon_threadsafe = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        items.put(1)
+    items.put(2)
+    loop.run()
+
+    assert received == [1, 2]

@@ -21,18 +21,18 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def told() -> list[str]:
+def warned() -> list[str]:
     return []
 
 
-def origin_of(told: list[str]) -> Origin:
-    return Origin("request", "app-fn", lambda misbehavior: told.append(misbehavior.text))
+def origin_of(warned: list[str]) -> Origin:
+    return Origin("request", "app-fn", lambda misbehavior: warned.append(misbehavior.text))
 
 
 @pytest.fixture
-def of_a_function(told: list[str]) -> contextvars.Context:
+def of_a_function(warned: list[str]) -> contextvars.Context:
     context = contextvars.copy_context()
-    context.run(current_function.set, origin_of(told))
+    context.run(current_function.set, origin_of(warned))
     return context
 
 
@@ -41,7 +41,7 @@ async def exits() -> None:
 
 
 async def test_a_task_belongs_to_the_function_of_the_context_that_it_starts_in(
-    of_a_function: contextvars.Context, told: list[str]
+    of_a_function: contextvars.Context, warned: list[str]
 ) -> None:
     loop = asyncio.get_running_loop()
     release = guard_tasks(loop)
@@ -52,8 +52,8 @@ async def test_a_task_belongs_to_the_function_of_the_context_that_it_starts_in(
     release()
 
     assert isinstance(caught.value.__cause__, SystemExit)
-    assert len(told) == 1
-    assert told[0].startswith("function 'app-fn' raised SystemExit")
+    assert len(warned) == 1
+    assert warned[0].startswith("function 'app-fn' raised SystemExit")
 
 
 async def test_a_task_that_starts_in_a_context_of_nobody_is_created_as_before(
@@ -109,7 +109,7 @@ def handlers() -> Iterator[None]:
     [(signal.default_int_handler, KeyboardInterrupt), (signal.SIG_IGN, FunctionExited)],
 )
 def test_only_a_ctrl_c_of_the_terminal_passes(
-    handler: Any, raised: type[BaseException], handlers: None, told: list[str]
+    handler: Any, raised: type[BaseException], handlers: None, warned: list[str]
 ) -> None:
     """With the default handler it may be raised anywhere on the main thread."""
 
@@ -117,12 +117,12 @@ def test_only_a_ctrl_c_of_the_terminal_passes(
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handler)
-    work = _guarded(interrupted(), origin_of(told))
+    work = _guarded(interrupted(), origin_of(warned))
 
     with pytest.raises(raised):
         work.send(None)
 
-    assert len(told) == (raised is FunctionExited)
+    assert len(warned) == (raised is FunctionExited)
 
 
 INTERRUPTED = """

@@ -43,7 +43,7 @@ def cancel_all() -> None:
 
 def run(*strikes: Callable[[], Any]) -> tuple[str, list[str]]:
     """Run a worker that each of ``strikes`` tries to end, one after another."""
-    reports: list[str] = []
+    warned: list[str] = []
 
     async def worker() -> str:
         loop = asyncio.get_running_loop()
@@ -53,11 +53,11 @@ def run(*strikes: Callable[[], Any]) -> tuple[str, list[str]]:
             await asyncio.sleep(0)
         return "done"
 
-    return run_to_end(worker(), reports.append), reports
+    return run_to_end(worker(), warned.append), warned
 
 
 @pytest.mark.parametrize(
-    ("strike", "reported"),
+    ("strike", "warning"),
     [
         (leave, "user code raised SystemExit: 3 in leave (test_run_to_end.py, line "),
         (interrupt, "user code raised KeyboardInterrupt in interrupt (test_run_to_end.py, line "),
@@ -65,20 +65,20 @@ def run(*strikes: Callable[[], Any]) -> tuple[str, list[str]]:
         (cancel_all, "cancelled the worker's task; the worker goes on"),
     ],
 )
-def test_a_loop_that_user_code_ends_is_resumed(strike: Any, reported: str) -> None:
-    result, reports = run(strike, strike, strike)
+def test_a_loop_that_user_code_ends_is_resumed(strike: Any, warning: str) -> None:
+    result, warned = run(strike, strike, strike)
 
     assert result == "done"
-    assert any(reported in text for text in reports)
+    assert any(warning in text for text in warned)
 
 
 def test_an_exception_of_a_signal_handler_does_not_end_it() -> None:
-    reports: list[str] = []
+    warned: list[str] = []
 
     async def worker() -> str:
         async with asyncio.timeout(30):
             # The signal comes while the loop waits, mostly.
-            while not reports:  # noqa: ASYNC110
+            while not warned:  # noqa: ASYNC110
                 await asyncio.sleep(1.0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         return "done"
@@ -86,13 +86,13 @@ def test_an_exception_of_a_signal_handler_does_not_end_it() -> None:
     before = signal.signal(signal.SIGALRM, alarm)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
-        result = run_to_end(worker(), reports.append)
+        result = run_to_end(worker(), warned.append)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
     assert result == "done"
-    assert "user code raised Alarm: ring in alarm (test_run_to_end.py, line " in reports[0]
+    assert "user code raised Alarm: ring in alarm (test_run_to_end.py, line " in warned[0]
 
 
 def test_what_the_worker_raises_is_raised() -> None:
@@ -133,18 +133,18 @@ def test_a_loop_that_cannot_run_at_all_is_given_up(monkeypatch: pytest.MonkeyPat
         def run_forever(self) -> None:
             raise OSError("no selector")
 
-    reports: list[str] = []
+    warned: list[str] = []
 
     async def worker() -> None:
         await asyncio.sleep(30)
 
     coroutine = worker()
     with pytest.raises(OSError, match="no selector"):
-        run_to_end(coroutine, reports.append, Broken)
+        run_to_end(coroutine, warned.append, Broken)
     coroutine.close()
     gc.collect()
 
-    assert 50 < len(reports) < 200
+    assert 50 < len(warned) < 200
 
 
 async def test_it_does_not_run_within_another_loop() -> None:

@@ -42,8 +42,8 @@ def test_an_active_worker_that_hears_its_gateway_is_live_and_ready(sound: DebugS
             "RECONNECTING after 3 failed",
         ),
         ({"shutdown_requested": True}, "shutting down"),
-        ({"last_message_age": 21.0}, "nothing heard from the gateway for 21.0 s"),
-        ({"last_message_age": None}, "nothing heard"),
+        ({"last_message_age": 21.0}, "no message from the gateway for 21.0 s"),
+        ({"last_message_age": None}, "no message"),
     ],
 )
 def test_it_is_not_ready_but_live(
@@ -60,7 +60,7 @@ def test_it_is_not_ready_but_live(
     [
         ({"external_state": S.CLOSED}, "CLOSED"),
         ({"io_loop_lag": 31.0}, "connection's event loop is blocked for 31.0 s"),
-        ({"caller_loop_lag": 31.0}, "caller's event loop is blocked for 31.0 s"),
+        ({"caller_loop_lag": 31.0}, "application's event loop is blocked for 31.0 s"),
     ],
 )
 def test_it_is_neither_live_nor_ready(

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from inngest_connect import EVENT_NAMES, ConfigurationError, Draining, LeaseLost
-from inngest_connect.observability.subscriptions import Callback, Subscriptions, Where
+from inngest_connect.observability.callbacks import Callback
+from inngest_connect.observability.subscriptions import Subscriptions, Where
 
 pytestmark = pytest.mark.unit
 EVENT = LeaseLost("r", "run", "fn")

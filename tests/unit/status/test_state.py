@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from typing import Any
 
 import inngest
 import pytest
@@ -39,6 +40,10 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> WebSocketWorkerConnection:
     return connect([(client, [fn])], logger=False)
 
 
+def state_of(worker: WebSocketWorkerConnection, recent: RecentActivity) -> Any:
+    return json.loads(state_json(worker, recent, worker.get_debug_state(), worker.get_health()))
+
+
 def test_it_is_json_without_a_secret_however_the_secret_came_in(
     worker: WebSocketWorkerConnection,
 ) -> None:
@@ -51,7 +56,7 @@ def test_it_is_json_without_a_secret_however_the_secret_came_in(
     ):
         recent.observe(event)
 
-    text = state_json(worker, recent, worker.get_health())
+    text = state_json(worker, recent, worker.get_debug_state(), worker.get_health())
 
     assert "ab" * 16 not in text
     assert HASH not in text
@@ -65,7 +70,7 @@ def test_it_is_json_without_a_secret_however_the_secret_came_in(
 
 
 def test_it_has_every_field_of_the_debug_state(worker: WebSocketWorkerConnection) -> None:
-    report = json.loads(state_json(worker, RecentActivity(), worker.get_health()))
+    report = state_of(worker, RecentActivity())
 
     assert set(worker.get_debug_state().__slots__) <= set(report["state"])
 
@@ -117,7 +122,7 @@ def test_an_attempt_that_is_due_or_under_way_is_in_no_seconds(
     recent = RecentActivity(lambda: now[0])
     recent.observe(Reconnecting(3, 5.0, "a cause"))
 
-    report = json.loads(state_json(worker, recent, worker.get_health()))
+    report = state_of(worker, recent)
 
     assert report["reconnecting"]["next_attempt"] == 0.0
     assert report["reconnecting"]["failures"] == 3

@@ -78,12 +78,12 @@ def test_a_result_that_is_too_large_becomes_an_error_that_says_so(
     monkeypatch.setattr(frames, "MAX_RESULT_BYTES", 1000)
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b"x" * 501)
     ((kind, body),) = read(frames.finished_frame(ExecutionFinished("request", result)))
-    told = frames.finished_from(kind, body).result
+    received = frames.finished_from(kind, body).result
 
-    assert told is not None
-    assert (told.status, told.no_retry) == (pb.SDKResponseStatus.ERROR, True)
-    assert json.loads(told.body)["code"] == "output_too_large"
-    assert "501 bytes" in json.loads(told.body)["message"]
+    assert received is not None
+    assert (received.status, received.no_retry) == (pb.SDKResponseStatus.ERROR, True)
+    assert json.loads(received.body)["code"] == "output_too_large"
+    assert "501 bytes" in json.loads(received.body)["message"]
 
 
 @pytest.mark.parametrize("no_retry", [False, True])
@@ -93,10 +93,10 @@ def test_an_error_that_is_too_large_may_be_retried_as_before(
     monkeypatch.setattr(frames, "MAX_RESULT_BYTES", 1000)
     result = ExecutionResult(pb.SDKResponseStatus.ERROR, b"x" * 501, no_retry)
     ((kind, body),) = read(frames.finished_frame(ExecutionFinished("request", result)))
-    told = frames.finished_from(kind, body).result
+    received = frames.finished_from(kind, body).result
 
-    assert told is not None
-    assert told.no_retry is no_retry
+    assert received is not None
+    assert received.no_retry is no_retry
 
 
 @pytest.mark.parametrize("status", [3, 4, 77])
