@@ -89,12 +89,13 @@ def from_environment() -> Subject:
 class Examination:
     """Filled by the checks. ``timeout`` is seconds for one piece of network I/O."""
 
-    subject: Subject
+    found: Subject | ConfigurationError
+    """The error is the finding of the first check, without which no other one is run."""
     timeout: float
     handshake: bool = True
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
     known_variables: frozenset[str] = frozenset()
-    redactor: Redactor = field(init=False)
+    redactor: Redactor = field(default_factory=Redactor)
     """Masks every secret that is known by now."""
     keys: tuple[SigningKey, ...] = ()
     key: int = 0
@@ -103,8 +104,9 @@ class Examination:
     gateway_url: str = ""
     conversation: Conversation | None = None
 
-    def __post_init__(self) -> None:
-        client = self.subject.client
-        self.redactor = Redactor(
-            key for key in (client.signing_key, client.signing_key_fallback) if key
-        )
+    @property
+    def subject(self) -> Subject:
+        """Raises ConfigurationError when it could not be created."""
+        if isinstance(self.found, ConfigurationError):
+            raise self.found
+        return self.found
