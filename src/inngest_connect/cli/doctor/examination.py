@@ -38,7 +38,7 @@ class Subject:
     """The module and attribute it comes from; None for the doctor's own app."""
 
     def __post_init__(self) -> None:
-        """Under an instance id of its own, so that the limit of a running worker is unaffected."""
+        """With its own instance id, so that the limit of a running worker is unaffected."""
         own = f"doctor-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         identity = dataclasses.replace(self.identity, instance_id=own, max_worker_concurrency=None)
         object.__setattr__(self, "identity", identity)
@@ -98,8 +98,6 @@ class Examination:
     redactor: Redactor = field(default_factory=Redactor)
     """Masks every secret that is known by now."""
     keys: tuple[SigningKey, ...] = ()
-    key: int = 0
-    """Which of the keys the API accepted."""
     answer: StartAnswer | None = None
     gateway_url: str = ""
     conversation: Conversation | None = None
