@@ -60,7 +60,7 @@ class World:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, schedule.core.signing_keys, self.model.issued)
+        self.api = ModelApi(self.draw, self.model.issued)
         self.invariants = Invariants()
         self.conduct = Conduct()
         self.network = Network(self)
