@@ -11,16 +11,21 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from typing import Final
 
-from inngest_connect.testing.harness import ConnectionTestHarness
+from inngest_connect.protocol import FLUSH_PATH, START_PATH
+from inngest_connect.testing import ConnectionTestHarness, MockWebSocketServer
 
 from .functions import APP, EXPECTED
 
-USERS = 20
-LEASE = 20.0
-_CALM = 0.3
+USERS: Final = 20
+LEASE: Final = 20.0
+_CALM: Final = 0.3
 """Seconds between two faults, on average."""
+FAULTS: Final = (
+    "reset", "drain", "kill_gateway", "black_hole", "slow_network", "refuse", "api_error",
+    "api_away", "malformed", "close_code",
+)  # fmt: skip
 
 
 class ChaosServer:
@@ -96,93 +101,67 @@ class ChaosServer:
     # --- faults --------------------------------------------------------------------------------
 
     async def _misbehave(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, gateway = asyncio.get_running_loop(), self._harness.gateway
         until = loop.time() + self._seconds
-        kinds: list[Callable[[], Awaitable[None]]] = [
-            self._reset,
-            self._drain,
-            self._kill_gateway,
-            self._black_hole,
-            self._slow_network,
-            self._refuse,
-            self._api_error,
-            self._api_away,
-            self._malformed,
-            self._close_code,
-        ]
         while loop.time() < until:
             await asyncio.sleep(self._draw.expovariate(1 / _CALM))
-            kind = self._draw.choice(kinds)
-            self.faults[kind.__name__.removeprefix("_")] += 1
-            await kind()
+            fault = self._draw.choice(FAULTS)
+            self.faults[fault] += 1
+            await self._happen(fault)
             if self._draw.random() < 0.5:
                 await self._harness.heal_network_partition()
-                self._harness.gateway.http.restore()
-        self._harness.gateway.http.restore()
+                gateway.http.restore()
+        gateway.http.restore()
 
-    async def _hold(self, longest: float = 2.0) -> None:
-        await asyncio.sleep(self._draw.random() * longest)
+    async def _happen(self, fault: str) -> None:
+        harness, gateway, draw = self._harness, self._harness.gateway, self._draw
+        match fault:
+            case "reset":
+                for proxy in harness.proxies:
+                    proxy.reset()
+            case "drain":
+                await gateway.add_gateway()
+                await gateway.drain(self._named_gateway())
+            case "kill_gateway":
+                killed = harness.gateways[self._named_gateway()]
+                await gateway.add_gateway()
+                gateway.http.remove_gateway(killed.name)
+                await killed.stop()
+            case "black_hole":
+                await harness.simulate_network_partition(draw.random() * 3.0, how="black_hole")
+            case "slow_network":
+                for proxy in harness.proxies:
+                    proxy.delay(draw.random() * 0.3)
+                await asyncio.sleep(draw.random() * 2.0)
+            case "refuse":
+                await harness.simulate_network_partition(draw.random() * 2.0)
+            case "api_error":
+                status = draw.choice((401, 403, 429, 500, 502, 503))
+                for endpoint in (START_PATH, FLUSH_PATH):
+                    gateway.http.simulate_server_error(draw.randrange(1, 4), status, endpoint)
+            case "api_away":
+                await harness.api_proxy.refuse()
+                harness.api_proxy.reset()
+                await asyncio.sleep(draw.random() * 2.0)
+                await harness.api_proxy.restore()
+            case "malformed":
+                for server in self._used_gateways():
+                    server.send_malformed(draw.choice(("truncated", "unknown kind", "garbage")))
+            case "close_code":
+                # Not 1008: in a handshake it means a wrong configuration, and minutes of waiting.
+                for server in self._used_gateways():
+                    server.close_connection(draw.choice((1000, 1012, 1013)), "chaos")
+            case _:
+                raise ValueError(f"unknown fault {fault!r}")
 
-    async def _reset(self) -> None:
-        for proxy in self._harness.proxies:
-            proxy.reset()
-
-    async def _drain(self) -> None:
-        await self._harness.gateway.add_gateway()
-        await self._harness.gateway.drain(self._live())
-
-    async def _kill_gateway(self) -> None:
-        index = self._live()
-        gateway = self._harness.gateways[index]
-        await self._harness.gateway.add_gateway()
-        self._harness.gateway.http.remove_gateway(gateway.name)
-        await gateway.stop()
-
-    def _live(self) -> int:
+    def _named_gateway(self) -> int:
         # The position of a gateway that the API still names.
         named = {address.group for address in self._harness.gateway.http.gateways}
-        live = [i for i, g in enumerate(self._harness.gateways) if g.name in named]
-        return self._draw.choice(live)
+        positions = [i for i, g in enumerate(self._harness.gateways) if g.name in named]
+        return self._draw.choice(positions)
 
-    async def _black_hole(self) -> None:
-        await self._harness.simulate_network_partition(how="black_hole")
-        await self._hold(3.0)
-        await self._harness.heal_network_partition()
-
-    async def _slow_network(self) -> None:
-        for proxy in self._harness.proxies:
-            proxy.delay(self._draw.random() * 0.3)
-        await self._hold()
-
-    async def _refuse(self) -> None:
-        await self._harness.simulate_network_partition()
-        await self._hold()
-        await self._harness.heal_network_partition()
-
-    async def _api_error(self) -> None:
-        http = self._harness.gateway.http
-        status = self._draw.choice((401, 403, 429, 500, 502, 503))
-        for endpoint in ("/v0/connect/start", "/v0/connect/flush"):
-            http.simulate_server_error(
-                times=self._draw.randrange(1, 4), status=status, endpoint=endpoint
-            )
-
-    async def _api_away(self) -> None:
-        await self._harness.api_proxy.refuse()
-        self._harness.api_proxy.reset()
-        await self._hold()
-        await self._harness.api_proxy.restore()
-
-    async def _malformed(self) -> None:
-        for gateway in self._harness.gateways:
-            if any(c.is_open for c in gateway.connections):
-                gateway.send_malformed(self._draw.choice(("truncated", "unknown kind", "garbage")))
-
-    async def _close_code(self) -> None:
-        for gateway in self._harness.gateways:
-            if any(c.is_open for c in gateway.connections):
-                # Not 1008: in a handshake it means a wrong configuration, and minutes of waiting.
-                gateway.close_connection(self._draw.choice((1000, 1012, 1013)), "chaos")
+    def _used_gateways(self) -> list[MockWebSocketServer]:
+        return [g for g in self._harness.gateways if any(c.is_open for c in g.connections)]
 
 
 def _print(message: object) -> None:

@@ -28,7 +28,7 @@ from inngest_connect.state_machine import (
 ROOT: Final = Path(__file__).parents[1]
 
 Transition = tuple[str, str, str]
-"""Source, cause and target. A cause that leads back to the source is no arrow."""
+"""Source, cause and target. A cause that leads back to the source is not an arrow."""
 
 # Boxes of the status page; a place is the middle of a box, x + y * 1j.
 PLACES: Final = {

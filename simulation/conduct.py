@@ -1,7 +1,7 @@
-"""Conduct: what a worker may say to a gateway, and when, written down without looking at the core.
+"""Conduct: what a worker may send to a gateway, and when, stated without looking at the core.
 
-One ``Conduct`` watches one incarnation of a worker over all its connections. It is given each
-command and each message that arrives, and raises InvariantViolated.
+One ``Conduct`` watches one incarnation of a worker over all its connections. It takes each input
+before the core does and each command of the core, and raises InvariantViolated.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from google.protobuf.message import DecodeError
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
+from inngest_connect.core import inputs
 from inngest_connect.core.wire.durations import parse_duration
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 
-from .violation import InvariantViolated
+from .invariants import InvariantViolated
 
-_K = pb.GatewayMessageType
 USER_TRACE = b'{"traceparent":"the users"}'
 SYSTEM_TRACE = b'{"traceparent":"the systems"}'
 PAUSE_DELAY = 0.25
-"""Seconds that an acknowledgement has to land before WORKER_PAUSE, which may overtake it."""
+"""Seconds between an acknowledgement and WORKER_PAUSE, which could overtake it."""
 LONGEST_OFFLINE = 12.0
 """Seconds between attempts that reach nothing, the jitter of a fifth included."""
 LONGEST_LOOK = 5.0
@@ -29,7 +29,7 @@ LONGEST_LOOK = 5.0
 
 @dataclass(slots=True)
 class _Line:
-    """One connection, by what was said on it."""
+    """One connection, by the messages that were sent on it."""
 
     introduced: bool = False
     ready: bool = False
@@ -42,162 +42,150 @@ class _Line:
 
 
 class Conduct:
-    """Times are seconds of the simulation."""
+    """Times are virtual seconds."""
 
     def __init__(self) -> None:
-        self.closing = False
-        """Somebody has asked the worker to end."""
-        self.offline = False
+        self._closing = False
+        """The worker was asked to end."""
+        self._offline = False
         """The attempt that ended last reached nothing outside the worker's machine."""
         self._lines: dict[int, _Line] = {}
         self._acknowledged_at = float("-inf")
         self._ever_connected = False
-        self._blamed: set[str] = set()
-        """Gateways that may be excluded: tried, drained or lost since the last success."""
+        self._may_be_excluded: set[str] = set()
+        """Gateways that were tried, drained or lost since the last success."""
         self._waiting: dict[str, None] = {}
-        """Acknowledged requests in their order that do not run yet."""
+        """Acknowledged requests that do not run yet, in their order."""
         self._executed: set[str] = set()
 
-    # --- what the worker does ------------------------------------------------------------------
+    # --- what reaches the worker ---------------------------------------------------------------
 
-    def command(self, command: do.Command, core: WorkerCore, now: float, frozen: float) -> None:
-        """``frozen`` is until when the worker's process was stopped last."""
-        match command:
-            case do.Send(generation, data):
-                self._sends(generation, pb.ConnectMessage.FromString(data), core, now, frozen)
-            case do.Acknowledge(generation, _, data):
-                self._sends(generation, pb.ConnectMessage.FromString(data), core, now, frozen)
-            case do.RequestStart(_, excluded):
-                strange = set(excluded) - self._blamed
-                self._require(not strange, f"{strange} are excluded without a reason")
-            case do.CloseSocket(generation) | do.AbortSocket(generation):
-                self._line(generation).closed = True
-            case do.Flush(_, payload):
-                self._traces(pb.SDKResponse.FromString(payload), "a flush")
-            case do.Execute(request):
-                self._executes(request.request_id)
-            case do.Finished():
-                expected = self.closing or not self._ever_connected
-                self._require(expected, "the worker ends although nobody asked it to")
-            case seen.Event():
-                self._observed(command)
+    def received(self, input: inputs.Input) -> None:
+        """Take an input before the core does."""
+        match input:
+            case inputs.MessageReceived(generation, data):
+                self._message(self._line(generation), data)
+            case inputs.StartSucceeded():
+                self._offline = False
+                self._may_be_excluded.add(input.gateway_group)
+            case inputs.StartFailed():
+                self._offline = input.offline
+            case inputs.CloseRequested() | inputs.AbortRequested():
+                self._closing = True
+
+    def _message(self, line: _Line, data: bytes) -> None:
+        try:
+            message = pb.ConnectMessage.FromString(data)
+            if message.kind == pb.GATEWAY_CLOSING:
+                line.draining = True
+            elif message.kind == pb.GATEWAY_CONNECTION_READY:
+                ready = pb.GatewayConnectionReadyData.FromString(message.payload)
+                line.ready = line.introduced
+                line.heartbeat_interval = parse_duration(ready.heartbeat_interval)
+        except (DecodeError, ValueError):
+            pass  # malformed on purpose
 
     def acknowledged(self, request_id: str, now: float) -> None:
-        """The acknowledgement was written."""
+        """An acknowledgement was written."""
         self._acknowledged_at = now
         if request_id not in self._executed:
             self._waiting.setdefault(request_id)
 
-    def forgets(self, request_id: str) -> None:
-        """The request is not to be executed any more."""
-        self._waiting.pop(request_id, None)
+    # --- what the worker does ------------------------------------------------------------------
 
-    def _sends(
-        self,
-        generation: int,
-        message: pb.ConnectMessage,
-        core: WorkerCore,
-        now: float,
-        frozen: float,
-    ) -> None:
-        line, kind = self._line(generation), message.kind
-        name = f"{_K.Name(kind)} on connection {generation}"
-        self._require(not line.closed, f"{name} after its close")
-        if kind == _K.WORKER_CONNECT:
-            self._require(not line.introduced, f"{name} for the second time")
+    def command(self, command: do.Command, core: WorkerCore, now: float, frozen: float) -> None:
+        """Check a command. ``frozen`` is when the worker's process was continued last."""
+        problem = ""
+        match command:
+            case do.Send(generation, data) | do.Acknowledge(generation, _, data):
+                line, message = self._line(generation), pb.ConnectMessage.FromString(data)
+                problem = self._problem(line, message, core, now, frozen)
+                if problem:
+                    kind = pb.GatewayMessageType.Name(message.kind)
+                    problem = f"{kind} on connection {generation} {problem}"
+            case do.RequestStart(_, excluded):
+                if strange := set(excluded) - self._may_be_excluded:
+                    problem = f"{strange} are excluded without a reason"
+            case do.CloseSocket(generation) | do.AbortSocket(generation):
+                self._line(generation).closed = True
+            case do.Flush(_, payload):
+                if text := _foreign_traces(pb.SDKResponse.FromString(payload)):
+                    problem = f"a flush {text}"
+            case do.Execute(request):
+                first = next(iter(self._waiting), request.request_id)
+                if first != request.request_id:
+                    problem = f"{request.request_id} is executed before {first}"
+                self._waiting.pop(request.request_id, None)
+                self._executed.add(request.request_id)
+            case do.Finished():
+                if self._ever_connected and not self._closing:
+                    problem = "the worker ends although it was not asked to"
+            case seen.Connected():
+                self._ever_connected = True
+                self._may_be_excluded.clear()
+            case seen.Draining() | seen.Disconnected():
+                self._may_be_excluded.add(command.gateway_group)
+            case seen.Reconnecting():
+                if self._offline and command.delay > LONGEST_OFFLINE:
+                    problem = f"{command.delay:.1f} s until the worker looks for its network again"
+            case seen.LeaseLost():
+                self._waiting.pop(command.request_id, None)
+        if problem:
+            raise InvariantViolated(problem)
+
+    def _problem(
+        self, line: _Line, message: pb.ConnectMessage, core: WorkerCore, now: float, frozen: float
+    ) -> str:
+        # Returns what is wrong with sending this message now, or an empty text.
+        if line.closed:
+            return "after its close"
+        if message.kind == pb.WORKER_CONNECT:
+            if line.introduced:
+                return "for the second time"
             line.introduced = True
-            return
-        self._require(line.ready, f"{name} before the handshake is over")
-        if kind == _K.WORKER_READY:
-            fitting = not self.closing and not line.announced and not line.draining
-            self._require(fitting, f"{name} at a wrong time")
-            line.announced = True
-        elif kind == _K.WORKER_PAUSE:
-            self._require(self.closing and not line.paused, f"{name} at a wrong time")
-            landed = now - self._acknowledged_at >= PAUSE_DELAY - 1e-6
-            self._require(landed or not line.announced, f"{name} overtakes an acknowledgement")
-            line.paused = True
-        elif kind == _K.WORKER_HEARTBEAT:
-            self._heartbeat(line, name, now, frozen)
-        elif kind == _K.WORKER_REQUEST_ACK:
-            fitting = not (self.closing or line.draining or line.paused)
-            self._require(fitting, f"{name} takes work at a wrong time")
-            ack = pb.WorkerRequestAckData.FromString(message.payload)
-            self._traces(ack, name)
-        elif kind == _K.WORKER_REQUEST_EXTEND_LEASE:
-            extension = pb.WorkerRequestExtendLeaseData.FromString(message.payload)
-            self._traces(extension, name)
-        elif kind == _K.WORKER_REPLY:
-            self._traces(pb.SDKResponse.FromString(message.payload), name)
-        elif kind == _K.WORKER_STATUS:
-            status = pb.WorkerStatusData.FromString(message.payload)
-            same = set(status.in_flight_request_ids) == set(core.requests.unfinished_ids())
-            self._require(same, f"{name} names other requests than those in flight")
-
-    def _heartbeat(self, line: _Line, name: str, now: float, frozen: float) -> None:
-        self._require(not line.draining, f"{name} although it is draining")
-        last, line.heartbeat_at = line.heartbeat_at, now
-        if last is not None and frozen <= last:
-            late = now - last > 1.01 * line.heartbeat_interval
-            self._require(not late, f"{name} {now - last:.1f} s after the last one")
-
-    def _traces(
-        self,
-        data: pb.WorkerRequestAckData | pb.WorkerRequestExtendLeaseData | pb.SDKResponse,
-        name: str,
-    ) -> None:
-        echoed = data.user_trace_ctx == USER_TRACE and data.system_trace_ctx == SYSTEM_TRACE
-        self._require(echoed, f"{name} with other trace contexts than its request")
-
-    def _executes(self, request_id: str) -> None:
-        first = next(iter(self._waiting), request_id)
-        self._require(first == request_id, f"{request_id} is executed before {first}")
-        self.forgets(request_id)
-        self._executed.add(request_id)
-
-    def _observed(self, observation: seen.Event) -> None:
-        if isinstance(observation, seen.Connected):
-            self._ever_connected = True
-            self._blamed.clear()
-        elif isinstance(observation, seen.Draining | seen.Disconnected):
-            self._blamed.add(observation.gateway_group)
-        elif isinstance(observation, seen.Reconnecting) and self.offline:
-            self._require(
-                observation.delay <= LONGEST_OFFLINE,
-                f"{observation.delay:.1f} s until the worker looks for its network again",
-            )
-        elif isinstance(observation, seen.LeaseLost):
-            self.forgets(observation.request_id)
-
-    # --- what it hears -------------------------------------------------------------------------
-
-    def tries(self, gateway: str) -> None:
-        """The API has named this gateway for an attempt."""
-        self.offline = False
-        self._blamed.add(gateway)
-
-    def hears(self, generation: int, data: bytes) -> None:
-        """A message of the gateway, before the core is given it."""
-        try:
-            message = pb.ConnectMessage.FromString(data)
-            if message.kind == _K.GATEWAY_CLOSING:
-                self._line(generation).draining = True
-            elif message.kind == _K.GATEWAY_CONNECTION_READY:
-                ready = pb.GatewayConnectionReadyData.FromString(message.payload)
-                line = self._line(generation)
-                line.ready = line.introduced
-                line.heartbeat_interval = parse_duration(ready.heartbeat_interval)
-        except (DecodeError, ValueError):
-            return
+            return ""
+        if not line.ready:
+            return "before the handshake is over"
+        match message.kind:
+            case pb.WORKER_READY:
+                if self._closing or line.announced or line.draining:
+                    return "at a wrong time"
+                line.announced = True
+            case pb.WORKER_PAUSE:
+                if not self._closing or line.paused:
+                    return "at a wrong time"
+                if line.announced and now - self._acknowledged_at < PAUSE_DELAY - 1e-6:
+                    return "overtakes an acknowledgement"
+                line.paused = True
+            case pb.WORKER_HEARTBEAT:
+                last, line.heartbeat_at = line.heartbeat_at, now
+                if line.draining:
+                    return "although it is draining"
+                since = now - last if last is not None and frozen <= last else 0.0
+                if since > 1.01 * line.heartbeat_interval:
+                    return f"{since:.1f} s after the last one"
+            case pb.WORKER_REQUEST_ACK:
+                if self._closing or line.draining or line.paused:
+                    return "takes work at a wrong time"
+                return _foreign_traces(pb.WorkerRequestAckData.FromString(message.payload))
+            case pb.WORKER_REQUEST_EXTEND_LEASE:
+                return _foreign_traces(pb.WorkerRequestExtendLeaseData.FromString(message.payload))
+            case pb.WORKER_REPLY:
+                return _foreign_traces(pb.SDKResponse.FromString(message.payload))
+            case pb.WORKER_STATUS:
+                named = pb.WorkerStatusData.FromString(message.payload).in_flight_request_ids
+                if set(named) != set(core.requests.unfinished_ids()):
+                    return "names other requests than those in flight"
+        return ""
 
     # --- after every step ----------------------------------------------------------------------
 
     def step(self, core: WorkerCore, running: int, due: float | None, now: float) -> None:
         """Check the core after it has handled an input; ``due`` is when it is called next."""
         requests, leases = core.requests, core.leases
-        if core.connections.current is None and not core.finished:
-            looks = due is not None and due <= now + LONGEST_LOOK
-            self._require(looks, f"a machine that sleeps now is noticed only at {due}")
+        waits = core.connections.current is None and not core.finished
+        if waits and (due is None or due > now + LONGEST_LOOK):
+            raise InvariantViolated(f"a machine that sleeps now is noticed only at {due}")
         if requests.running != running:
             raise InvariantViolated(f"{requests.running} functions are counted, {running} run")
         for request_id in requests.queue:
@@ -213,6 +201,9 @@ class Conduct:
     def _line(self, generation: int) -> _Line:
         return self._lines.setdefault(generation, _Line())
 
-    def _require(self, fine: bool, text: str) -> None:
-        if not fine:
-            raise InvariantViolated(text)
+
+def _foreign_traces(
+    data: pb.WorkerRequestAckData | pb.WorkerRequestExtendLeaseData | pb.SDKResponse,
+) -> str:
+    echoed = data.user_trace_ctx == USER_TRACE and data.system_trace_ctx == SYSTEM_TRACE
+    return "" if echoed else "with other trace contexts than its request"

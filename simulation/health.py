@@ -8,8 +8,8 @@ from inngest_connect.core.wire.durations import parse_duration
 from inngest_connect.state_machine import ConnectionState
 from inngest_connect.testing.model.actions import RequestEnded
 
+from .invariants import InvariantViolated
 from .network import Link
-from .violation import InvariantViolated
 
 if TYPE_CHECKING:
     from .world import World

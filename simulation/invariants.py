@@ -1,6 +1,5 @@
 """Invariants: what must be true of a worker at every step, and of every request in the end."""
 
-from collections import Counter
 from typing import Final
 
 from inngest_connect.core import commands as do
@@ -10,21 +9,17 @@ from inngest_connect.state_machine import ConnectionState
 from inngest_connect.testing.model.gateway import GatewayModel
 from inngest_connect.testing.model.ledger import RequestRecord
 
-from .violation import InvariantViolated as InvariantViolated
-
 SECRET: Final = "hush"
 """Part of every token and payload of a simulation."""
 
-EXCUSES: Final = frozenset(
-    {
-        "execution_cancelled",
-        "reply_evicted",
-        "reply_refused",
-    }
-)
+EXCUSES: Final = frozenset({"execution_cancelled", "reply_evicted", "reply_refused"})
 """Kinds of errors that report, for one request, why it has no reply from this worker."""
 
-_OUTSIDE_LOSS: Final = (ConnectionState.CLOSING, ConnectionState.CLOSED)
+_MAY_FOLLOW_ACTIVE: Final = (ConnectionState.CLOSING, ConnectionState.CLOSED)
+
+
+class InvariantViolated(AssertionError):
+    """Something that a worker promises does not hold."""
 
 
 class Invariants:
@@ -36,13 +31,12 @@ class Invariants:
         self.acknowledged: set[str] = set()
         self.excused: set[str] = set()
         """Requests whose loss this worker has reported, or that its crash explains."""
-        self.told: Counter[str] = Counter()
         self._lost_connection = False
         self._undelivered: set[str | None] = set()
         self._answered: list[str] = []
 
     def crashed(self) -> None:
-        """All that this incarnation had is gone, and everybody knows why."""
+        """Everything of this incarnation is lost, and the crash explains why."""
         self.excused |= self.acknowledged
         self.running.clear()
         self.executed.clear()
@@ -56,7 +50,7 @@ class Invariants:
         if request_id not in self.acknowledged:
             raise InvariantViolated(f"{request_id} is executed before it is acknowledged")
         if request_id in self.running:
-            raise InvariantViolated(f"{request_id} is executed twice at once")
+            raise InvariantViolated(f"{request_id} is executed twice at the same time")
         if request_id in self.executed and request_id not in self.excused:
             raise InvariantViolated(f"{request_id} is executed a second time")
         self.executed.add(request_id)
@@ -67,31 +61,30 @@ class Invariants:
         if request_id not in self.acknowledged:
             raise InvariantViolated(f"{request_id} is answered and was not acknowledged")
 
-    def observed(self, observation: seen.Event) -> None:
+    def observed(self, event: seen.Event) -> None:
         """The worker emitted an event."""
-        self.told[observation.name] += 1
-        if isinstance(observation, seen.StateChanged):
-            self._state_changed(observation)
-        elif isinstance(observation, seen.Disconnected):
-            self._lost_connection = not observation.expected
-        elif isinstance(observation, seen.ReplyAcknowledged):
-            self._answered.append(observation.request_id)
-        elif isinstance(observation, seen.LeaseLost):
-            self.excused.add(observation.request_id)
-        elif isinstance(observation, seen.ErrorOccurred):
-            if observation.kind in EXCUSES and observation.request_id is not None:
-                self.excused.add(observation.request_id)
-            if observation.kind == "reply_undelivered":
-                self._undelivered.add(observation.request_id)
-            if SECRET in observation.message:
-                raise InvariantViolated(f"a secret is told: {observation}")
-        elif SECRET in repr(observation):
-            raise InvariantViolated(f"a secret is told: {observation}")
+        if isinstance(event, seen.StateChanged):
+            self._state_changed(event)
+        elif isinstance(event, seen.Disconnected):
+            self._lost_connection = not event.expected
+        elif isinstance(event, seen.ReplyAcknowledged):
+            self._answered.append(event.request_id)
+        elif isinstance(event, seen.LeaseLost):
+            self.excused.add(event.request_id)
+        elif isinstance(event, seen.ErrorOccurred):
+            if event.kind in EXCUSES and event.request_id is not None:
+                self.excused.add(event.request_id)
+            if event.kind == "reply_undelivered":
+                self._undelivered.add(event.request_id)
+            if SECRET in event.message:
+                raise InvariantViolated(f"a secret is shown: {event}")
+        elif SECRET in repr(event):
+            raise InvariantViolated(f"a secret is shown: {event}")
 
     def _state_changed(self, change: seen.StateChanged) -> None:
-        """The state outside leaves ACTIVE only for a lost connection or a shutdown."""
+        """The external state leaves ACTIVE only for a lost connection or a shutdown."""
         if change.previous is ConnectionState.ACTIVE:
-            if change.state not in _OUTSIDE_LOSS and not self._lost_connection:
+            if change.state not in _MAY_FOLLOW_ACTIVE and not self._lost_connection:
                 raise InvariantViolated(f"{change} without a lost connection")
             self._lost_connection = False
 
@@ -111,7 +104,7 @@ class Invariants:
         if buffer.size_bytes > buffer.max_bytes and len(buffer) > 1:
             raise InvariantViolated(f"the buffer holds {buffer.size_bytes} bytes")
         if len(core.leases) > len(core.requests):
-            raise InvariantViolated("a lease is kept for a request that is forgotten")
+            raise InvariantViolated("a lease is kept for a request that was forgotten")
         limit = core.settings.max_worker_concurrency
         if limit is not None and len(self.running) > limit:
             raise InvariantViolated(f"{len(self.running)} functions run, the limit is {limit}")
@@ -119,7 +112,7 @@ class Invariants:
     # --- in the end ----------------------------------------------------------------------------
 
     def expired(self, record: RequestRecord, lease_until: float, needed_from: float | None) -> None:
-        """A lease ran out. ``needed_from`` is since when the worker could have extended it."""
+        """A lease ran out. ``needed_from`` is since when the worker could extend it."""
         if record.request_id in self.excused or needed_from is None:
             return
         raise InvariantViolated(
@@ -135,14 +128,14 @@ class Invariants:
             raise InvariantViolated(f"the worker has ended in {core.machine.state.value}")
         serious = [e for e in model.protocol_errors if "unknown request" not in e]
         if serious:
-            raise InvariantViolated(f"the gateway was offended: {serious}")
+            raise InvariantViolated(f"the gateway found errors of the protocol: {serious}")
 
     def unanswered(self, record: RequestRecord, core: WorkerCore) -> None:
         """An acknowledged request that has ended without a reply has to be explained."""
         request_id = record.request_id
         if request_id in self.excused or request_id in core.shutdown.abandoned:
             return
-        # A worker that was not made to stop has all the time in the world to deliver.
+        # Only a worker that was forced to stop may end before it has delivered.
         if core.shutdown.forced and request_id in self._undelivered:
             return
         raise InvariantViolated(f"{request_id} was acknowledged and has no reply: {record}")

@@ -18,7 +18,6 @@ class ModelApi:
     """
 
     draw: random.Random
-    keys: int
     issued: Callable[[str, str, str], None]
     """Called with each connection id and its tokens, for the gateways to check."""
     gateways: list[str] = field(default_factory=list)

@@ -53,24 +53,23 @@ class Schedule:
         return replace(self, entries=kept)
 
 
-_FAULTS: Final[tuple[tuple[str, int], ...]] = (
-    ("drain", 5),
-    ("reset", 4),
-    ("black_hole", 2),
-    ("half_open", 2),
-    ("api", 4),
-    ("freeze_worker", 1),
-    ("freeze_gateway", 1),
-    ("kill_gateway", 2),
-    ("lose_acknowledgements", 2),
-    ("deliver_again", 2),
-    ("revoke_lease", 1),
-    ("garbage", 1),
-    ("close_code", 2),
-    ("crash", 1),
-)
-_KINDS: Final = [kind for kind, _ in _FAULTS]
-_WEIGHTS: Final = [weight for _, weight in _FAULTS]
+_WEIGHTS: Final = {
+    "drain": 5,
+    "reset": 4,
+    "black_hole": 2,
+    "half_open": 2,
+    "api": 4,
+    "freeze_worker": 1,
+    "freeze_gateway": 1,
+    "kill_gateway": 2,
+    "lose_acknowledgements": 2,
+    "deliver_again": 2,
+    "revoke_lease": 1,
+    "garbage": 1,
+    "close_code": 2,
+    "crash": 1,
+}
+"""How likely each kind of fault is, compared with the others."""
 _API_ANSWERS: Final = (None, "hang", "answer_lost", 401, 403, 429, 500, 503)
 _CLOSES: Final = (
     (1000, ""), (1001, "connect_gateway_closing"), (1008, "connect_authentication_failed"),
@@ -114,7 +113,7 @@ def _request(draw: random.Random, busy: float) -> Entry:
 
 def _fault(draw: random.Random, busy: float) -> list[Entry]:
     at = _time(draw, busy)
-    kind = draw.choices(_KINDS, _WEIGHTS)[0]
+    kind = draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
     seconds = draw.choice((0.05, 1.0, 7.0, 30.0, 100.0))
     if kind == "api":
         away = Entry(at, kind, seconds, draw.choice(_API_ANSWERS))

@@ -44,7 +44,6 @@ IDENTITY = WorkerIdentity(
     sdk_version="0",
     framework="connect",
 )
-_K = pb.GatewayMessageType
 _MOST_STEPS = 200_000
 
 
@@ -61,7 +60,7 @@ class World:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, schedule.core.signing_keys, self.model.issued)
+        self.api = ModelApi(self.draw, self.model.issued)
         self.invariants = Invariants()
         self.conduct = Conduct()
         self.network = Network(self)
@@ -144,52 +143,41 @@ class World:
 
     # --- the worker ----------------------------------------------------------------------------
 
-    def worker_later(self, delay: float, event: inputs.Input) -> None:
+    def worker_later(self, delay: float, input: inputs.Input) -> None:
         """Deliver an input to this incarnation of the worker, if it has not crashed by then."""
-        self.later(self.now + delay, self._deliver_to, self.incarnation, event)
+        self.later(self.now + delay, self._deliver_to, self.incarnation, input)
 
-    def _deliver_to(self, incarnation: int, event: inputs.Input) -> None:
+    def _deliver_to(self, incarnation: int, input: inputs.Input) -> None:
         if incarnation == self.incarnation:
-            self.deliver(event)
+            self.deliver(input)
 
-    def deliver(self, event: inputs.Input) -> None:
-        """Give the core an event and carry out what it answers."""
+    def deliver(self, input: inputs.Input) -> None:
+        """Give the core an input, now or when its process continues, and carry out its commands."""
         if self.core.finished:
             return
         if self.now < self.worker_frozen_until:
-            if isinstance(event, inputs.Tick):
+            if isinstance(input, inputs.Tick):
                 self._core_due = self.worker_frozen_until
             else:
-                delay = self.worker_frozen_until - self.now
-                self.worker_later(delay, event)
+                self.worker_later(self.worker_frozen_until - self.now, input)
             return
-        self.note("worker", event)
-        self._heard(event)
-        drive(self.core, event, self.now, self._carry_out)
+        self.note("worker", input)
+        self.conduct.received(input)
+        drive(self.core, input, self.now, self._carry_out)
         self._core_due = self.core.next_deadline()
         self.health.check()
         self.invariants.step(self.core, self.network.open_sockets())
         self.conduct.step(self.core, len(self.invariants.running), self._core_due, self.now)
-
-    def _heard(self, event: inputs.Input) -> None:
-        match event:
-            case inputs.MessageReceived(generation, data):
-                self.conduct.hears(generation, data)
-            case inputs.StartSucceeded():
-                self.conduct.tries(event.gateway_group)
-            case inputs.StartFailed():
-                self.conduct.offline = event.offline
-            case inputs.CloseRequested():
-                self.conduct.closing = True
-            case inputs.AbortRequested():
-                self.conduct.closing = True
 
     def _carry_out(self, command: do.Command) -> inputs.Input | None:
         self.note("worker does", command)
         self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
         match command:
             case do.Send(generation, data):
-                self._check_sent(data)
+                message = pb.ConnectMessage.FromString(data)
+                if message.kind == pb.WORKER_REPLY:
+                    reply = pb.SDKResponse.FromString(message.payload)
+                    self.invariants.answers(reply.request_id)
                 self.network.write(generation, data)
             case do.Acknowledge(generation, request_id, data):
                 if self.network.write(generation, data):
@@ -219,17 +207,9 @@ class World:
             case do.AbortSocket(generation):
                 self.health.aborted(self.network.abort(generation))
             case do.Finished():
-                self._worker_ended()
+                self.network.abort_all()
+                self._over = True
         return None
-
-    def _check_sent(self, data: bytes) -> None:
-        message = pb.ConnectMessage.FromString(data)
-        if message.kind == _K.WORKER_REPLY:
-            self.invariants.answers(pb.SDKResponse.FromString(message.payload).request_id)
-
-    def _worker_ended(self) -> None:
-        self.network.abort_all()
-        self._over = True
 
     def freeze_worker(self, until: float) -> None:
         """Stop the worker's process; everything for it is delivered when it continues."""
@@ -248,17 +228,16 @@ class World:
     # --- the API -------------------------------------------------------------------------------
 
     def _started(self, incarnation: int, command: do.RequestStart) -> None:
-        delay, event = self.api.start(
-            command.generation, command.exclude_gateways, SECRET, self.now
-        )
-        self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, event)
+        excluded = command.exclude_gateways
+        delay, answer = self.api.start(command.generation, excluded, SECRET, self.now)
+        self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, answer)
 
     def _flushed(self, incarnation: int, command: do.Flush) -> None:
-        stored, delay, event = self.api.flush(command.request_id, self.now)
+        stored, delay, answer = self.api.flush(command.request_id, self.now)
         if stored:
             response = pb.SDKResponse.FromString(command.payload)
             self.gateway_does(self.model.flush(response, self.now))
-        self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, event)
+        self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, answer)
 
     # --- the gateways --------------------------------------------------------------------------
 

@@ -184,22 +184,19 @@ class ConnectionStateMachine:
     def __init__(
         self, on_listener_error: Callable[[Listener, Exception], None] | None = None
     ) -> None:
-        self._state = ConnectionState.CONNECTING
+        self.state = ConnectionState.CONNECTING
+        """The state inside, which can be DRAINING_RECONNECTING. Only ``handle`` changes it; it is
+        an attribute and not a property because the core reads it for every message."""
         self._history: deque[StateChange] = deque(maxlen=HISTORY_LENGTH)
         self._listeners: list[Listener] = []
         self._on_listener_error = on_listener_error
 
     @property
-    def state(self) -> ConnectionState:
-        """The state inside, which can be DRAINING_RECONNECTING."""
-        return self._state
-
-    @property
     def external_state(self) -> ConnectionState:
         """The state as users see it: a drain is ACTIVE."""
-        if self._state is ConnectionState.DRAINING_RECONNECTING:
+        if self.state is ConnectionState.DRAINING_RECONNECTING:
             return ConnectionState.ACTIVE
-        return self._state
+        return self.state
 
     @property
     def history(self) -> tuple[StateChange, ...]:
@@ -208,23 +205,23 @@ class ConnectionStateMachine:
 
     def can_handle(self, event: ConnectionEvent) -> bool:
         """Whether the table has an entry for ``event`` in the present state."""
-        return (self._state, event) in TRANSITIONS
+        return (self.state, event) in TRANSITIONS
 
     def handle(self, event: ConnectionEvent, now: float) -> StateChange | None:
         """Apply ``event`` and return the change, or None when the state stays the same.
 
         Raises InvalidTransition, and changes nothing, when the table has no entry.
         """
-        state = TRANSITIONS.get((self._state, event))
+        state = TRANSITIONS.get((self.state, event))
         if state is None:
             raise InvalidTransition(
-                f"{event.value} is not possible in state {self._state.value}; "
+                f"{event.value} is not possible in state {self.state.value}; "
                 f"possible are: {', '.join(e.value for e in self.possible_events()) or 'none'}"
             )
-        if state is self._state:
+        if state is self.state:
             return None
-        change = StateChange(self._state, state, event, now)
-        self._state = state
+        change = StateChange(self.state, state, event, now)
+        self.state = state
         self._history.append(change)
         self._tell_listeners(change)
         return change
@@ -257,25 +254,25 @@ class ConnectionStateMachine:
 
     def is_connecting(self) -> bool:
         """No gateway has been ready yet."""
-        return self._state is ConnectionState.CONNECTING
+        return self.state is ConnectionState.CONNECTING
 
     def is_reconnecting(self) -> bool:
         """The connection was lost, and another one is attempted."""
-        return self._state is ConnectionState.RECONNECTING
+        return self.state is ConnectionState.RECONNECTING
 
     def is_draining(self) -> bool:
         """The gateway closes; it serves until another connection is ready."""
-        return self._state is ConnectionState.DRAINING_RECONNECTING
+        return self.state is ConnectionState.DRAINING_RECONNECTING
 
     def is_closing(self) -> bool:
         """A shutdown is under way."""
-        return self._state is ConnectionState.CLOSING
+        return self.state is ConnectionState.CLOSING
 
     def is_closed(self) -> bool:
         """The worker has ended; nothing follows."""
-        return self._state is ConnectionState.CLOSED
+        return self.state is ConnectionState.CLOSED
 
     def is_shutting_down(self) -> bool:
         """CLOSING or CLOSED."""
         # By identity: comparing states by value calls Python code, and this is asked often.
-        return self._state is ConnectionState.CLOSING or self._state is ConnectionState.CLOSED
+        return self.state is ConnectionState.CLOSING or self.state is ConnectionState.CLOSED

@@ -1,4 +1,4 @@
-"""Listeners in every form: called in order and independently, on the application's event loop."""
+"""Listeners in every form: called in order, on the application's loop, each separately."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""The status port is open to anything: it takes neither the worker's descriptors nor its log."""
+"""The status port is open to anything: the worker keeps its descriptors and its log."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ def connected(port: int) -> socket.socket:
 
 
 def ended(connection: socket.socket, seconds: float = 10.0) -> bool:
-    """Whether the server ends it, whatever it says before."""
+    """Whether the server closes it, whatever it sends before."""
     connection.settimeout(seconds)
     try:
         while connection.recv(4096):
@@ -294,11 +294,11 @@ async def test_a_worker_reconnects_while_others_hold_the_status_port() -> None:
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
     process.stdin.write(b"\n")
 
-    said = await asyncio.wait_for(process.stdout.read(), 40)
+    output = await asyncio.wait_for(process.stdout.read(), 40)
 
     for _, writer in idle:
         writer.close()
-    assert said == b"completed\n"
+    assert output == b"completed\n"
     assert await process.wait() == 0
 
 
@@ -325,7 +325,7 @@ def test_exactly_one_host_header_names_this_server(
     assert answer.split(b" ")[1] in expected
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of descriptors")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit descriptors")
 @pytest.mark.parametrize(
     ("limit", "most"), [(64, 16), (256, 64), (1024, 128), (65536, 128), (8, 4)]
 )

@@ -1,4 +1,4 @@
-"""What the log costs a request that nobody wants to read about."""
+"""What the log costs a request whose records are not read."""
 
 import logging
 import timeit
@@ -27,8 +27,8 @@ def test_the_records_of_a_request_cost_next_to_nothing(logger: object, limit: fl
     )
 
     def four() -> None:
-        for observation in request:
-            observe(observation)
+        for event in request:
+            observe(event)
 
     seconds = min(timeit.repeat(four, number=CALLS, repeat=5)) / CALLS
 

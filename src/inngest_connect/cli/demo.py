@@ -92,7 +92,7 @@ class _Demo:
                     if self._runs:
                         await asyncio.wait(self._runs)
                     acknowledged = gateway.ledger.acknowledged
-                    self._start_run(gateway, functions["report"], {"number": -1})
+                    self._start_run(gateway, functions["export"], {"number": -1})
                     await gateway.store.until(lambda it: it.ledger.acknowledged > acknowledged)
                     self._print("closing the worker with a long function in flight")
                     await worker.close(wait=True)
@@ -195,7 +195,7 @@ class _Demo:
             for seconds in sorted(
                 record.answered_at - record.dispatched_at
                 for record in ledger.records.values()
-                if record.answered_at is not None and not record.function_slug.endswith("-report")
+                if record.answered_at is not None and not record.function_slug.endswith("-export")
             )
         ]
         p50, p99 = percentile(quick, 0.50), percentile(quick, 0.99)
@@ -209,7 +209,7 @@ class _Demo:
             "p99_ms": p99 and round(p99 * 1000, 2),
             "states": ["CONNECTING", *(c.state.value for c in worker.get_state_history())],
         }
-        self._print("p50 and p99 are of requests from dispatch to stored reply, without 'report'")
+        self._print("p50 and p99 are of requests from dispatch to stored reply, without 'export'")
         sys.stdout.write(json.dumps(summary) + "\n")
         sys.stdout.flush()
         if lost or ledger.duplicates:

@@ -10,7 +10,7 @@ from typing import Any
 import inngest
 
 LEASE_SECONDS = 1.0
-REPORT_SECONDS = 3.5
+EXPORT_SECONDS = 3.5
 """Several leases long."""
 
 
@@ -55,10 +55,10 @@ def demo_functions(client: inngest.Inngest, intended: Intended) -> dict[str, Dem
         shipped = await ctx.step.run("ship", step, "shipped")
         return [reserved, paid, shipped]
 
-    @client.create_function(fn_id="report", trigger=inngest.TriggerEvent(event="demo/report"))
-    async def report(ctx: inngest.Context) -> str:
-        await asyncio.sleep(REPORT_SECONDS)
-        return f"report {ctx.event.data['number']}"
+    @client.create_function(fn_id="export", trigger=inngest.TriggerEvent(event="demo/export"))
+    async def export(ctx: inngest.Context) -> str:
+        await asyncio.sleep(EXPORT_SECONDS)
+        return f"export {ctx.event.data['number']}"
 
     @client.create_function(
         fn_id="flaky", trigger=inngest.TriggerEvent(event="demo/flaky"), retries=2
@@ -77,6 +77,6 @@ def demo_functions(client: inngest.Inngest, intended: Intended) -> dict[str, Dem
             lambda data: [f"{word} {data['number']}" for word in ("reserved", "paid", "shipped")],
             2,
         ),
-        "report": DemoFunction(report, lambda data: f"report {data['number']}", 1),
+        "export": DemoFunction(export, lambda data: f"export {data['number']}", 1),
         "flaky": DemoFunction(flaky, lambda _: "succeeded at attempt 2", 2),
     }

@@ -19,7 +19,7 @@ from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
 from ..factory import connect
 from ..sdk.apps import ConnectApp, apps_of, is_factory
-from ..sdk.target import MissingAttribute, MissingModule, attribute_of, import_module
+from ..sdk.target import NotFound, attribute_of, import_module
 from .users_code import mistake_in_users_code
 
 _FORM: Final = "Write it as package.module:attribute, for example shop.worker:apps"
@@ -60,9 +60,9 @@ def load_target(text: str, directory: Path | None = None) -> Target:
         sys.path.insert(0, str(directory))
     try:
         module = import_module(module_name)
-    except MissingModule as error:
+    except NotFound as error:
         raise TargetError(
-            f"there is no module {error.name!r}, in {directory} or installed",
+            f"{error}, in {directory} or installed",
             _did_you_mean(error.name, _modules(directory), "Modules here"),
         ) from error
     except KeyboardInterrupt:
@@ -72,7 +72,7 @@ def load_target(text: str, directory: Path | None = None) -> Target:
     attribute = attribute or _only_candidate(module, module_name)
     try:
         value = attribute_of(module, module_name, attribute)
-    except MissingAttribute as error:
+    except NotFound as error:
         known = _public(error.owner)
         if error.owner is module and not difflib.get_close_matches(error.name, known, n=1):
             known = _candidates(module)

@@ -22,8 +22,8 @@ class Outbox:
 
     def take(self) -> list[Command]:
         """Return what was put since the last call. The caller may extend the list."""
-        commands = self._commands.copy()
-        self._commands.clear()
+        commands = self._commands[:]
+        del self._commands[:]
         return commands
 
     def error(

@@ -55,7 +55,7 @@ from .requests.message_buffer import MessageBuffer
 from .requests.request_table import RequestTable
 from .retry import RetryStrategy
 from .settings import CoreSettings, WorkerIdentity
-from .shutdown import Shutdown
+from .shutdown import Shutdown, Stage
 from .signing_keys import SigningKeys
 from .wire import messages
 from .wire.remote_text import shortened_id
@@ -106,47 +106,10 @@ class WorkerCore:
 
     def handle(self, input: inputs.Input, now: float) -> list[Command]:
         """Take one input and return what to do about it, in order."""
-        # After CLOSED nothing is carried out any more, so what still arrives must not change
-        # tables: a function that ended late would seem to be delivered.
-        if not self.machine.is_closed():
-            self._dispatch(input, now)
-            self._settle(now)
-        return self._outbox.take()
-
-    def next_deadline(self) -> float | None:
-        """When to call again with a Tick, None if nothing waits for time."""
-        if self.machine.is_closed():
-            return None
-        # Only what ``handle(Tick())`` can act on. A deadline that is due and changes nothing would
-        # be due again immediately, and the worker would spin.
-        return earliest(
-            self.connections.next_deadline(),
-            self.delivery.next_deadline(),
-            self.leases.next_deadline() if self._may_extend() else None,
-            self.requests.long_running.next_deadline(),
-            self._startup_deadline,
-            self.shutdown.next_deadline(),
-        )
-
-    def close_immediately(self, now: float) -> None:
-        """Record the end of a worker that never ran, or whose I/O loop has failed."""
-        self._transition(E.SHUTDOWN_REQUESTED, now)
-        self._transition(E.SHUTDOWN_COMPLETED, now)
-
-    def _transition(self, event: E, now: float) -> None:
-        """Apply ``event`` to the worker's state. A refusal is a bug here; it changes nothing."""
-        before = self.machine.external_state
-        try:
-            self.machine.handle(event, now)
-        except InvalidTransition as error:
-            self._outbox.counters["invalid_transitions"] += 1
-            self._outbox.error("invalid_transition", str(error))
-            return
-        after = self.machine.external_state
-        if after is not before:
-            self._outbox.put(StateChanged(before, after))
-
-    def _dispatch(self, input: inputs.Input, now: float) -> None:
+        if self.machine.state is ConnectionState.CLOSED:
+            # Nothing is carried out any more, so what still arrives must not change tables: a
+            # function that ended late would seem to be delivered.
+            return self._outbox.take()
         connections, requests = self.connections, self.requests
         match input:  # the most frequent first: classes are compared one after the other
             case inputs.MessageReceived():
@@ -232,6 +195,41 @@ class WorkerCore:
                     self._outbox.error("shutdown_forced", text)
             case _:
                 assert_never(input)
+        self._settle(now)
+        return self._outbox.take()
+
+    def next_deadline(self) -> float | None:
+        """When to call again with a Tick, None if nothing waits for time."""
+        if self.machine.is_closed():
+            return None
+        # Only what ``handle(Tick())`` can act on. A deadline that is due and changes nothing would
+        # be due again immediately, and the worker would spin.
+        return earliest(
+            self.connections.next_deadline(),
+            self.delivery.next_deadline(),
+            self.leases.next_deadline() if self._may_extend() else None,
+            self.requests.long_running.next_deadline(),
+            self._startup_deadline,
+            self.shutdown.next_deadline(),
+        )
+
+    def close_immediately(self, now: float) -> None:
+        """Record the end of a worker that never ran, or whose I/O loop has failed."""
+        self._transition(E.SHUTDOWN_REQUESTED, now)
+        self._transition(E.SHUTDOWN_COMPLETED, now)
+
+    def _transition(self, event: E, now: float) -> None:
+        """Apply ``event`` to the worker's state. A refusal is a bug here; it changes nothing."""
+        before = self.machine.external_state
+        try:
+            self.machine.handle(event, now)
+        except InvalidTransition as error:
+            self._outbox.counters["invalid_transitions"] += 1
+            self._outbox.error("invalid_transition", str(error))
+            return
+        after = self.machine.external_state
+        if after is not before:
+            self._outbox.put(StateChanged(before, after))
 
     def _settle(self, now: float) -> None:
         # Asked after every input, so each question is one attribute or one comparison. The order
@@ -252,7 +250,7 @@ class WorkerCore:
             self.delivery.tick(now)
         if self.requests.long_running.first <= now:
             self.requests.long_running.tick(now, len(self.requests.queue))
-        if self.machine.is_shutting_down() and self.shutdown.settle(now):
+        if self.shutdown.stage is not Stage.RUNNING and self.shutdown.settle(now):
             error = self.shutdown.outcome()
             self._transition(E.SHUTDOWN_COMPLETED, now)
             self._outbox.put(Finished(error))

@@ -35,6 +35,8 @@ ERRORS_KEPT: Final = 50
 
 _LATENCIES: Final = [0.0001 * 1.2**step for step in range(100)]
 """Upper limits of the latency buckets: 0.1 ms to two hours, each 20 % above the one before."""
+_LAST: Final = len(_LATENCIES) - 1
+"""The bucket that has all longer latencies, too."""
 
 ErrorEvent = ErrorOccurred | Disconnected | LeaseLost | WebSocketFailed
 
@@ -70,6 +72,7 @@ class RecentActivity:
         self._clock = clock
         self._began = clock()
         self._seconds: deque[_Second] = deque(maxlen=WINDOW_SECONDS + 2 * COLUMN_SECONDS)
+        self._present = _Second(-1)
         self._errors: deque[tuple[float, ErrorEvent]] = deque(maxlen=ERRORS_KEPT)
         self._reconnecting: tuple[float, Reconnecting] | None = None
 
@@ -81,9 +84,10 @@ class RecentActivity:
             case RequestCompleted():
                 second = self._second()
                 second.completed += 1
-                second.failed += event.status == "ERROR"
-                bucket = bisect_left(_LATENCIES, event.queued_seconds + event.seconds)
-                second.histogram[min(bucket, len(_LATENCIES) - 1)] += 1
+                if event.status == "ERROR":
+                    second.failed += 1
+                latency = event.queued_seconds + event.seconds
+                second.histogram[bisect_left(_LATENCIES, latency, hi=_LAST)] += 1
             case RequestStarted() | ReplyAcknowledged() | Disconnected(expected=True):
                 pass  # the first two are frequent: they skip the comparisons that follow
             case ErrorOccurred() | LeaseLost() | WebSocketFailed() | Disconnected():
@@ -94,10 +98,11 @@ class RecentActivity:
                 self._reconnecting = None
 
     def _second(self) -> _Second:
-        number = int(self._clock())
-        if not self._seconds or self._seconds[-1].number != number:
-            self._seconds.append(_Second(number))
-        return self._seconds[-1]
+        number, second = int(self._clock()), self._present
+        if second.number != number:
+            second = self._present = _Second(number)
+            self._seconds.append(second)
+        return second
 
     def age(self) -> float:
         """Seconds since the construction; nothing is known of the time before."""

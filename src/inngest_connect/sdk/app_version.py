@@ -1,8 +1,8 @@
-"""The version of the user's program, found when the ``inngest`` client names none.
+"""The version of the user's program, for a client without one.
 
 INNGEST_CONNECT_APP_VERSION comes first (set empty, it switches the search off), then the variables
-in which platforms name what they deployed, then the git commit of the working directory, read from
-its files, once per process. Nothing here raises.
+in which platforms name what they deployed, then the git commit of the working directory, which is
+read from its files once per process. Nothing here raises.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import Final
 VARIABLE: Final = "INNGEST_CONNECT_APP_VERSION"
 
 PLATFORM_VARIABLES: Final = (
-    # The commit, where a platform tells it: the same for every process and every region.
+    # The commit, which is the same for every process and every region.
     "GITHUB_SHA",
     "CI_COMMIT_SHA",
     "RENDER_GIT_COMMIT",
@@ -49,8 +49,9 @@ def detected_app_version(variables: Mapping[str, str] = os.environ) -> str | Non
     if explicit is not None and not explicit.strip():
         return None
     for name in (VARIABLE, *PLATFORM_VARIABLES):
-        version = _usable(variables.get(name, ""))
-        if version is not None:
+        version = variables.get(name, "").strip()
+        # Anything but a short, printable text is a mistake of the platform, and ignored.
+        if 0 < len(version) <= LONGEST and version.isprintable():
             is_commit = name != VARIABLE and _COMMIT.fullmatch(version)
             return version[:_COMMIT_DIGITS] if is_commit else version
     commit = _own_commit()
@@ -64,31 +65,20 @@ def _own_commit() -> str | None:
 
 def git_commit(directory: Path) -> str | None:
     """The full commit checked out at ``directory`` or above it, up to the home directory."""
-    try:
-        git = _git_directory(directory.resolve())
-        return _head(git) if git is not None else None
-    except (OSError, RuntimeError, ValueError):  # unreadable, a circle of links, or no text
-        return None
-
-
-def _usable(text: str) -> str | None:
-    """A version is short, printable text; anything else is somebody's mistake, and ignored."""
-    version = text.strip()
-    return version if 0 < len(version) <= LONGEST and version.isprintable() else None
-
-
-def _git_directory(start: Path) -> Path | None:
-    """A repository of the home directory itself, such as one of dotfiles, is not the program's."""
     home = Path(os.path.expanduser("~"))
-    for directory in (start, *start.parents):
-        if directory == home and directory != start:
-            return None
-        dot_git = directory / ".git"
-        if dot_git.is_dir():
-            return dot_git
-        if dot_git.is_file():  # of a worktree or a submodule: "gitdir: <path>"
-            keyword, _, path = _read(dot_git).partition(":")
-            return directory / path.strip() if keyword == "gitdir" and path.strip() else None
+    try:
+        start = directory.resolve()
+        for folder in (start, *start.parents):
+            if folder == home and folder != start:
+                return None  # a repository of dotfiles, say, is not the program's
+            git = folder / ".git"
+            if git.is_file():  # of a worktree or a submodule: "gitdir: <path>"
+                link = re.fullmatch(r"gitdir:\s*(.+)", _read(git))
+                return _head(folder / link[1]) if link else None
+            if git.is_dir():
+                return _head(git)
+    except (OSError, RuntimeError, ValueError):  # unreadable, a circle of links, or no text
+        pass
     return None
 
 
@@ -106,17 +96,11 @@ def _head(git: Path) -> str | None:
         if (place / branch).is_file():
             commit = _read(place / branch)
             return commit if _COMMIT.fullmatch(commit) else None
-    return _packed(shared, branch)
-
-
-def _packed(git: Path, branch: str) -> str | None:
-    packed = git / "packed-refs"
-    if not packed.is_file():
-        return None
-    for line in _read(packed).splitlines():
-        commit, _, name = line.partition(" ")
-        if name == branch and _COMMIT.fullmatch(commit):
-            return commit
+    if (shared / "packed-refs").is_file():
+        for line in _read(shared / "packed-refs").splitlines():
+            commit, _, name = line.partition(" ")
+            if name == branch and _COMMIT.fullmatch(commit):
+                return commit
     return None
 
 

@@ -1,4 +1,4 @@
-"""Who this worker is, as it introduces itself in WORKER_CONNECT."""
+"""What WORKER_CONNECT says of this worker: its apps, its SDK and its machine."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from google.protobuf.internal import api_implementation
 
-from ..core.settings import AppIdentity, WorkerIdentity
+from ..core.settings import WorkerIdentity
 from ..errors import ConfigurationError
 from .adapter import FRAMEWORK, SDK_LANGUAGE, SDK_VERSION, SdkApp, capabilities
 from .app_version import detected_app_version
@@ -25,16 +25,26 @@ def worker_identity(
 ) -> WorkerIdentity:
     """Raises ConfigurationError when protobuf runs without its C implementation."""
     check_protobuf_implementation(api_implementation.Type())
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not on this platform
+        memory = 0
     return WorkerIdentity(
         instance_id=instance_id,
-        apps=tuple(_with_version(app.identity) for app in apps),
+        # A version changes what the server synchronizes, so one of the client is not replaced.
+        apps=tuple(
+            dataclasses.replace(
+                app.identity, version=app.identity.version or detected_app_version()
+            )
+            for app in apps
+        ),
         capabilities=capabilities(),
         sdk_language=SDK_LANGUAGE,
         sdk_version=SDK_VERSION,
         framework=FRAMEWORK,
         environment=environment,
         cpu_cores=os.cpu_count() or 0,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory,
         operating_system=platform.system().lower(),
         started_at=time.time(),
         max_worker_concurrency=max_worker_concurrency,
@@ -50,15 +60,3 @@ def check_protobuf_implementation(implementation: str) -> None:
             "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION, or accept it with "
             f"{ALLOW_PURE_PYTHON_VARIABLE}=1"
         )
-
-
-def _with_version(app: AppIdentity) -> AppIdentity:
-    """A version changes what the server synchronises, so the client's own one stands."""
-    return app if app.version else dataclasses.replace(app, version=detected_app_version())
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 0

@@ -9,43 +9,34 @@ from .adapter import SdkApp
 from .apps import apps_of, is_factory, sdk_app
 
 
-class MissingModule(ConfigurationError):
-    """The module ``name``, which is the target's or one of its packages, does not exist."""
+class NotFound(ConfigurationError):
+    """``name`` does not exist: a module, or an attribute of ``owner``."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, text: str, name: str, owner: object = None) -> None:
         self.name = name
-        super().__init__(f"there is no module {name!r}")
-
-
-class MissingAttribute(ConfigurationError):
-    """``owner``, which is ``where`` in the target, has no attribute ``name``."""
-
-    def __init__(self, where: str, owner: object, name: str) -> None:
-        self.where = where
         self.owner = owner
-        self.name = name
-        super().__init__(f"{where!r} has no attribute {name!r}")
+        super().__init__(text)
 
 
 def import_module(name: str) -> ModuleType:
-    """Raises MissingModule, and whatever the module raises while it is imported."""
+    """Raises NotFound, and whatever the module raises while it is imported."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, and imports one that does not
-        raise MissingModule(error.name) from error
+        raise NotFound(f"there is no module {error.name!r}", error.name) from error
 
 
 def attribute_of(module: ModuleType, module_name: str, path: str) -> Any:
-    """The attribute at the dotted ``path``. Raises MissingAttribute."""
+    """The attribute at the dotted ``path``. Raises NotFound."""
     value: Any = module
     where, separator = module_name, ":"
     for name in path.split("."):
         try:
             value = getattr(value, name)
         except AttributeError as error:
-            raise MissingAttribute(where, value, name) from error
+            raise NotFound(f"{where!r} has no attribute {name!r}", name, value) from error
         where, separator = f"{where}{separator}{name}", "."
     return value
 
@@ -59,13 +50,14 @@ def load_target(target: str) -> dict[str, SdkApp]:
     """
     module_name, _, path = target.partition(":")
     try:
-        value = attribute_of(import_module(module_name), module_name, path)
-    except MissingModule as error:
+        module = import_module(module_name)
+    except NotFound as error:
         raise ConfigurationError(
-            f"there is no module {error.name!r} on the import path, which children have from their "
-            f"parent: start the program with `python -m {module_name}` from the directory that "
-            f"contains {module_name.partition('.')[0]!r}, or set PYTHONPATH"
+            f"{error} on the import path, which children have from their parent: start the program "
+            f"with `python -m {module_name}` from the directory that contains "
+            f"{module_name.partition('.')[0]!r}, or set PYTHONPATH"
         ) from None
+    value = attribute_of(module, module_name, path)
     if is_factory(value):
         value = value()
     # A connection has its apps ready; its class is in a layer above this one.

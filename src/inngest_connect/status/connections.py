@@ -46,6 +46,7 @@ class ConnectionLimit:
         self._open: set[Connection] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, within the limits of its connection."""
         connection: Connection = scope["state"]["connection"]
         await connection.answer(self._app, scope, receive, send)
 

@@ -35,6 +35,7 @@ class Guard:
         self._allowed = None if allowed_hosts is None else {h.lower() for h in allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it for its host."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -51,7 +51,7 @@ class Screen:
     def _read(self) -> str:
         try:
             return os.read(self._descriptor, 65536).decode("utf-8", "replace")
-        except OSError:  # how Linux says that nobody has the other side open any more
+        except OSError:  # on Linux, when the other side is closed
             return ""
 
 
@@ -94,10 +94,10 @@ def test_elsewhere_it_is_lines_as_ever(tmp_path: Path) -> None:
         GatewayThread() as thread,
         run_process(tmp_path, thread.api_origin, "worker:apps", "--live") as process,
     ):
-        told = read_until(process, "] connected")
+        lines = read_until(process, "] connected")
 
-    assert "starting" in told[0]
-    assert not any("●" in line for line in told)
+    assert "starting" in lines[0]
+    assert not any("●" in line for line in lines)
 
 
 async def test_the_picture_has_state_requests_figures_and_recent_events() -> None:

@@ -1,4 +1,4 @@
-"""A whole hard life at the lowest level: no secret and no payload gets out of it anywhere."""
+"""Much trouble at the lowest level: no secret and no payload appears in anything written."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
 from inngest_connect.testing.model.malformed import MALFORMED
 from inngest_connect.transport.signing_key import SigningKey
 from tests.integration.demo_apps import App, make_app
-from tests.integration.observability.lives import KEY, OTHER_KEY, Told
+from tests.integration.observability.excerpts import KEY, OTHER_KEY, Log
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 K = pb.GatewayMessageType
@@ -26,8 +26,8 @@ OURS = ("inngest_connect", "httpx", "httpcore", "picows", "asyncio")
 
 
 @pytest.fixture
-async def log() -> AsyncIterator[Told]:
-    log = Told()
+async def log() -> AsyncIterator[Log]:
+    log = Log()
     changed = [logging.getLogger(), logging.getLogger("inngest_connect.picows")]
     before = [logger.level for logger in changed]
     for logger in changed:
@@ -60,7 +60,7 @@ def tokens(gateway: EmbeddedGateway) -> list[str]:
     return [t for c in connects for t in (c.auth_data.session_token, c.auth_data.sync_token)]
 
 
-async def hard_life(harness: ConnectionTestHarness, told: list[str], log: Told) -> None:
+async def much_trouble(harness: ConnectionTestHarness, written: list[str], log: Log) -> None:
     """Fallback key, requests, a drain, a refusal, nonsense, a lost reply, a forced end."""
     gateway = harness.gateway
     secrets = [OTHER_KEY, *SigningKey(OTHER_KEY).secrets(), KEY, *SigningKey(KEY).secrets()]
@@ -69,7 +69,7 @@ async def hard_life(harness: ConnectionTestHarness, told: list[str], log: Told) 
     worker = await harness.start_worker([app.pair], shutdown_timeout=0.3)
     worker.add_event_listener("draining", lambda _: 1 / 0)
     for name in ("error", "reconnecting", "disconnected", "websocket_close"):
-        worker.add_event_listener(name, lambda event: told.append(str(event)))
+        worker.add_event_listener(name, lambda event: written.append(str(event)))
     await gateway.invoke("app-echo", {"name": "e", "data": {"text": PAYLOAD}})
     await gateway.invoke("app-hopeless", {"name": "e", "data": {"text": PAYLOAD}})
     await harness.simulate_gateway_draining()
@@ -82,18 +82,18 @@ async def hard_life(harness: ConnectionTestHarness, told: list[str], log: Told) 
     gateway.http._plan(FLUSH_PATH, None, echo(*secrets, session))
     running = asyncio.create_task(gateway.invoke("app-wait", {"data": {"text": PAYLOAD}}))
     await app.seen.started.wait()
-    told.append(str(worker.get_debug_state()))
+    written.append(str(worker.get_debug_state()))
     await harness.proxies[-1].refuse()
     harness.proxies[-1].reset()
     app.seen.release.set()
     await log.until("flush_failed")
     harness.api_proxy.reset()
     await worker.close(wait=True)
-    told.append(str(worker.get_debug_state()))
+    written.append(str(worker.get_debug_state()))
     running.cancel()
 
 
-async def refusals_and_a_crash(harness: ConnectionTestHarness, told: list[str]) -> None:
+async def refusals_and_a_crash(harness: ConnectionTestHarness, written: list[str]) -> None:
     """No key is accepted, and a bug ends a worker."""
     gateway = harness.gateway
     gateway.http.restore()
@@ -102,7 +102,7 @@ async def refusals_and_a_crash(harness: ConnectionTestHarness, told: list[str]) 
     worker = harness.make_worker([make(harness, OTHER_KEY).pair])
     with pytest.raises(inngest_connect.AuthenticationError) as refused:
         await worker.start()
-    told += traceback.format_exception(refused.value)
+    written += traceback.format_exception(refused.value)
     crashing = harness.make_worker([make(harness, KEY).pair])
     running = asyncio.create_task(crashing.start())
     await crashing.wait_for_state(ConnectionState.ACTIVE)
@@ -110,18 +110,18 @@ async def refusals_and_a_crash(harness: ConnectionTestHarness, told: list[str]) 
     await crashing.close(wait=True)
     with pytest.raises(inngest_connect.WorkerCrashed) as crashed:
         await running
-    told += traceback.format_exception(crashed.value)
-    told.append(str(crashing.get_debug_state()))
+    written += traceback.format_exception(crashed.value)
+    written.append(str(crashing.get_debug_state()))
 
 
 @pytest.mark.scenario("security-keys")
-async def test_neither_a_secret_nor_a_payload_gets_out(log: Told) -> None:
-    told: list[str] = []
+async def test_neither_a_secret_nor_a_payload_gets_out(log: Log) -> None:
+    written: list[str] = []
 
     with warnings.catch_warnings(record=True) as warned:
         async with ConnectionTestHarness(signing_keys=(KEY,), gateways=1) as harness:
-            await hard_life(harness, told, log)
-            await refusals_and_a_crash(harness, told)
+            await much_trouble(harness, written, log)
+            await refusals_and_a_crash(harness, written)
             secrets = {
                 *tokens(harness.gateway),
                 *(form for key in (KEY, OTHER_KEY) for form in SigningKey(key).secrets()),
@@ -130,7 +130,7 @@ async def test_neither_a_secret_nor_a_payload_gets_out(log: Told) -> None:
             }
 
     log.records = [record for record in log.records if record.name.startswith(OURS)]
-    shown = log.everything() + "".join(told) + "".join(str(each.message) for each in warned)
+    shown = log.everything() + "".join(written) + "".join(str(each.message) for each in warned)
     assert len(secrets) >= 10
     assert [secret for secret in secrets if secret in shown] == []
     happened = (

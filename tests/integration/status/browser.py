@@ -103,9 +103,9 @@ class Browser:
         answer = self._answers.waiting[self._last_id] = asyncio.get_running_loop().create_future()
         self._transport.send(picows.WSMsgType.TEXT, json.dumps(message).encode())
         async with asyncio.timeout(PATIENCE):
-            told = await answer
-        assert "result" in told, told
-        return told["result"]
+            result = await answer
+        assert "result" in result, result
+        return result["result"]
 
     async def page(self, method: str, **parameters: Any) -> Any:
         return await self.call(method, self._session, **parameters)
@@ -116,11 +116,11 @@ class Browser:
 
     async def evaluate(self, expression: str) -> Any:
         """The value of JavaScript in the page."""
-        told = await self.page(
+        result = await self.page(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in told, told["exceptionDetails"]
-        return told["result"].get("value")
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
 
     async def until(self, condition: str) -> None:
         """Wait until a JavaScript expression is true."""
@@ -129,7 +129,7 @@ class Browser:
             f"({condition}) ? done() : setTimeout(look, 20); look(); }})"
         )
 
-    def complaints(self) -> list[str]:
+    def messages(self) -> list[str]:
         """What the browser logged: policy violations, missing files, exceptions."""
         return [
             f"{entry['source']}: {entry['text']}"

@@ -1,4 +1,4 @@
-"""The status page in a real browser: it shows what is, keeps up, and says when it cannot."""
+"""The status page in a real browser: it shows the state, follows it, and reports an outage."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
         )
         await browser.until('document.querySelector("[class^=dot-], .line-p50") !== null')
         looks = await how_it_looks(browser)
-        complaints = browser.complaints()
+        messages = browser.messages()
 
         await harness.simulate_network_partition()
         await browser.until(f'["RECONNECTING", "CONNECTING"].includes({LIT})')
@@ -85,7 +85,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
     assert "CONNECTING → ACTIVE: GATEWAY_READY, NEW_CONNECTION_READY" in arrows
     assert "ACTIVE stays: GATEWAY_READY, NEW_CONNECTION_READY" in stays
     assert "RUNNING" in row
-    assert complaints == []
+    assert messages == []
     assert last == "CONNECTING ACTIVE,CONNECTING ACTIVE"  # in the drawing and in the list
     assert looks["overflow at 360"] == 0
     assert looks["light"] != looks["dark"]
@@ -95,7 +95,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
 
 
 async def how_it_looks(browser: Browser) -> dict[str, Any]:
-    """Measured, since nobody looks at a picture in a test."""
+    """Measured, because a test cannot judge a picture."""
     await browser.page(
         "Emulation.setDeviceMetricsOverride",
         width=360,

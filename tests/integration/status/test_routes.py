@@ -78,7 +78,7 @@ async def test_every_route_answers_get_and_head_and_nothing_else() -> None:
     assert (got["/healthz"].text, got["/readyz"].text) == ("ok\n", "ok\n")
 
 
-async def test_health_is_json_for_who_asks_for_it() -> None:
+async def test_health_is_json_on_request() -> None:
     async with ConnectionTestHarness() as harness, httpx.AsyncClient() as client:
         app = make_app(harness.api_origin, app_version="v7")
         worker = await harness.start_worker([app.pair])
@@ -89,9 +89,9 @@ async def test_health_is_json_for_who_asks_for_it() -> None:
                 f"{url}/readyz?format=text", headers={"Accept": "application/json"}
             )
 
-    told = {"reason": None, "state": "ACTIVE", "app_versions": {"app": "v7"}}
-    assert by_query.json() == {"live": True, **told}
-    assert by_header.json() == {"ready": True, **told}
+    rest = {"reason": None, "state": "ACTIVE", "app_versions": {"app": "v7"}}
+    assert by_query.json() == {"live": True, **rest}
+    assert by_header.json() == {"ready": True, **rest}
     assert as_text.text == "ok\n"
 
 
@@ -108,7 +108,7 @@ async def test_a_worker_that_reconnects_is_not_ready_but_live() -> None:
             ready = await client.get(f"{url}/readyz")
             ready_json = await client.get(f"{url}/readyz?format=json")
             live = await client.get(f"{url}/healthz")
-            report = (await client.get(f"{url}/state.json")).json()
+            state = (await client.get(f"{url}/state.json")).json()
             active = asyncio.create_task(worker.wait_for_state(ConnectionState.ACTIVE))
             await harness.heal_network_partition()
             async with asyncio.timeout(20):
@@ -119,8 +119,8 @@ async def test_a_worker_that_reconnects_is_not_ready_but_live() -> None:
     assert "CONNECTING" in ready.text
     assert ready_json.json()["ready"] is False
     assert (live.status_code, healed.status_code) == (200, 200)
-    assert report["history"][-1]["state"] in ("RECONNECTING", "CONNECTING")
-    assert "disconnected" in [error["kind"] for error in report["errors"]]
+    assert state["history"][-1]["state"] in ("RECONNECTING", "CONNECTING")
+    assert "disconnected" in [error["kind"] for error in state["errors"]]
 
 
 async def test_a_drain_stays_ready_though_the_page_shows_it() -> None:
@@ -167,19 +167,19 @@ async def test_a_worker_that_shuts_down_is_not_ready_and_one_that_is_closed_not_
     assert (closed.status_code, closed.text) == (503, "the worker is CLOSED\n")
 
 
-def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
+def test_a_blocked_application_loop_is_reported_while_it_is_blocked() -> None:
     blocked, release = threading.Event(), threading.Event()
-    told: list[httpx.Response] = []
+    answers: list[httpx.Response] = []
 
     def probe(url: str) -> None:
-        """On a thread, because the caller's loop is the one that is blocked."""
+        """On a thread, because the application's loop is the one that is blocked."""
         blocked.wait(20)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             response = httpx.get(f"{url}/healthz")
             if response.status_code == 503:
-                told.append(response)
-                told.extend(httpx.get(url + path) for path in ("/readyz", "/state.json", "/"))
+                answers.append(response)
+                answers.extend(httpx.get(url + path) for path in ("/readyz", "/state.json", "/"))
                 break
             time.sleep(0.02)
         release.set()
@@ -205,7 +205,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
 
         asyncio.run(main())
 
-    health, ready, state, page = told
+    health, ready, state, page = answers
     assert "the application's event loop is blocked for" in health.text
     assert ready.status_code == 503
     assert state.json()["state"]["in_flight"][0]["function_slug"] == "app-block"
@@ -213,7 +213,7 @@ def test_a_blocked_loop_of_the_caller_is_told_while_it_is_blocked() -> None:
 
 
 @pytest.mark.scenario("security-status", "security-keys")
-async def test_no_route_tells_a_key_a_token_or_a_payload() -> None:
+async def test_no_route_shows_a_key_a_token_or_a_payload() -> None:
     async with EmbeddedGateway(signing_keys=(KEY,)) as gateway, httpx.AsyncClient() as client:
         app = make_app(gateway, signing_key=KEY, is_production=True, event_key="canary-event-key")
         worker = connect([app.pair], shutdown_signals=[])

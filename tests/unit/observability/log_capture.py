@@ -30,7 +30,7 @@ class Capture(logging.Handler):
 
 
 def captured(level: int = logging.DEBUG) -> tuple[logging.Logger, Capture]:
-    """A logger outside the tree, and what it was told."""
+    """A logger outside the tree, and its records."""
     logger, capture = logging.Logger("test", level), Capture()
     logger.addHandler(capture)
     return logger, capture

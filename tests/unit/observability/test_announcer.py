@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inngest_connect.core import events as seen
+from inngest_connect.errors import NotConnectedError
 from inngest_connect.observability.announcer import Announcer
 from inngest_connect.observability.logger import ConnectLogger
 from inngest_connect.observability.outlet import MOST_ITEMS
@@ -42,12 +43,12 @@ def raises(error: BaseException) -> Callable[[Any], object]:
 
 @pytest.mark.parametrize("where", [Where.OBSERVING_THREAD, Where.OUTLET])
 def test_a_secret_reaches_neither_counters_nor_observers(where: Where) -> None:
-    told, _ = announcer()
+    events, _ = announcer()
     received: list[Any] = []
-    told.subscriptions.add(where, received.append)
+    events.subscriptions.add(where, received.append)
 
-    told.publish(seen.ErrorOccurred("kind", "token canary-5e1f"))
-    drain(told)
+    events.publish(seen.ErrorOccurred("kind", "token canary-5e1f"))
+    drain(events)
 
     assert [event.message for event in received] == ["token ***"]
 
@@ -55,14 +56,14 @@ def test_a_secret_reaches_neither_counters_nor_observers(where: Where) -> None:
 @pytest.mark.parametrize("where", [Where.OBSERVING_THREAD, Where.OUTLET])
 @pytest.mark.parametrize("error", [RuntimeError("no"), ValueError("no")], ids=repr)
 def test_who_raises_keeps_no_other_from_receiving(where: Where, error: Exception) -> None:
-    told, log = announcer()
+    events, log = announcer()
     received: list[Any] = []
-    told.subscriptions.add(where, raises(error))
-    told.subscriptions.add(where, received.append)
+    events.subscriptions.add(where, raises(error))
+    events.subscriptions.add(where, received.append)
 
-    told.publish(CHANGE)
-    told.publish(CHANGE)
-    drain(told)
+    events.publish(CHANGE)
+    events.publish(CHANGE)
+    drain(events)
 
     assert received == [CHANGE, CHANGE]
     assert "raises.<locals>.receive" in log.printed.getvalue()
@@ -70,21 +71,21 @@ def test_who_raises_keeps_no_other_from_receiving(where: Where, error: Exception
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
 def test_an_observer_that_exits_ends_nothing(error: BaseException) -> None:
-    told, log = announcer()
+    events, log = announcer()
     received: list[Any] = []
-    told.subscriptions.add(Where.OUTLET, raises(error))
-    told.subscriptions.add(Where.OUTLET, received.append)
+    events.subscriptions.add(Where.OUTLET, raises(error))
+    events.subscriptions.add(Where.OUTLET, received.append)
 
-    told.publish(CHANGE)
-    told.publish(CHANGE)
-    drain(told)
+    events.publish(CHANGE)
+    events.publish(CHANGE)
+    drain(events)
 
     assert received == [CHANGE, CHANGE]
     assert type(error).__name__ in log.printed.getvalue()
 
 
 def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> None:
-    told, log = announcer()
+    events, log = announcer()
     places = threading.Semaphore(0)
     begun = [threading.Event(), threading.Event()]
 
@@ -95,16 +96,16 @@ def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> No
                 break
         assert places.acquire(timeout=LIMIT)
 
-    told.subscriptions.add(Where.OUTLET, receive)
-    told.publish(CHANGE)
+    events.subscriptions.add(Where.OUTLET, receive)
+    events.publish(CHANGE)
     assert begun[0].wait(LIMIT)
     for _ in range(MOST_ITEMS + 100):
-        told.publish(CHANGE)
+        events.publish(CHANGE)
     places.release()
     assert begun[1].wait(LIMIT)  # the first one is delivered, and nearly all others wait
     while_full = log.printed.getvalue()
     places.release(2 * MOST_ITEMS)
-    drain(told)
+    drain(events)
 
     assert "records_dropped" not in while_full
     assert log.printed.getvalue().count("records_dropped") == 1
@@ -113,18 +114,36 @@ def test_what_was_dropped_is_reported_once_and_not_before_it_flows_again() -> No
 
 async def test_a_listener_knows_of_a_state_before_those_who_wait_for_it() -> None:
     """A race between two threads: with the other order some of these rounds fail."""
-    announced, _ = announcer()
+    events, _ = announcer()
     loop, received = asyncio.get_running_loop(), list[Any]()
-    announced.listen_on(loop)
-    announced.subscriptions.add(Where.APPLICATION_LOOP, received.append, "state_change")
+    events.listen_on(loop)
+    events.subscriptions.add(Where.APPLICATION_LOOP, received.append, "state_change")
 
     for count in range(1, 301):
         waiting = loop.create_task(
-            announced.subscriptions.wait_for_state(S.ACTIVE, lambda: S.CONNECTING)
+            events.subscriptions.wait_for_state(S.ACTIVE, lambda: S.CONNECTING)
         )
         await asyncio.sleep(0)
-        telling = loop.run_in_executor(None, announced.publish, CHANGE)
+        publishing = loop.run_in_executor(None, events.publish, CHANGE)
         await waiting
 
         assert len(received) == count
-        await telling
+        await publishing
+
+
+async def test_those_who_wait_for_a_state_are_released_when_a_worker_ends_without_an_event() -> (
+    None
+):
+    events, _ = announcer()
+    waiting = [
+        asyncio.create_task(events.subscriptions.wait_for_state(wanted, lambda: S.CONNECTING))
+        for wanted in (S.ACTIVE, S.CLOSED)
+    ]
+    await asyncio.sleep(0)
+
+    events.ended()
+    active, closed = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), LIMIT)
+
+    assert isinstance(active, NotConnectedError)
+    assert closed is None
+    assert not events.subscriptions.wants(Where.AFTER_LISTENERS, "state_change")

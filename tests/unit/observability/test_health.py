@@ -1,4 +1,4 @@
-"""Health: what a probe is told, from a snapshot."""
+"""Health: what a probe receives, from a snapshot."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ def sound() -> DebugState:
     )
 
 
-def test_an_active_worker_that_hears_its_gateway_is_live_and_ready(sound: DebugState) -> None:
+def test_an_active_worker_that_hears_from_its_gateway_is_live_and_ready(sound: DebugState) -> None:
     health = judge(sound)
 
     assert (health.live, health.ready) == (True, True)

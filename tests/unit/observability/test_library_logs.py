@@ -38,11 +38,11 @@ def test_a_record_of_this_thread_is_handled_when_it_is_called_elsewhere(
     put: list[Callable[[], None]] = []
     with off_this_thread(put.append):
         logging.getLogger(name).info("calls %s", "home")
-        at_once = texts(log)
+        immediately = texts(log)
         for call in put:
             call()
 
-    assert at_once == []
+    assert immediately == []
     assert texts(log) == ["calls home"]
 
 

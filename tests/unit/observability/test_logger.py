@@ -80,7 +80,7 @@ def test_silence_is_silence(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, "inngest_connect", 10, object()])
-def test_what_is_no_logger_is_refused_by_name(wrong: object) -> None:
+def test_what_is_not_a_logger_is_refused_by_name(wrong: object) -> None:
     with pytest.raises(ConfigurationError, match=r"logger is .*; pass a logging\.Logger"):
         ConnectLogger(wrong)
 
@@ -155,7 +155,7 @@ def test_an_adapter_is_a_logger_too(target: logging.Logger, log: Capture) -> Non
     assert log.records[0].getMessage() == "hello number=1"
 
 
-def test_a_life_without_trouble_is_a_few_info_records(target: logging.Logger, log: Capture) -> None:
+def test_a_day_without_trouble_is_a_few_info_records(target: logging.Logger, log: Capture) -> None:
     target.setLevel(logging.INFO)
     introduction = {"app_versions": {"app": "v7"}}
     logger = ConnectLogger(target, None, {"instance_id": "i"}, introduction)
@@ -289,11 +289,11 @@ def test_a_logger_that_raises_costs_its_records_and_nothing_else(
     logger.write(Record("info", "a", {}))
     logger.write(Record("info", "b", {}))
 
-    (told,) = caplog.records
-    assert "raised OSError: disk full; its records are lost" in told.getMessage()
+    (record,) = caplog.records
+    assert "raised OSError: disk full; its records are lost" in record.getMessage()
 
 
-def test_request_records_are_not_even_built_when_nobody_reads_them(
+def test_request_records_are_not_even_built_when_they_are_not_read(
     monkeypatch: pytest.MonkeyPatch, target: logging.Logger
 ) -> None:
     built: list[object] = []
@@ -305,7 +305,9 @@ def test_request_records_are_not_even_built_when_nobody_reads_them(
     assert built == []
 
 
-def test_repetition_is_counted_and_told_at_the_end(target: logging.Logger, log: Capture) -> None:
+def test_repetition_is_counted_and_reported_at_the_end(
+    target: logging.Logger, log: Capture
+) -> None:
     now = [0.0]
     target.setLevel(logging.INFO)
     logger = ConnectLogger(target, clock=lambda: now[0])

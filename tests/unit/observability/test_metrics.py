@@ -1,4 +1,4 @@
-"""Metrics: what observations and snapshots become, collected with the OpenTelemetry SDK."""
+"""Metrics: what events and snapshots become, collected with the OpenTelemetry SDK."""
 
 import dataclasses
 import gc
@@ -198,7 +198,7 @@ def test_a_lost_connection_is_counted_by_a_reason_of_a_closed_set(
     assert {dict(labels)["reason"] for labels in points} == metric_table.LOSS_REASONS
 
 
-def test_a_silent_gateway_is_told_from_a_broken_connection(collector: Collector) -> None:
+def test_a_silent_gateway_is_distinguished_from_a_broken_connection(collector: Collector) -> None:
     metrics = Observed(Worker().state, collector.provider)
 
     metrics.observe(seen.ErrorOccurred("gateway_silent", "two heartbeats", connection_id="c1"))

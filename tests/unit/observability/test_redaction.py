@@ -1,4 +1,4 @@
-"""Redaction by key, by known value and by form, for our records and for everybody else's."""
+"""Redaction by key, by known value and by form, for our records and for those of others."""
 
 import ast
 import logging
@@ -99,7 +99,7 @@ def test_short_texts_are_not_taken_for_secrets() -> None:
     assert Redactor(["abc", ""]).text("abc abc") == "abc abc"
 
 
-def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
+def test_an_event_is_masked_where_it_holds_foreign_text() -> None:
     redactor = Redactor([CANARY])
     clean_one = seen.Disconnected("c", "g", 1000, "fine", True)
 
@@ -110,7 +110,7 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("observation", "field"),
+    ("event", "field"),
     [
         (seen.Disconnected("c", "g", 1000, CANARY, True), "reason"),
         (seen.ErrorOccurred("kind", CANARY), "message"),
@@ -126,13 +126,13 @@ def test_an_observation_is_masked_where_it_holds_foreign_text() -> None:
         (seen.LeaseLost(CANARY, "run", "fn"), "request_id"),
     ],
 )
-def test_every_text_and_id_of_an_observation_is_masked(observation: seen.Event, field: str) -> None:
-    assert getattr(Redactor([CANARY]).event(observation), field) == "***"
+def test_every_text_and_id_of_an_event_is_masked(event: seen.Event, field: str) -> None:
+    assert getattr(Redactor([CANARY]).event(event), field) == "***"
 
 
 @pytest.fixture
 def other() -> logging.Logger:
-    """A logger of this package that somebody uses past ConnectLogger."""
+    """A logger of this package that is used past ConnectLogger."""
     logger = package_logger("test_redaction")
     logger.setLevel(1)
     return logger

@@ -1,4 +1,4 @@
-"""Folding: the first at once, the rest counted, nothing held back for ever."""
+"""Folding: the first is written immediately, the rest is counted, nothing is held back."""
 
 import pytest
 
@@ -14,11 +14,11 @@ def trouble(detail: str = "x", kind: str = "k") -> Record:
 
 
 def counts(records: list[Record]) -> list[int]:
-    """``repeated`` of each record, 0 for one that is no summary."""
+    """``repeated`` of each record, 0 for one that is not a summary."""
     return [record.fields.get("repeated", 0) for record in records]
 
 
-def test_the_first_is_written_at_once_and_the_rest_counted_until_the_window_ends() -> None:
+def test_the_first_is_written_immediately_and_the_rest_counted_until_the_window_ends() -> None:
     folding = Folding()
 
     written = [counts(folding.add(trouble(), float(at))) for at in (0, 1, 30, 59, 60)]
@@ -31,10 +31,10 @@ def test_the_first_is_written_at_once_and_the_rest_counted_until_the_window_ends
 def test_each_window_with_repetitions_is_followed_by_one_of_twice_its_length() -> None:
     folding = Folding()
 
-    told_at = [at for at in range(4000) if folding.add(trouble(), float(at))]
+    reported_at = [at for at in range(4000) if folding.add(trouble(), float(at))]
 
-    assert told_at == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300, 3900]
-    assert told_at[-1] - told_at[-2] == LONGEST_WINDOW
+    assert reported_at == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300, 3900]
+    assert reported_at[-1] - reported_at[-2] == LONGEST_WINDOW
 
 
 def test_after_a_quiet_window_the_next_one_is_a_first_one_again() -> None:
@@ -100,17 +100,17 @@ def test_an_allowance_lets_some_pass() -> None:
     assert [len(folding.add(connected, 0.0)) for _ in range(5)] == [1, 1, 1, 0, 0]
 
 
-def test_kinds_are_bounded_and_the_forgotten_are_told() -> None:
+def test_kinds_are_bounded_and_the_forgotten_are_reported() -> None:
     folding = Folding()
-    told = 0
+    reported = 0
     for number in range(3 * MOST_KINDS):
         name = "".join(chr(ord("a") + int(digit)) for digit in str(number))
         for _ in range(2):
-            told += sum(counts(folding.add(trouble(name), 0.0)))
+            reported += sum(counts(folding.add(trouble(name), 0.0)))
 
-    told += sum(counts(folding.close(0.0)))
+    reported += sum(counts(folding.close(0.0)))
 
-    assert told == 3 * MOST_KINDS
+    assert reported == 3 * MOST_KINDS
     assert len(folding._folds) == MOST_KINDS
 
 

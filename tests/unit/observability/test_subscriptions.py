@@ -42,44 +42,44 @@ def test_the_event_names_are_the_documented_ones() -> None:
 
 
 def test_only_those_who_asked_for_an_event_receive_it() -> None:
-    heard: list[object] = []
+    received: list[object] = []
     listeners = subscriptions()
-    listeners.add(LOOP, heard.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
 
     listeners.call(LOOP, EVENT)
     listeners.call(LOOP, Draining("c", "g"))
 
-    assert heard == [EVENT]
+    assert received == [EVENT]
     assert listeners.wants(LOOP, "lease_lost")
     assert not listeners.wants(LOOP, "draining")
 
 
 def test_a_listener_that_raises_is_reported_and_the_next_one_is_called() -> None:
-    heard: list[object] = []
+    received: list[object] = []
     reported: list[tuple[str, BaseException]] = []
     listeners = subscriptions(lambda name, _, error: reported.append((name, error)))
     listeners.add(LOOP, lambda _: 1 / 0, "lease_lost")
-    listeners.add(LOOP, heard.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
 
     listeners.call(LOOP, EVENT)
 
-    assert heard == [EVENT]
+    assert received == [EVENT]
     assert [name for name, _ in reported] == ["lease_lost"]
 
 
 def test_removing_is_possible_in_two_ways_and_more_than_once() -> None:
-    heard: list[object] = []
+    received: list[object] = []
     listeners = subscriptions()
-    remove = listeners.add(LOOP, heard.append, "lease_lost")
-    listeners.add(LOOP, heard.append, "lease_lost")
+    remove = listeners.add(LOOP, received.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
 
     remove()
     listeners.call(LOOP, EVENT)
-    listeners.remove(LOOP, heard.append, "lease_lost")
-    listeners.remove(LOOP, heard.append, "lease_lost")
+    listeners.remove(LOOP, received.append, "lease_lost")
+    listeners.remove(LOOP, received.append, "lease_lost")
     listeners.call(LOOP, EVENT)
 
-    assert heard == [EVENT]
+    assert received == [EVENT]
 
 
 def test_unknown_names_and_things_that_cannot_be_called_are_refused() -> None:
@@ -105,16 +105,16 @@ def test_a_listener_that_returns_a_generator_is_reported() -> None:
 
 
 def test_a_listener_that_was_added_several_times_is_removed_once() -> None:
-    heard: list[object] = []
+    received: list[object] = []
     listeners = subscriptions()
-    listeners.add(LOOP, heard.append, "lease_lost")
-    listeners.add(LOOP, heard.append, "lease_lost")
-    listeners.add(LOOP, heard.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
+    listeners.add(LOOP, received.append, "lease_lost")
 
-    listeners.remove(LOOP, heard.append, "lease_lost")
+    listeners.remove(LOOP, received.append, "lease_lost")
     listeners.call(LOOP, EVENT)
 
-    assert heard == [EVENT, EVENT]
+    assert received == [EVENT, EVENT]
 
 
 @pytest.mark.parametrize("where", Where)

@@ -1,4 +1,4 @@
-"""Tracing: whose child an execution's span is, and what it says."""
+"""Tracing: whose child an execution's span is, and its attributes."""
 
 import asyncio
 import json
@@ -117,7 +117,7 @@ def test_a_tracestate_that_is_none_costs_only_itself(caplog: pytest.LogCaptureFi
 
 
 async def test_a_span_without_a_remote_parent_is_no_child_of_the_callers(spans: Spans) -> None:
-    with spans.provider.get_tracer("t").start_as_current_span("the whole life of the program"):
+    with spans.provider.get_tracer("t").start_as_current_span("all of the program"):
         await Tracing(spans.provider).around(request(), returning())
 
     first = spans.exporter.get_finished_spans()[0]
@@ -150,7 +150,7 @@ async def test_an_error_marks_the_span_and_steps_do_not(spans: Spans) -> None:
     assert error.attributes["error.type"] == "ERROR"
 
 
-async def test_what_escapes_is_raised_and_only_its_type_is_told(spans: Spans) -> None:
+async def test_what_escapes_is_raised_and_only_its_type_is_recorded(spans: Spans) -> None:
     async def fail() -> ExecutionResult:
         raise ValueError("canary: payload in an exception")
 

@@ -18,7 +18,7 @@ HOUR = 3600.0
 
 
 class Logged(Conversation):
-    """A conversation whose observations go to a logger at INFO."""
+    """A conversation whose events go to a logger at INFO."""
 
     def __init__(self, retry: RetryStrategy | None = None) -> None:
         super().__init__(retry)
@@ -43,7 +43,7 @@ class Logged(Conversation):
             self.gateway_says(generation, K.GATEWAY_HEARTBEAT)
 
     def fails_to_connect(self, seconds: float, causes: tuple[str, ...]) -> int:
-        """Every attempt fails at once. Returns how many there were."""
+        """Every attempt fails immediately. Returns how many there were."""
         until, attempts = self.now + seconds, 0
         while self.now < until:
             attempt = self.core.connections.attempt
@@ -56,7 +56,7 @@ class Logged(Conversation):
         return attempts
 
 
-def told(capture: Capture, event: str) -> int:
+def occurrences(capture: Capture, event: str) -> int:
     """How many occurrences the log accounts for, those in summaries included."""
     fields = [vars(r) for r in capture.records if vars(r)["event"] == event]
     return sum(each.get("repeated", 1) for each in fields)
@@ -98,7 +98,7 @@ def test_an_hour_of_outage_stays_readable(retry: RetryStrategy, lines: int) -> N
     worker.logger.close()
 
     assert len(worker.capture.records) <= lines
-    assert told(worker.capture, "reconnecting") == attempts + 1
+    assert occurrences(worker.capture, "reconnecting") == attempts + 1
     assert worker.capture.sequence[-1] == ("INFO", "connected")
 
 
@@ -112,7 +112,7 @@ def test_an_outage_with_changing_causes_stays_readable() -> None:
 
     assert attempts > 3000
     assert len(worker.capture.records) <= 50
-    assert told(worker.capture, "reconnecting") == attempts + 1
+    assert occurrences(worker.capture, "reconnecting") == attempts + 1
 
 
 def test_a_connection_that_flaps_for_an_hour_stays_readable() -> None:
@@ -133,4 +133,4 @@ def test_a_connection_that_flaps_for_an_hour_stays_readable() -> None:
     assert flaps > 3000
     assert len(worker.capture.records) <= 50
     for event in ("connected", "disconnected", "reconnecting"):
-        assert told(worker.capture, event) == flaps
+        assert occurrences(worker.capture, event) == flaps

@@ -48,7 +48,7 @@ def test_execution_comes_after_the_acknowledgement_and_once() -> None:
         invariants.execute(EXECUTE)
     invariants.acknowledged.add("r")
     invariants.execute(EXECUTE)
-    with pytest.raises(InvariantViolated, match="twice at once"):
+    with pytest.raises(InvariantViolated, match="twice at the same time"):
         invariants.execute(EXECUTE)
     invariants.running.clear()
     with pytest.raises(InvariantViolated, match="a second time"):
@@ -61,15 +61,15 @@ def test_execution_comes_after_the_acknowledgement_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "event",
     [
         seen.ErrorOccurred("kind", f"with {SECRET}"),
         seen.Reconnecting(1, 1.0, SECRET),
     ],
 )
-def test_secrets_are_noticed(told: seen.Event) -> None:
-    with pytest.raises(InvariantViolated, match="a secret is told"):
-        Invariants().observed(told)
+def test_secrets_are_noticed(event: seen.Event) -> None:
+    with pytest.raises(InvariantViolated, match="a secret is shown"):
+        Invariants().observed(event)
 
 
 def test_the_state_outside_leaves_active_for_a_reason_only() -> None:
@@ -107,7 +107,7 @@ def test_every_step_is_checked(changes: dict[str, Any], sockets: int, violation:
     [
         ({"finished": False}, [], "does not end: CLOSED"),
         ({"machine": SimpleNamespace(state=S.CLOSING)}, [], "ended in CLOSING"),
-        ({}, ["closed 1008 x"], "offended"),
+        ({}, ["closed 1008 x"], "errors of the protocol"),
     ],
 )
 def test_the_end_is_checked(changes: dict[str, Any], errors: list[str], violation: str) -> None:

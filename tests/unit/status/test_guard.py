@@ -1,4 +1,4 @@
-"""The Host header: what tells our own address from a name that was made to point here."""
+"""The Host header distinguishes our own address from a foreign name that resolves to it."""
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
         ("[", ""),
     ],
 )
-def test_the_name_is_what_stands_before_the_port(header: str, name: str) -> None:
+def test_the_name_is_the_part_before_the_port(header: str, name: str) -> None:
     assert host_name(header) == name
 
 

@@ -60,22 +60,22 @@ def test_it_is_json_without_a_secret_however_the_secret_came_in(
 
     assert "ab" * 16 not in text
     assert HASH not in text
-    report = json.loads(text)
-    assert report["state"]["app_versions"] == {"app": "v7"}
-    assert report["state"]["in_flight"] == []
-    assert len(report["errors"]) == 3
-    assert report["reconnecting"]["failures"] == 1
-    assert 0 < report["reconnecting"]["next_attempt"] <= 5.0
-    assert report["health"]["not_ready"] == "the connection is CONNECTING"
+    body = json.loads(text)
+    assert body["state"]["app_versions"] == {"app": "v7"}
+    assert body["state"]["in_flight"] == []
+    assert len(body["errors"]) == 3
+    assert body["reconnecting"]["failures"] == 1
+    assert 0 < body["reconnecting"]["next_attempt"] <= 5.0
+    assert body["health"]["not_ready"] == "the connection is CONNECTING"
 
 
 def test_it_has_every_field_of_the_debug_state(worker: WebSocketWorkerConnection) -> None:
-    report = state_of(worker, RecentActivity())
+    body = state_of(worker, RecentActivity())
 
-    assert set(worker.get_debug_state().__slots__) <= set(report["state"])
+    assert set(worker.get_debug_state().__slots__) <= set(body["state"])
 
 
-def test_what_was_said_several_times_in_a_row_is_counted_newest_first() -> None:
+def test_equal_errors_in_a_row_are_counted_newest_first() -> None:
     refused, lost = ErrorOccurred("start_failed", "no"), LeaseLost("r", "run", "app-fn")
     events: list[tuple[float, ErrorEvent]] = [
         (1.0, refused),
@@ -84,9 +84,9 @@ def test_what_was_said_several_times_in_a_row_is_counted_newest_first() -> None:
         (4.0, refused),
     ]
 
-    told = errors(events, now=10.0)
+    listed = errors(events, now=10.0)
 
-    assert [(e["kind"], e["count"], e["age"]) for e in told] == [
+    assert [(e["kind"], e["count"], e["age"]) for e in listed] == [
         ("start_failed", 1, 6.0),
         ("lease_lost", 1, 7.0),
         ("start_failed", 2, 8.0),
@@ -94,9 +94,9 @@ def test_what_was_said_several_times_in_a_row_is_counted_newest_first() -> None:
 
 
 def test_control_characters_of_a_peer_are_escaped() -> None:
-    (told,) = errors([(0.0, Disconnected("c", "g", 1002, "red\x1b[31m", False))], now=1.0)
+    (listed,) = errors([(0.0, Disconnected("c", "g", 1002, "red\x1b[31m", False))], now=1.0)
 
-    assert told["message"] == "the connection was lost, code 1002: red\\x1b[31m"
+    assert listed["message"] == "the connection was lost, code 1002: red\\x1b[31m"
 
 
 def test_the_timeline_has_no_gaps(worker: WebSocketWorkerConnection) -> None:
@@ -122,10 +122,10 @@ def test_an_attempt_that_is_due_or_under_way_is_in_no_seconds(
     recent = RecentActivity(lambda: now[0])
     recent.observe(Reconnecting(3, 5.0, "a cause"))
 
-    report = state_of(worker, recent)
+    body = state_of(worker, recent)
 
-    assert report["reconnecting"]["next_attempt"] == 0.0
-    assert report["reconnecting"]["failures"] == 3
+    assert body["reconnecting"]["next_attempt"] == 0.0
+    assert body["reconnecting"]["failures"] == 3
 
 
 @pytest.mark.parametrize(("expected", "kept"), [(True, 0), (False, 1)])

@@ -45,10 +45,11 @@ _UNREACHABLE: Final = (
 
 
 async def check_start(examination: Examination) -> Finding:
-    """Puts the API's answer, and the key it accepted, into ``examination``."""
+    """Puts the API's answer to the first key that it accepts into ``examination``."""
     client, keys = examination.subject.client, examination.keys
     api = ApiClient(client.api_origin, client.env, keys, examination.timeout, examination.redactor)
     refusals: dict[int, ApiError] = {}
+    accepted = 0
     try:
         for key in range(max(len(keys), 1)):
             try:
@@ -59,7 +60,7 @@ async def check_start(examination: Examination) -> Finding:
                     break
             else:
                 if examination.answer is None:
-                    examination.answer, examination.key = answer, key
+                    examination.answer, accepted = answer, key
     finally:
         await api.aclose()
     if examination.answer is None:
@@ -78,7 +79,7 @@ async def check_start(examination: Examination) -> Finding:
             )
         problems.append(Problem(text, remedy, fatal=False))
     group = clean(examination.answer.gateway_group)
-    which = f", key {keys[examination.key].hint()}" if keys else ""
+    which = f", key {keys[accepted].hint()}" if keys else ""
     return Finding(
         f"200, gateway group {group or 'without a name'}{which}",
         tuple(problems),

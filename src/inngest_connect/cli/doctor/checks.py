@@ -61,15 +61,6 @@ async def examine(examination: Examination, on_result: Callable[[Result], None])
     return results
 
 
-def unreadable(finding: Finding, seconds: float) -> list[Result]:
-    """The results when the configuration cannot be read, so that there is nothing to examine."""
-    first, *rest = CHECKS
-    return [
-        Result(first.number, first.name, finding, seconds),
-        *(Result(check.number, check.name, blocked(first.name), 0.0) for check in rest),
-    ]
-
-
 def _obstacle(check: Check, results: Sequence[Result]) -> str:
     """The name of the failed check that ``check`` needs, directly or not; empty without one."""
     for number in check.needs:
@@ -90,6 +81,7 @@ async def _guarded(check: Check, examination: Examination) -> Finding:
     except TimeoutError:
         return failed(f"took longer than {limit:g} s", "Try again, with a longer --timeout")
     except ConfigurationError as error:
-        return failed(str(error), "Correct what the text names")
+        text, _, remedy = str(error).partition("\n")
+        return failed(text, remedy or "Correct what the text names")
     except OSError as error:
         return failed(f"{type(error).__name__}: {error}", "Try again; the network changed just now")

@@ -45,9 +45,11 @@ class Setting:
 
 
 async def check_settings(examination: Examination) -> Finding:
-    """Lists all settings. What is wrong with one of them has ended the doctor before."""
-    settings = resolved_settings(examination.subject, examination.variables)
+    """Lists all settings. A wrong one is the ConfigurationError that ``subject`` raises."""
     client = examination.subject.client
+    secrets = (client.signing_key, client.signing_key_fallback)
+    examination.redactor.learn(*(key for key in secrets if key))
+    settings = resolved_settings(examination.subject, examination.variables)
     return Finding(
         f"{_mode(client)} mode, API {client.api_origin}",
         tuple(contradictions(examination)),

@@ -98,7 +98,7 @@ class Conversation:
                 return time.monotonic() - begun
             meaning = self._meaning(arrived)
             # A request cannot come after the pause. If one does, it goes to another worker, because
-            # nobody acknowledges it here.
+            # it is not acknowledged here.
             if meaning is not None and not isinstance(meaning, RequestArrived):
                 return meaning
         return None

@@ -38,7 +38,7 @@ class Subject:
     """The module and attribute it comes from; None for the doctor's own app."""
 
     def __post_init__(self) -> None:
-        """Under an instance id of its own, so that the limit of a running worker is unaffected."""
+        """With its own instance id, so that the limit of a running worker is unaffected."""
         own = f"doctor-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         identity = dataclasses.replace(self.identity, instance_id=own, max_worker_concurrency=None)
         object.__setattr__(self, "identity", identity)
@@ -89,22 +89,22 @@ def from_environment() -> Subject:
 class Examination:
     """Filled by the checks. ``timeout`` is seconds for one piece of network I/O."""
 
-    subject: Subject
+    found: Subject | ConfigurationError
+    """The error is the finding of the first check, without which no other one is run."""
     timeout: float
     handshake: bool = True
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ)
     known_variables: frozenset[str] = frozenset()
-    redactor: Redactor = field(init=False)
+    redactor: Redactor = field(default_factory=Redactor)
     """Masks every secret that is known by now."""
     keys: tuple[SigningKey, ...] = ()
-    key: int = 0
-    """Which of the keys the API accepted."""
     answer: StartAnswer | None = None
     gateway_url: str = ""
     conversation: Conversation | None = None
 
-    def __post_init__(self) -> None:
-        client = self.subject.client
-        self.redactor = Redactor(
-            key for key in (client.signing_key, client.signing_key_fallback) if key
-        )
+    @property
+    def subject(self) -> Subject:
+        """Raises ConfigurationError when it could not be created."""
+        if isinstance(self.found, ConfigurationError):
+            raise self.found
+        return self.found

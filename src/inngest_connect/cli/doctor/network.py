@@ -105,7 +105,7 @@ async def resolve(endpoint: Endpoint, timeout: float) -> Finding:
         if error.errno in _NO_NAME:
             return failed(
                 f"the name {host} does not exist ({error.strerror})",
-                f"If it is misspelt, {_URL_REMEDY}; in a cluster, check its DNS and search domains",
+                f"If it is misspelled, {_URL_REMEDY}; in a cluster, check DNS and search domains",
             )
         return failed(f"{host} cannot be resolved ({error.strerror})", _RESOLVER)
     text = f"{host} is {', '.join(addresses)}"

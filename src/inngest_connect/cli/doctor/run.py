@@ -2,16 +2,14 @@
 
 import asyncio
 import sys
-import time
 
 import typer
 from rich.console import Console
 
 from ...errors import ConfigurationError
-from ...observability.redaction import Redactor
-from .checks import examine, unreadable
-from .examination import APP_ID, Examination, from_environment, from_target
-from .findings import exit_code, failed
+from .checks import examine
+from .examination import APP_ID, Examination, Subject, from_environment, from_target
+from .findings import exit_code
 from .output import as_json, print_introduction, print_result, print_verdict
 
 INTERRUPTED = 130
@@ -30,28 +28,18 @@ def _run(target: str | None, timeout: float, handshake: bool, json: bool) -> int
     console = Console(quiet=json)
     whose = target or f"this environment, with the app {APP_ID}"
     print_introduction(console, whose, handshake)
-    begun = time.monotonic()
-    redactor = Redactor()
     try:
         # Not within a running event loop: the module is imported as in a program.
-        subject = from_target(target) if target else from_environment()
+        found: Subject | ConfigurationError = from_target(target) if target else from_environment()
     except ConfigurationError as error:
-        text, _, remedy = str(error).partition("\n")
-        finding = failed(text, remedy or "Correct what the text names")
-        results = unreadable(finding, time.monotonic() - begun)
-        for result in results:
-            print_result(console, result, redactor)
-    else:
-        examination = Examination(
-            subject,
-            timeout,
-            handshake=handshake,
-            known_variables=_variables_of_commands(),
-        )
-        redactor = examination.redactor
-        results = asyncio.run(
-            examine(examination, lambda result: print_result(console, result, redactor))
-        )
+        found = error
+    examination = Examination(
+        found, timeout, handshake=handshake, known_variables=_variables_of_commands()
+    )
+    redactor = examination.redactor
+    results = asyncio.run(
+        examine(examination, lambda result: print_result(console, result, redactor))
+    )
     if json:
         sys.stdout.write(as_json(target, results, redactor) + "\n")
     print_verdict(console, results, handshake)

@@ -33,6 +33,9 @@ class Phase(enum.Enum):
     receives: frozenset[int]
     sends: frozenset[int]
 
+    # Members are keys of tables that are read for every message; that of Enum hashes their names.
+    __hash__ = object.__hash__
+
     STARTING = "STARTING"
     """The API is asked for a gateway."""
     DIALING = "DIALING"

@@ -62,8 +62,8 @@ class ReplyDelivery:
         self._flushing = 0
         self._forgetting_reported_at = float("-inf")
 
-    def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[str]:
-        """Keep and send a reply. Returns the ids of the requests whose replies were evicted."""
+    def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[BufferedReply]:
+        """Keep and send a reply. Returns the replies that were evicted for it."""
         deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
         evicted = self.buffer.add(reply)
         for lost in evicted:
@@ -81,7 +81,7 @@ class ReplyDelivery:
             self.deadlines.set(reply.request_id, deliver_at)
             if carrier is not None:
                 self._write(kept, carrier)
-        return [lost.request_id for lost in evicted]
+        return evicted
 
     def acknowledged(self, request_id: str, now: float) -> bool:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""

@@ -297,7 +297,7 @@ class RequestTable:
         )
         reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)
         for evicted in self._delivery.add(reply, carrier, now):
-            self.forget(evicted)
+            self.forget(evicted.request_id)
 
     def forget(self, request_id: str) -> None:
         """Nothing is owed to the server for this request any more; its lease ends."""

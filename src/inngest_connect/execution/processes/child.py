@@ -54,7 +54,9 @@ class ChildOwner(Protocol):
 class Child(asyncio.Protocol):
     """One process, from ``launch`` to ``child_ended``.
 
-    ``post`` receives one ExecutionFinished for each request, at the latest when the child ends.
+    ``post`` receives one ExecutionFinished for each request, at the latest when the child ends. A
+    result removes its request from ``in_flight``, so a second one violates the protocol. A CANCEL
+    may cross with the RESULT of its request; the child ignores it then.
     """
 
     def __init__(
@@ -69,8 +71,11 @@ class Child(asyncio.Protocol):
         self.executions = 0
         """Requests that it was given."""
         self.ready = False
+        """It has loaded its apps. Stays set when it has ended, unless it was refused."""
         self.stopping = False
+        """Its end was asked for, so it is not a death."""
         self.writable = True
+        """It reads what is written to it."""
         self.pid = 0
         """0 until it has started."""
         self._target = target

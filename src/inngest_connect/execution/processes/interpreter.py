@@ -1,13 +1,11 @@
 """The operating system's side of a child process: its start, its memory, and its exit code."""
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +18,6 @@ runpy.run_module({PROGRAM!r}, run_name="__main__", alter_sys=True)
 """The path comes first: this package may be found only because the parent's program extended it, as
 in an archive.
 """
-_BLOCKED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.Popen[bytes]":
@@ -37,20 +34,15 @@ def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.P
         "grace": grace,
         "parent": os.getpid(),
     }
-    with _signals_blocked():
+    # The child inherits the mask and unblocks them when it has handlers: Ctrl-C in a terminal goes
+    # to all processes, and would end one that is still importing.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
         return subprocess.Popen(  # noqa: S603 - this interpreter, with data for it
             [sys.executable, "-c", _BOOTSTRAP, str(number), json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             pass_fds=(number,),
         )
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """A child inherits the mask and ends it when it has handlers: Ctrl-C goes to all processes."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    try:
-        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

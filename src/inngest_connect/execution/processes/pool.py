@@ -120,7 +120,9 @@ class ChildPool:
             used_up = next(each for each in self.serving if each in self._expiring)
             self.serving.remove(used_up)
             self._stop_if_idle(used_up)
-        if self._started is not None and len(self.serving) == self._settings.processes:
+        complete = len(self.serving) == self._settings.processes
+        # Done already when ``start`` was cancelled, or another child failed, a moment ago.
+        if complete and self._started is not None and not self._started.done():
             self._started.set_result(None)
         self._top_up()
 

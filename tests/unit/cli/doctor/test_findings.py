@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from inngest_connect.cli.doctor.checks import CHECKS, unreadable
+from inngest_connect.cli.doctor.checks import CHECKS, examine
+from inngest_connect.cli.doctor.examination import Examination
 from inngest_connect.cli.doctor.findings import (
     Finding,
     Mark,
@@ -16,6 +17,7 @@ from inngest_connect.cli.doctor.findings import (
     skipped,
 )
 from inngest_connect.cli.doctor.output import as_json, presentable
+from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability.redaction import Redactor
 
 pytestmark = pytest.mark.unit
@@ -48,10 +50,13 @@ def test_the_numbers_of_the_checks_are_a_promise() -> None:
     ]  # fmt: skip
 
 
-def test_an_unreadable_configuration_blocks_everything_else() -> None:
-    first, *rest = unreadable(failed("wrong", "right it"), 0.0)
+async def test_an_unreadable_configuration_blocks_everything_else() -> None:
+    error = ConfigurationError("INNGEST_DEV is wrong\nright it")
+
+    first, *rest = await examine(Examination(error, 1.0), lambda _: None)
 
     assert first.mark is Mark.FAIL
+    assert first.finding.problems == (Problem("INNGEST_DEV is wrong", "right it"),)
     assert {one.finding.blocked_by for one in rest} == {"configuration"}
     assert len(rest) == len(CHECKS) - 1
 

@@ -67,3 +67,19 @@ async def test_two_starts_that_fail_together_are_one_failure() -> None:
 
     assert [error.kind for error in pool.observed] == ["child_process_died"]
     await pool.stop()
+
+
+async def test_a_child_that_is_ready_just_after_the_start_was_cancelled_does_no_harm() -> None:
+    class StartsNothing(PoolUnderTest):
+        def _top_up(self) -> None: ...
+
+    pool = StartsNothing(1)
+    starting = asyncio.create_task(pool.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+
+    pool.child_ready(child_of(pool), {})  # before ``start`` has its next turn
+    await asyncio.wait([starting])
+
+    assert starting.cancelled()
+    assert len(pool.serving) == 1

@@ -1,4 +1,4 @@
-"""Lives of a worker as docs/logging.md shows them, with real servers, and what each one logs."""
+"""What docs/logging.md shows of the log: how each excerpt comes about, with real servers."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ PATIENT = Timing(heartbeat_interval=3600.0, pause_delay=0.05)
 """One heartbeat and no more, however slow the machine is."""
 
 
-class Told(Capture):
+class Log(Capture):
     """A capture that can be waited on."""
 
     def __init__(self) -> None:
@@ -47,23 +47,23 @@ def _says(record: logging.LogRecord, word: str) -> bool:
 
 @dataclass
 class Stage:
-    """A worker that is connected, unless the life connects it, and what it has logged."""
+    """A worker that connects, and what it has logged."""
 
     harness: ConnectionTestHarness
     app: App
     worker: WebSocketWorkerConnection
-    log: Told
+    log: Log
     running: asyncio.Task[None]
 
 
 @dataclass(frozen=True)
-class Life:
-    """``live`` begins with the worker connected, and the worker is closed after it.
+class Excerpt:
+    """``play`` begins with the worker connected, and the worker is closed after it.
 
-    The log is what was written from the beginning of ``live`` on, or from the very start.
+    The excerpt is what was written from the beginning of ``play`` on; with ``whole``, everything.
     """
 
-    live: Callable[[Stage], Awaitable[None]]
+    play: Callable[[Stage], Awaitable[None]]
     level: int = logging.INFO
     keys: tuple[str, str] = (KEY, "")
     options: tuple[tuple[str, Any], ...] = ()
@@ -132,30 +132,30 @@ async def refused(stage: Stage) -> None:
     await asyncio.wait([stage.running])
 
 
-LIVES = {
-    "start": Life(start, whole=True),
-    "request": Life(request, logging.DEBUG, whole=True),
-    "drain": Life(drain),
-    "reconnect": Life(reconnect),
-    "outage": Life(outage),
-    "fallback": Life(start, keys=(OTHER_KEY, KEY), whole=True),
-    "refused": Life(refused, keys=(OTHER_KEY, ""), whole=True, ends=True),
-    "shutdown": Life(shutdown, ends=True),
-    "forced": Life(forced, options=(("shutdown_timeout", 0.2),), ends=True),
+EXCERPTS = {
+    "start": Excerpt(start, whole=True),
+    "request": Excerpt(request, logging.DEBUG, whole=True),
+    "drain": Excerpt(drain),
+    "reconnect": Excerpt(reconnect),
+    "outage": Excerpt(outage),
+    "fallback": Excerpt(start, keys=(OTHER_KEY, KEY), whole=True),
+    "refused": Excerpt(refused, keys=(OTHER_KEY, ""), whole=True, ends=True),
+    "shutdown": Excerpt(shutdown, ends=True),
+    "forced": Excerpt(forced, options=(("shutdown_timeout", 0.2),), ends=True),
 }
 
 
-async def lived(name: str) -> Told:
-    """Live it, and return what was logged."""
-    life = LIVES[name]
-    async with _stage(life) as stage:
-        if life.live is not refused:
+async def logged(name: str) -> Log:
+    """Play it, and return what was logged."""
+    excerpt = EXCERPTS[name]
+    async with _stage(excerpt) as stage:
+        if excerpt.play is not refused:
             await stage.worker.wait_for_state(inngest_connect.ConnectionState.ACTIVE)
             await stage.log.until("connected")
-        begun = 0 if life.whole else len(stage.log.records)
+        begun = 0 if excerpt.whole else len(stage.log.records)
         async with asyncio.timeout(30):
-            await life.live(stage)
-            if life.ends:
+            await excerpt.play(stage)
+            if excerpt.ends:
                 await asyncio.wait([stage.running])
         ended = len(stage.log.records)
     stage.log.records = stage.log.records[begun:ended]
@@ -163,21 +163,21 @@ async def lived(name: str) -> Told:
 
 
 @contextlib.asynccontextmanager
-async def _stage(life: Life) -> AsyncIterator[Stage]:
+async def _stage(excerpt: Excerpt) -> AsyncIterator[Stage]:
     async with ConnectionTestHarness(signing_keys=(KEY,), timing=PATIENT) as harness:
-        key, fallback = life.keys
+        key, fallback = excerpt.keys
         client_options: dict[str, Any] = {"is_production": True, "signing_key": key}
         app = make_app(harness.api_origin, app_version="2.0.1", **client_options)
         if fallback:
             app.client._signing_key_fallback = fallback  # no argument of the client sets it
-        logger, log = logging.Logger("inngest_connect", life.level), Told()
+        logger, log = logging.Logger("inngest_connect", excerpt.level), Log()
         logger.addHandler(log)
         worker = harness.make_worker(
             [app.pair],
             instance_id="web-1",
             logger=logger,
             retry=FixedRetry(0.02),
-            **dict(life.options),
+            **dict(excerpt.options),
         )
         running = asyncio.create_task(worker.start())
         try:
