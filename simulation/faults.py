@@ -1,4 +1,4 @@
-"""Faults: what each entry of a schedule does to the world."""
+"""Faults: what each entry of a schedule does to the simulation."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from inngest_connect.testing.model.malformed import MALFORMED
 from .schedule import Entry
 
 if TYPE_CHECKING:
-    from .world import World
+    from .simulation import Simulation
 
 _CAN_BE_LOST: Final = frozenset({pb.WORKER_REPLY_ACK, pb.WORKER_REQUEST_EXTEND_LEASE_ACK})
 
@@ -27,73 +27,73 @@ def is_acknowledgement(data: bytes) -> bool:
 class Faults:
     """Carries out entries, and starts and stops gateways."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, sim: "Simulation") -> None:
+        self._sim = sim
         self.dead: set[str] = set()
         """Gateways that do not listen any more."""
         self._gateways = 0
 
     def happen(self, entry: Entry) -> None:
         """Carry out one entry, unless the worker has ended before."""
-        world = self._world
-        if world.core.finished:
+        sim = self._sim
+        if sim.core.finished:
             return
-        world.note("fault" if entry.kind != "request" else "executor", entry)
+        sim.note("fault" if entry.kind != "request" else "executor", entry)
         # Nothing lasts into the quiet part of the schedule.
-        until = world.now + min(entry.amount, world.schedule.quiet_from - entry.at)
+        until = sim.now + min(entry.amount, sim.schedule.quiet_from - entry.at)
         match entry.kind:
             case "request":
-                world.functions.dispatch(entry.amount, entry.detail == "async")
+                sim.functions.dispatch(entry.amount, entry.detail == "async")
             case "drain":
                 self._drain(until)
             case "kill_gateway":
                 self._kill_gateway()
             case "reset":
-                for link in list(world.network.links.values()):
-                    world.network.break_link(link)
+                for link in list(sim.network.links.values()):
+                    sim.network.break_link(link)
             case "black_hole":
-                world.network.hold(until)
+                sim.network.hold(until)
             case "half_open":
-                world.network.half_open()
+                sim.network.half_open()
             case "api":
-                world.api.fail(entry.detail, until)
+                sim.api.fail(entry.detail, until)
             case "freeze_worker":
-                world.freeze_worker(until)
+                sim.freeze_worker(until)
             case "freeze_gateway":
-                world.network.freeze_gateway(until)
+                sim.network.freeze_gateway(until)
             case "lose_acknowledgements":
-                world.network.lose_acknowledgements(until)
+                sim.network.lose_acknowledgements(until)
             case "deliver_again":
                 self._deliver_again()
             case "revoke_lease":
-                for request_id in list(world.model.requests)[:1]:
-                    world.model.executor.revoke(request_id)
+                for request_id in list(sim.model.requests)[:1]:
+                    sim.model.executor.revoke(request_id)
             case "garbage":
-                for link in list(world.network.numbers.values()):
+                for link in list(sim.network.numbers.values()):
                     for data in MALFORMED.values():
-                        world.network.send_down(link, data)
+                        sim.network.send_down(link, data)
             case "close_code":
-                for link in list(world.network.numbers.values()):
-                    world.network.gateway_closes(link, *entry.detail)
+                for link in list(sim.network.numbers.values()):
+                    sim.network.gateway_closes(link, *entry.detail)
             case "crash":
-                world.crash()
+                sim.crash()
             case "close":
-                world.deliver(inputs.CloseRequested())
+                sim.deliver(inputs.CloseRequested())
             case "abort":
-                world.deliver(inputs.AbortRequested("second signal"))
+                sim.deliver(inputs.AbortRequested("second signal"))
             case _:
                 raise ValueError(f"unknown kind of entry: {entry}")
-        world.health.check()
+        sim.health.check()
 
     def add_gateway(self) -> None:
         """Start another gateway, which the API names from now on."""
-        self._world.api.gateways.append(f"gateway-{self._gateways}")
+        self._sim.api.gateways.append(f"gateway-{self._gateways}")
         self._gateways += 1
 
     def _take_away_gateway(self) -> str | None:
         # The gateway that serves the worker if the API names it, else the newest one.
-        named = self._world.api.gateways
-        links = self._world.network.links.values()
+        named = self._sim.api.gateways
+        links = self._sim.network.links.values()
         candidates = [link.gateway for link in links if link.gateway in named] or named
         if not candidates:
             return None
@@ -102,15 +102,15 @@ class Faults:
         return name
 
     def _drain(self, replaced_at: float) -> None:
-        world = self._world
+        sim = self._sim
         name = self._take_away_gateway()
         if name is None:
             return
-        if replaced_at > world.now:
-            world.later(replaced_at, self.add_gateway)
+        if replaced_at > sim.now:
+            sim.later(replaced_at, self.add_gateway)
         else:
             self.add_gateway()
-        world.gateway_does(world.model.drain(name, world.now))
+        sim.gateway_does(sim.model.drain(name, sim.now))
 
     def _kill_gateway(self) -> None:
         name = self._take_away_gateway()
@@ -118,14 +118,14 @@ class Faults:
             return
         self.dead.add(name)
         self.add_gateway()
-        for link in list(self._world.network.numbers.values()):
+        for link in list(self._sim.network.numbers.values()):
             if link.gateway == name:
-                self._world.network.break_link(link)
+                self._sim.network.break_link(link)
 
     def _deliver_again(self) -> None:
-        world = self._world
-        for request_id, request in list(world.model.requests.items()):
+        sim = self._sim
+        for request_id, request in list(sim.model.requests.items()):
             for number in request.record.forwards[-1:]:
-                if number in world.model.connections:
-                    actions = world.model.forward_again(request_id, number, world.now)
-                    world.gateway_does(actions)
+                if number in sim.model.connections:
+                    actions = sim.model.forward_again(request_id, number, sim.now)
+                    sim.gateway_does(actions)

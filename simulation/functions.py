@@ -11,7 +11,7 @@ from .conduct import SYSTEM_TRACE, USER_TRACE
 from .invariants import SECRET
 
 if TYPE_CHECKING:
-    from .world import World
+    from .simulation import Simulation
 
 AFTER: Final = 30.0
 """Seconds of quiet after which functions that still run return."""
@@ -21,15 +21,15 @@ _BODY: Final = f'"{SECRET}"'.encode()
 class Functions:
     """Executions of all incarnations of the worker. Times are virtual seconds."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, sim: "Simulation") -> None:
+        self._sim = sim
         self._planned: dict[str, tuple[float, bool]] = {}
         """By request id: the duration, and whether a cancellation ends it."""
-        self.end_by = world.schedule.quiet_from + AFTER
+        self.end_by = sim.schedule.quiet_from + AFTER
 
     def dispatch(self, duration: float, can_cancel: bool) -> None:
         """Have the executor send a request whose function runs for ``duration``."""
-        world = self._world
+        sim = self._sim
         message = pb.GatewayExecutorRequestData(
             app_name="app",
             function_slug="app-fn",
@@ -38,34 +38,34 @@ class Functions:
             system_trace_ctx=SYSTEM_TRACE,
             user_trace_ctx=USER_TRACE,
         )
-        request_id, actions = world.model.dispatch(message, world.now)
+        request_id, actions = sim.model.dispatch(message, sim.now)
         self._planned[request_id] = (duration, can_cancel)
-        world.note("executor", f"dispatches {request_id}")
-        world.gateway_does(actions)
+        sim.note("executor", f"dispatches {request_id}")
+        sim.gateway_does(actions)
 
     def execute(self, command: do.Execute) -> None:
         """Start a function; it returns when its time is over, in the quiet part at the latest."""
-        world = self._world
-        world.invariants.execute(command)
+        sim = self._sim
+        sim.invariants.execute(command)
         request_id = command.request.request_id
         duration, _ = self._planned[request_id]
-        end = max(world.now, min(world.now + duration, self.end_by))
-        world.later(end, self._end, world.incarnation, request_id, False)
+        end = max(sim.now, min(sim.now + duration, self.end_by))
+        sim.later(end, self._end, sim.incarnation, request_id, False)
 
     def cancel(self, request_id: str) -> None:
         """Cancel a function; a sync one runs on."""
-        world = self._world
+        sim = self._sim
         if self._planned[request_id][1]:
-            world.later(world.now, self._end, world.incarnation, request_id, True)
+            sim.later(sim.now, self._end, sim.incarnation, request_id, True)
 
     def _end(self, incarnation: int, request_id: str, cancelled: bool) -> None:
-        world = self._world
-        if incarnation != world.incarnation or request_id not in world.invariants.running:
+        sim = self._sim
+        if incarnation != sim.incarnation or request_id not in sim.invariants.running:
             return
-        if world.now < world.worker_frozen_until:
-            until = world.worker_frozen_until
-            world.later(until, self._end, incarnation, request_id, cancelled)
+        if sim.now < sim.worker_frozen_until:
+            until = sim.worker_frozen_until
+            sim.later(until, self._end, incarnation, request_id, cancelled)
             return
-        world.invariants.running.discard(request_id)
+        sim.invariants.running.discard(request_id)
         result = None if cancelled else ExecutionResult(pb.SDKResponseStatus.DONE, _BODY * 20)
-        world.deliver(inputs.ExecutionFinished(request_id, result))
+        sim.deliver(inputs.ExecutionFinished(request_id, result))

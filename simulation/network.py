@@ -13,7 +13,7 @@ from inngest_connect.core import inputs
 from .faults import is_acknowledgement
 
 if TYPE_CHECKING:
-    from .world import World
+    from .simulation import Simulation
 
 
 @dataclass(slots=True, eq=False)
@@ -42,10 +42,10 @@ class Link:
 
 
 class Network:
-    """All links. Draws each delay from the world's random source."""
+    """All links. Draws each delay from the simulation's random source."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, sim: "Simulation") -> None:
+        self._sim = sim
         self._last_number = 0
         self.links: dict[int, Link] = {}
         """By generation: those whose end the worker has not noticed."""
@@ -58,7 +58,7 @@ class Network:
 
     def delay(self) -> float:
         """Seconds that one message takes."""
-        return self._world.schedule.delay * self._world.draw.random()
+        return self._sim.schedule.delay * self._sim.draw.random()
 
     def open_sockets(self) -> int:
         """How many sockets the worker has open."""
@@ -71,32 +71,32 @@ class Network:
         self._last_number += 1
         link = Link(generation, self._last_number, gateway)
         self.links[generation] = link
-        self._world.later(self._world.now + self.delay(), self._accept, link)
+        self._sim.later(self._sim.now + self.delay(), self._accept, link)
 
     def _accept(self, link: Link) -> None:
-        world = self._world
+        sim = self._sim
         if self.links.get(link.generation) is not link:
             return
-        if world.now < self.gateway_frozen_until:
-            world.later(self.gateway_frozen_until, self._accept, link)
+        if sim.now < self.gateway_frozen_until:
+            sim.later(self.gateway_frozen_until, self._accept, link)
             return
-        if link.gateway in world.faults.dead:
+        if link.gateway in sim.faults.dead:
             del self.links[link.generation]
-            world.deliver(inputs.SocketClosed(link.generation, 1006, "", "connection refused"))
+            sim.deliver(inputs.SocketClosed(link.generation, 1006, "", "connection refused"))
             return
         link.accepted = True
         self.numbers[link.number] = link
-        world.deliver(inputs.SocketOpened(link.generation))
+        sim.deliver(inputs.SocketOpened(link.generation))
         if link.number in self.numbers:
-            world.gateway_does(world.model.opened(link.number, link.gateway, world.now))
+            sim.gateway_does(sim.model.opened(link.number, link.gateway, sim.now))
 
     def write(self, generation: int, data: bytes) -> bool:
         """Return whether the worker's own end of the socket takes it: all that a worker learns."""
         link = self.links.get(generation)
         if link is None or not link.accepted or link.closed_by_worker or link.refuses_writes:
             return False
-        link.up_at = max(link.up_at, self._world.now + self.delay(), link.held_until)
-        self._world.later(link.up_at, self._gateway_receives, link, data)
+        link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
+        self._sim.later(link.up_at, self._gateway_receives, link, data)
         return True
 
     def close(self, generation: int, code: int) -> None:
@@ -106,8 +106,8 @@ class Network:
             return
         link.closed_by_worker = True
         if not link.broken:
-            link.up_at = max(link.up_at, self._world.now + self.delay(), link.held_until)
-            self._world.later(link.up_at, self._gateway_answers_close, link, code)
+            link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
+            self._sim.later(link.up_at, self._gateway_answers_close, link, code)
 
     def abort(self, generation: int) -> Link | None:
         """Forget the worker's end without a close frame; returns the link."""
@@ -124,46 +124,46 @@ class Network:
     # --- what a gateway does -------------------------------------------------------------------
 
     def _gateway_receives(self, link: Link, data: bytes) -> None:
-        world = self._world
+        sim = self._sim
         if link.broken or link.number not in self.numbers:
             return
         until = max(self.gateway_frozen_until, link.held_until)
-        if world.now < until:
-            world.later(until, self._gateway_receives, link, data)
+        if sim.now < until:
+            sim.later(until, self._gateway_receives, link, data)
             return
-        world.gateway_does(world.model.received(link.number, data, world.now))
+        sim.gateway_does(sim.model.received(link.number, data, sim.now))
 
     def _gateway_answers_close(self, link: Link, code: int) -> None:
         if link.broken or link.number not in self.numbers:
             return
         self.gateway_forgets(link)
-        self._world.later(self._world.now + self.delay(), self._end, link, code, "")
+        self._sim.later(self._sim.now + self.delay(), self._end, link, code, "")
 
     def send_down(self, link: Link, data: bytes) -> None:
         """Send a message of a gateway; acknowledgements are lost or doubled during that fault."""
-        world = self._world
+        sim = self._sim
         if link.broken:
             return
-        if world.now < self.losing_until and is_acknowledgement(data):
-            chance = world.draw.random()
+        if sim.now < self.losing_until and is_acknowledgement(data):
+            chance = sim.draw.random()
             if chance < 0.6:
                 return
             if chance < 0.8:
-                world.later(world.now + self.delay(), self._worker_receives, link, data)
-        link.down_at = max(link.down_at, world.now + self.delay(), link.held_until)
-        world.later(link.down_at, self._worker_receives, link, data)
+                sim.later(sim.now + self.delay(), self._worker_receives, link, data)
+        link.down_at = max(link.down_at, sim.now + self.delay(), link.held_until)
+        sim.later(link.down_at, self._worker_receives, link, data)
 
     def gateway_closes(self, link: Link, code: int, reason: str) -> None:
         """Close the gateway's end; what it has sent before still arrives."""
         self.gateway_forgets(link)
         if not link.broken:
-            link.down_at = max(link.down_at, self._world.now + self.delay(), link.held_until)
-            self._world.later(link.down_at, self._end, link, code, reason)
+            link.down_at = max(link.down_at, self._sim.now + self.delay(), link.held_until)
+            self._sim.later(link.down_at, self._end, link, code, reason)
 
     def gateway_forgets(self, link: Link) -> None:
         """The gateway notices that the connection has ended."""
         if self.numbers.pop(link.number, None) is not None:
-            self._world.gateway_does(self._world.model.closed(link.number, self._world.now))
+            self._sim.gateway_does(self._sim.model.closed(link.number, self._sim.now))
 
     # --- what reaches the worker ---------------------------------------------------------------
 
@@ -171,30 +171,30 @@ class Network:
         lost = link.broken and not link.delivers_rest
         if lost or self.links.get(link.generation) is not link:
             return
-        if self._world.now < link.held_until:
-            self._world.later(link.held_until, self._worker_receives, link, data)
+        if self._sim.now < link.held_until:
+            self._sim.later(link.held_until, self._worker_receives, link, data)
             return
-        self._world.deliver(inputs.MessageReceived(link.generation, data))
+        self._sim.deliver(inputs.MessageReceived(link.generation, data))
 
     def _end(self, link: Link, code: int, reason: str) -> None:
-        world = self._world
+        sim = self._sim
         if self.links.get(link.generation) is not link:
             return
-        if world.now < world.worker_frozen_until:
-            world.later(world.worker_frozen_until, self._end, link, code, reason)
+        if sim.now < sim.worker_frozen_until:
+            sim.later(sim.worker_frozen_until, self._end, link, code, reason)
             return
         del self.links[link.generation]
         error = "connection reset" if code == 1006 else None
-        world.deliver(inputs.SocketClosed(link.generation, code, reason, error))
+        sim.deliver(inputs.SocketClosed(link.generation, code, reason, error))
 
     # --- faults --------------------------------------------------------------------------------
 
     def break_link(self, link: Link) -> None:
         """Reset the connection. Each end notices later; what is on the way is lost."""
         link.broken = True
-        link.delivers_rest = self._world.draw.random() < 0.5
-        link.refuses_writes = self._world.draw.random() < 0.5
-        self._world.later(self._world.now + self.delay(), self._end, link, 1006, "")
+        link.delivers_rest = self._sim.draw.random() < 0.5
+        link.refuses_writes = self._sim.draw.random() < 0.5
+        self._sim.later(self._sim.now + self.delay(), self._end, link, 1006, "")
         self._gateway_loses(link)
 
     def hold(self, until: float) -> None:
@@ -219,4 +219,4 @@ class Network:
     def _gateway_loses(self, link: Link) -> None:
         # The worker's end is closed. The gateway notices, except on a half-open link.
         if not link.broken or link.number in self.numbers:
-            self._world.later(self._world.now + self.delay(), self.gateway_forgets, link)
+            self._sim.later(self._sim.now + self.delay(), self.gateway_forgets, link)

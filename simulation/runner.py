@@ -10,8 +10,8 @@ from typing import Final
 
 from .schedule import Schedule, make_schedule
 from .shrink import shrink
+from .simulation import Simulation
 from .timeline import Timeline
-from .world import World
 
 _CHUNK: Final = 50
 
@@ -34,7 +34,7 @@ class Report:
 def failure_of(schedule: Schedule, timeline: Timeline | None = None) -> str | None:
     """Return what a schedule violates, or None. An exception of the core is a failure too."""
     try:
-        World(schedule, note=timeline).run()
+        Simulation(schedule, note=timeline).run()
     except Exception as error:  # noqa: BLE001 - any exception is a bug of the core
         return f"{type(error).__name__}: {error}"
     return None

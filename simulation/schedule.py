@@ -1,6 +1,6 @@
 """Schedule: everything that happens to one worker in one simulation, decided in advance.
 
-A seed determines the settings and the list of entries; the world draws its short delays from a
+A seed determines the settings and the list of entries; the simulation draws its short delays from a
 second random source. So a failing schedule can be shrunk by leaving entries out.
 """
 

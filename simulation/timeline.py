@@ -17,7 +17,7 @@ _LONGEST: Final = 200
 
 
 class Timeline:
-    """Pass it to ``World`` as ``note``; heartbeats and empty ticks are left out."""
+    """Pass it to ``Simulation`` as ``note``; heartbeats and empty ticks are left out."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,7 +1,7 @@
 """pytest plugin: the fixtures ``embedded_gateway`` and ``connect_harness``.
 
-A module of its own beside the package, because pytest imports plugins of everything installed, and
-a test run that uses neither fixture should not pay for importing the worker.
+It is a module beside the package, because pytest imports the plugins of all installed packages, and
+a test run that uses neither fixture must not import the worker.
 """
 
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ import pytest
 
 try:
     from pytest_asyncio import fixture as _fixture
-except ImportError:  # pragma: no cover - pytest then says that async fixtures need a plugin
+except ImportError:  # pragma: no cover - pytest then reports the missing plugin
     _fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:

@@ -204,7 +204,7 @@ class WebSocketWorkerConnection(WorkerView):
     ) -> "Orchestrator":
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
-            return ApiClient(self._api_origin, self._env, self._keys, timeout, self._redactor)
+            return ApiClient(self.api_origin, self._client.env, self._keys, timeout, self._redactor)
 
         def ask(failures: int) -> float:
             return strategy.delay(failures, jitter)

@@ -53,15 +53,16 @@ class WorkerView:
         self._options = options
         check_threads(options.isolation)
         check_network(shared.api_origin, options.gateway_url)
-        given = (shared.signing_key, shared.signing_key_fallback)
-        # As in the official SDK, no key is sent in development mode: any text is accepted there.
-        self._keys = _signing_keys(*given) if shared.is_production else ()
-        self._redactor = Redactor(
-            (*(key for key in given if key), *(s for key in self._keys for s in key.secrets()))
-        )
-        self._env = shared.env
-        self._api_origin = shared.api_origin
         self._client = shared
+        given = {
+            "INNGEST_SIGNING_KEY": shared.signing_key,
+            "INNGEST_SIGNING_KEY_FALLBACK": shared.signing_key_fallback,
+        }
+        # As in the official SDK, no key is sent in development mode: any text is accepted there.
+        usable = given.items() if shared.is_production else ()
+        self._keys = tuple(SigningKey(key, variable) for variable, key in usable if key)
+        hashes = (secret for key in self._keys for secret in key.secrets())
+        self._redactor = Redactor((*filter(None, given.values()), *hashes))
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         self._log_target = logger
         self._announcer = Announcer(self._redactor, ConnectLogger(False))
@@ -83,16 +84,18 @@ class WorkerView:
             tuple(self._sdk_apps.values()),
             instance_id=options.instance_id,
             max_worker_concurrency=options.max_worker_concurrency,
-            environment=self._env,
+            environment=self._client.env,
         )
         context = {"instance_id": identity.instance_id}
+        versions = {app.name: app.version for app in identity.apps if app.version}
+        introduction = {"app_versions": versions} if versions else {}
         self._announcer.use_logger(
-            ConnectLogger(self._log_target, self._redactor, context, _versions(identity))
+            ConnectLogger(self._log_target, self._redactor, context, introduction)
         )
         self._core = WorkerCore(
             identity,
             options.core_settings(
-                signing_keys=len(self._keys), api_origin=shown_url(self._api_origin)
+                signing_keys=len(self._keys), api_origin=shown_url(self.api_origin)
             ),
             options.retry,
             jitter,
@@ -139,7 +142,7 @@ class WorkerView:
     @property
     def api_origin(self) -> str:
         """Where this worker asks for a gateway."""
-        return self._api_origin
+        return self._client.api_origin
 
     @property
     def sdk_apps(self) -> dict[str, SdkApp]:
@@ -248,15 +251,3 @@ class WorkerView:
                 "this worker was started before the process was forked and belongs to the parent; "
                 "make a new one with connect() in the child"
             )
-
-
-def _versions(identity: WorkerIdentity) -> dict[str, Any]:
-    """For the log, if any app has a version."""
-    versions = {app.name: app.version for app in identity.apps if app.version}
-    return {"app_versions": versions} if versions else {}
-
-
-def _signing_keys(*keys: str | None) -> tuple[SigningKey, ...]:
-    variables = ("INNGEST_SIGNING_KEY", "INNGEST_SIGNING_KEY_FALLBACK")
-    pairs = zip(keys, variables, strict=True)
-    return tuple(SigningKey(key, variable) for key, variable in pairs if key)

@@ -24,6 +24,12 @@ from tests.field.one_function import worker_of
 pytestmark = pytest.mark.field
 
 
+@pytest.fixture(autouse=True)
+def uvicorn_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """The test kit's servers, which other tests start, silence uvicorn for the whole process."""
+    caplog.set_level(logging.WARNING, "uvicorn.error")
+
+
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     lines: list[str] = []

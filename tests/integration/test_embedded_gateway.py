@@ -86,8 +86,8 @@ async def test_functions_invoke_each_other_and_send_events() -> None:
 
         @client.create_function(fn_id="outer", trigger=trigger())
         async def outer(ctx: inngest.Context) -> Any:
-            event = inngest.Event(name="told", data={"n": 1})
-            await ctx.step.send_event("tell", event)
+            event = inngest.Event(name="sent", data={"n": 1})
+            await ctx.step.send_event("send", event)
             return await ctx.step.invoke("call", function=inner, data={"n": 41})
 
         async with connect([(client, [inner, outer])], wait=True):
@@ -97,7 +97,7 @@ async def test_functions_invoke_each_other_and_send_events() -> None:
         await client._http_client._http_client.aclose()
 
     assert result.output == 42
-    assert [event["name"] for event in sent] == ["told"]
+    assert [event["name"] for event in sent] == ["sent"]
 
 
 async def test_a_failing_invocation_and_a_failing_step_can_be_caught() -> None:
@@ -149,7 +149,7 @@ async def test_the_failure_handler_runs_after_the_last_attempt() -> None:
     assert handled == ["app-bad"]
 
 
-async def test_a_function_that_nobody_has_is_a_clear_error() -> None:
+async def test_a_function_that_no_worker_has_is_a_clear_error() -> None:
     async with EmbeddedGateway() as gateway:
         app = make_app(gateway)
         async with connect([app.pair], wait=True):
@@ -275,7 +275,7 @@ async def test_a_proxy_to_nowhere_ends_connections() -> None:
     assert end == b""
 
 
-def test_a_gateway_thread_that_cannot_start_says_why() -> None:
+def test_a_gateway_thread_that_cannot_start_raises_why() -> None:
     with pytest.raises(TypeError, match="nonsense"), GatewayThread(nonsense=1):
         pass
 

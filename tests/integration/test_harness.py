@@ -97,7 +97,7 @@ async def test_figures_are_measured() -> None:
     assert memory > 1_000_000
 
 
-async def test_a_missing_transition_is_reported_with_those_that_happened() -> None:
+async def test_a_transition_that_does_not_happen_is_reported_with_what_happened() -> None:
     async with ConnectionTestHarness() as harness:
         app = make_app(harness.api_origin)
         await harness.start_worker([app.pair])

@@ -227,7 +227,7 @@ async def test_a_scripted_gateway_fails_the_test_of_a_worker_that_breaks_the_pro
         reader = Reader()
         transport = await reader.connect(gateway)
 
-        def say(kind: pb.GatewayMessageType, payload: bytes) -> None:
+        def send(kind: pb.GatewayMessageType, payload: bytes) -> None:
             transport.send(picows.WSMsgType.BINARY, envelope(kind, payload))
 
         token = issued.session_token if session is None else session
@@ -235,11 +235,11 @@ async def test_a_scripted_gateway_fails_the_test_of_a_worker_that_breaks_the_pro
             connection_id=issued.connection_id,
             auth_data=pb.AuthData(session_token=token, sync_token=issued.sync_token),
         )
-        say(K.WORKER_CONNECT, connect.SerializeToString())
+        send(K.WORKER_CONNECT, connect.SerializeToString())
         gateway.send_executor_request(pb.GatewayExecutorRequestData(request_id="r1"))
         if acknowledges:
-            say(K.WORKER_REQUEST_ACK, pb.WorkerRequestAckData(request_id="r1").SerializeToString())
-        say(K.WORKER_REPLY, pb.SDKResponse(request_id="r1").SerializeToString())
+            send(K.WORKER_REQUEST_ACK, pb.WorkerRequestAckData(request_id="r1").SerializeToString())
+        send(K.WORKER_REPLY, pb.SDKResponse(request_id="r1").SerializeToString())
         await gateway.wait_for_message(K.WORKER_REPLY)
         transport.disconnect()
 

@@ -1,4 +1,4 @@
-"""The pytest plugin in processes of its own, as users' projects run it."""
+"""The pytest plugin in separate processes, as users' projects run it."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""Thousands of bad days. ``make simulate SEEDS=1000000`` runs more.
+"""Thousands of schedules. ``make simulate SEEDS=1000000`` runs more.
 
-The count is what a busy laptop does in two minutes. The time limit is for hangs only.
+A busy laptop takes two minutes for them; the time limit detects hangs only.
 """
 
 import pytest
@@ -15,4 +15,4 @@ def test_every_invariant_holds_in_every_schedule() -> None:
     report = run_seeds(0, SCHEDULES)
 
     assert report.schedules == SCHEDULES
-    assert report.failures == [], "replay one with: inngest-connect simulate --seed N"
+    assert report.failures == [], "replay one with: python -m simulation --seed N"

@@ -32,9 +32,6 @@ PATH = re.compile(
 SHORT_PATH = re.compile(r"(?<![\w/.])(?:core|aio|sdk|transport|execution|observability)/[\w/]+\.py")
 """A file of the repository, and one of the package, as pages name them."""
 
-OLD_PAGES = {"architecture.md"}
-"""Pages that are not adapted to the new names of files yet; this has to become empty."""
-
 
 def unresolved(text: str) -> list[str]:
     """The citations of ``docs/`` in ``text`` whose page or anchor does not exist."""
@@ -76,7 +73,6 @@ def test_every_file_that_a_page_names_exists() -> None:
     missing = [
         f"{page.name}: {name}"
         for page in PAGES
-        if page.name not in OLD_PAGES
         for base, pattern in ((ROOT, PATH), (package, SHORT_PATH))
         for name in pattern.findall(page.read_text(encoding="utf-8"))
         if not (base / name).exists() and not (package / name).exists()

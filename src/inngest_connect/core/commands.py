@@ -36,6 +36,9 @@ class OpenSocket:
     url: str
 
 
+# Messages of one socket are written in the order of their commands, with one exception: replies are
+# written last. Messages of different sockets have no order, and none is needed: what belongs
+# together (an acknowledgement and its request, READY before heartbeats) is on one socket.
 @record
 class Send:
     """Write one message. A failure is not reported: the end of the socket is an input of its own.
@@ -69,6 +72,8 @@ class Acknowledge:
     data: bytes = field(repr=False)
 
 
+# The acknowledgement is a promise to the server, so the function must not start before it is
+# written: a request that runs here and was never acknowledged runs on another worker, too.
 @record
 class Execute:
     """Run the function. Issued only after the acknowledgement was written."""
@@ -83,6 +88,8 @@ class CancelExecution:
     request_id: str
 
 
+# HTTP calls end in any order, and an answer can come when its reply was acknowledged meanwhile. So
+# every answer names its request, and the core looks it up again.
 @record
 class Flush:
     """POST a reply to the flush endpoint and report FlushSucceeded or FlushFailed."""

@@ -74,6 +74,8 @@ class SocketOpened:
     generation: int
 
 
+# Messages that arrive together are handled one after the other, before anything of what they cause
+# is written. A message can therefore be about something that an earlier one of its batch has ended.
 @record
 class MessageReceived:
     """One binary WebSocket message."""
@@ -117,6 +119,8 @@ class LineObserved:
     moved: bool | None
 
 
+# One of the next two follows each Acknowledge, exactly once, also when the socket ends first. The
+# request table counts on it: it waits for the last of several before it abandons a request.
 @record
 class AcknowledgementWritten:
     """The kernel has taken the acknowledgement of a request, on the socket that brought it."""
@@ -133,6 +137,7 @@ class AcknowledgementFailed:
     request_id: str
 
 
+# Exactly one follows each Execute, whatever the function, its thread or its process does.
 @record
 class ExecutionFinished:
     """``result`` is None when the function was cancelled."""

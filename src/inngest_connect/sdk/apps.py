@@ -61,14 +61,37 @@ def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
         )
     pairs = [_pair(app) for app in apps]
     settings = [client_settings(client) for client, _ in pairs]
-    _check_agreement(settings)
-    check_client(settings[0])
-    if settings[0].is_production and not settings[0].signing_key:
+    first, seen = settings[0], set()
+    for other in settings:
+        if other.app_id in seen:
+            raise ConfigurationError(
+                f"two apps have the id {other.app_id!r}; put their functions into one app"
+            )
+        seen.add(other.app_id)
+        # One connection has one environment, mode, API and key.
+        for what, mine, theirs in (
+            ("environment", first.env, other.env),
+            ("mode (is_production)", first.is_production, other.is_production),
+            ("API origin", first.api_origin, other.api_origin),
+        ):
+            if mine != theirs:
+                both = f"{shown_setting(mine)} and {shown_setting(theirs)}"
+                raise ConfigurationError(
+                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: {both}. "
+                    "Use one connect() call for each"
+                )
+        if first.signing_key != other.signing_key:
+            raise ConfigurationError(
+                f"apps {first.app_id!r} and {other.app_id!r} have different signing keys. "
+                "Use one connect() call for each"
+            )
+    check_client(first)
+    if first.is_production and not first.signing_key:
         raise ConfigurationError(
-            f"app {settings[0].app_id!r} is in production mode and has no signing key: set "
+            f"app {first.app_id!r} is in production mode and has no signing key: set "
             "INNGEST_SIGNING_KEY, or INNGEST_DEV=1 for a development server"
         )
-    return settings[0], tuple(SdkApp(client, functions) for client, functions in pairs)
+    return first, tuple(SdkApp(client, functions) for client, functions in pairs)
 
 
 def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
@@ -94,31 +117,3 @@ def _pair(app: Any) -> tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]:
             "ConnectApp"
         )
     return pair[0], tuple(pair[1])  # a generator is read once
-
-
-def _check_agreement(settings: Sequence[ClientSettings]) -> None:
-    """One connection has one environment, mode, API and key."""
-    first = settings[0]
-    seen = set()
-    for other in settings:
-        if other.app_id in seen:
-            raise ConfigurationError(
-                f"two apps have the id {other.app_id!r}; put their functions into one app"
-            )
-        seen.add(other.app_id)
-        for what, mine, theirs in (
-            ("environment", first.env, other.env),
-            ("mode (is_production)", first.is_production, other.is_production),
-            ("API origin", first.api_origin, other.api_origin),
-        ):
-            if mine != theirs:
-                both = f"{shown_setting(mine)} and {shown_setting(theirs)}"
-                raise ConfigurationError(
-                    f"apps {first.app_id!r} and {other.app_id!r} differ in their {what}: {both}. "
-                    "Use one connect() call for each"
-                )
-        if first.signing_key != other.signing_key:
-            raise ConfigurationError(
-                f"apps {first.app_id!r} and {other.app_id!r} have different signing keys. "
-                "Use one connect() call for each"
-            )

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..protocol import connect_pb2 as pb
 from .gateway_store import GatewayStore
 from .http_server import MockHTTPServer
 from .model.ledger import Ledger
@@ -212,24 +211,20 @@ class EmbeddedGateway:
         functions = self._functions()
         if slug not in functions:
             known = ", ".join(sorted(functions)) or "none"
-            raise LookupError(f"no worker has brought the function {slug!r}; there are: {known}")
+            raise LookupError(f"no worker has introduced the function {slug!r}; known are: {known}")
         return functions[slug]
 
     def _functions(self) -> dict[str, FunctionInfo]:
         # What workers have introduced in WORKER_CONNECT, by slug.
-        apps = self.store.model.apps.values()
-        return {info.slug: info for app in apps for info in _functions(app)}
-
-
-def _functions(app: pb.AppConfiguration) -> list[FunctionInfo]:
-    found = []
-    for config in json.loads(app.functions):
-        steps = config.get("steps") or {}
-        step: dict[str, Any] = next(iter(steps.values()), {})
-        retries = (step.get("retries") or {}).get("attempts", _DEFAULT_RETRIES)
-        events = tuple(t["event"] for t in config.get("triggers") or () if "event" in t)
-        found.append(FunctionInfo(app.app_name, config["id"], int(retries), events))
-    return found
+        found = {}
+        for app in self.store.model.apps.values():
+            for config in json.loads(app.functions):
+                step: dict[str, Any] = next(iter((config.get("steps") or {}).values()), {})
+                retries = (step.get("retries") or {}).get("attempts", _DEFAULT_RETRIES)
+                events = tuple(t["event"] for t in config.get("triggers") or () if "event" in t)
+                slug = config["id"]
+                found[slug] = FunctionInfo(app.app_name, slug, int(retries), events)
+        return found
 
 
 def _event(event: Any) -> Event:

@@ -52,15 +52,15 @@ class GatewayThread:
         self._thread.join()
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
+        async def serve() -> None:
+            try:
+                async with EmbeddedGateway(**self._options) as gateway:
+                    self._ready.set_result(gateway)
+                    await self._stop.wait()
+            except Exception as error:
+                if self._ready.done():
+                    raise
+                self._ready.set_exception(error)  # raised by __enter__
 
-    async def _serve(self) -> None:
-        try:
-            async with EmbeddedGateway(**self._options) as gateway:
-                self._ready.set_result(gateway)
-                await self._stop.wait()
-        except Exception as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)  # raised by __enter__
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(serve())

@@ -48,11 +48,11 @@ class RunResult:
     output: Any = None
     """What the function returned, as JSON."""
     error: Any = None
-    """An object with "message" and "name"."""
+    """An object with "message" and "name", or the text "no response"."""
     steps: dict[str, Any] = field(default_factory=dict)
     """Results by the names of the steps."""
     attempts: int = 0
-    """Requests of the last attempt's step or function."""
+    """How often the last step or function was tried."""
     requests: int = 0
     """All requests of the run."""
     lost: int = 0

@@ -1,4 +1,4 @@
-"""The simulation's own parts: it repeats itself, shrinks, explains, and notices."""
+"""The simulation is repeatable, shrinks and explains failures, and finds them."""
 
 import os
 import subprocess
@@ -12,14 +12,14 @@ from simulation import (
     Entry,
     InvariantViolated,
     Report,
+    Simulation,
     Timeline,
-    World,
     explain,
     failure_of,
     make_schedule,
     run_seeds,
     shrink,
-    world,
+    simulation,
 )
 from simulation import __main__ as command
 from tests.simulation.seeded_bugs import SEEDED_BUGS
@@ -27,14 +27,14 @@ from tests.simulation.seeded_bugs import SEEDED_BUGS
 pytestmark = pytest.mark.unit
 
 
-def story(seed: int) -> str:
+def timeline_of(seed: int) -> str:
     timeline = Timeline()
-    World(make_schedule(seed), note=timeline).run()
+    Simulation(make_schedule(seed), note=timeline).run()
     return timeline.text()
 
 
 def test_some_schedules_hold_all_invariants() -> None:
-    """The many are in tests/simulation, which is not traced for coverage."""
+    """Thousands are in tests/simulation, which is not traced for coverage."""
     progress: list[int] = []
 
     report = run_seeds(0, 120, jobs=1, on_progress=lambda so_far: progress.append(so_far.schedules))
@@ -45,14 +45,14 @@ def test_some_schedules_hold_all_invariants() -> None:
     assert report.per_second_and_job > 0
 
 
-def test_a_seed_is_the_same_story_every_time() -> None:
-    assert story(7) == story(7)
-    assert story(7) != story(8)
+def test_a_seed_has_the_same_timeline_every_time() -> None:
+    assert timeline_of(7) == timeline_of(7)
+    assert timeline_of(7) != timeline_of(8)
     assert make_schedule(7) == make_schedule(7)
 
 
-def test_a_story_leaves_out_what_tells_nothing() -> None:
-    text = story(7)
+def test_a_timeline_leaves_out_heartbeats_and_ticks() -> None:
+    text = timeline_of(7)
 
     assert "HEARTBEAT" not in text
     assert "Tick" not in text
@@ -70,15 +70,15 @@ def test_a_failing_schedule_is_shrunk_to_what_matters() -> None:
     assert set(shrink(schedule, fails).entries) == needed
 
 
-def test_a_failing_seed_is_explained_by_its_shortest_story() -> None:
+def test_a_failing_seed_is_explained_by_its_shortest_timeline() -> None:
     with SEEDED_BUGS["the_old_socket_is_closed_early"]():
         report = run_seeds(0, 50, jobs=1, most_failures=1)
         seed, failure = report.failures[0]
-        told = explain(seed)
-        text = told.text
+        explanation = explain(seed)
+        text = explanation.text
 
     assert "given up although it is sound" in failure
-    assert not told.holds
+    assert not explanation.holds
     assert text.startswith(f"seed {seed}, 1 entries after shrinking")
     assert "drain" in text.splitlines()[1]
     assert text.splitlines()[-1].startswith("VIOLATED InvariantViolated")
@@ -89,7 +89,7 @@ def test_an_exception_of_the_core_is_a_failure_too() -> None:
         raise ZeroDivisionError("oops")
 
     with pytest.raises(ZeroDivisionError):
-        World(make_schedule(1), make_core=broken)  # type: ignore[arg-type]
+        Simulation(make_schedule(1), make_core=broken)  # type: ignore[arg-type]
     with SEEDED_BUGS["a_transition_is_missing"]():
         assert any(failure_of(make_schedule(seed)) for seed in range(20))
 
@@ -97,13 +97,13 @@ def test_an_exception_of_the_core_is_a_failure_too() -> None:
 def test_what_never_ends_is_a_violation() -> None:
     with (
         SEEDED_BUGS["nothing_is_flushed"](),
-        mock.patch.object(world, "_MOST_STEPS", 5_000),
+        mock.patch.object(simulation, "_MOST_STEPS", 5_000),
         pytest.raises(InvariantViolated, match="no end"),
     ):
-        World(make_schedule(9)).run()
+        Simulation(make_schedule(9)).run()
 
 
-def test_entries_read_like_a_story() -> None:
+def test_an_entry_is_shown_with_its_amount_and_detail() -> None:
     assert str(Entry(1.0, "api", 7.0, 503)) == "api 7 503"
     assert str(Entry(1.0, "reset")) == "reset"
 

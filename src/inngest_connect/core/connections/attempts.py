@@ -124,6 +124,8 @@ class Attempts:
         longest delay: taken literally, 0 makes a storm and 3600 a worker that is away for an hour.
         ``offline``: nothing outside this machine was reached.
         """
+        # Offline, the count stops at OFFLINE_FAILURES, and a higher one from before is kept for the
+        # time when the network is back; until then the shorter delay is used.
         if not offline or self.failures < OFFLINE_FAILURES:
             self.failures += 1
         at_least = 0.0
@@ -135,6 +137,8 @@ class Attempts:
 
     def refused_by_closing_gateway(self, cause: str, now: float) -> None:
         """A gateway that closes refused the handshake. The first one in a row is not a failure."""
+        # The API may name the same gateway again, or another one of a fleet that is deployed anew.
+        # Each of them refuses for a moment; a series of refusals is a failure like any other.
         self._going_away += 1
         if self._going_away > 1:
             self.failed(cause, now)
@@ -167,6 +171,8 @@ class Attempts:
     ) -> None:
         """A serving connection ended or is drained: plan the attempt that replaces it."""
         self._looked_at = now
+        # The delay depends on the young connections before this one, and this one counts for the
+        # next: so the first that ends young is replaced quickly, and a series of them slows down.
         if not young:
             self.lived()
         if self._young or not going_away:
@@ -253,6 +259,8 @@ class Attempts:
 
     def evidence_of_api(self, now: float) -> None:
         """The API has answered another call."""
+        # Only if the API was what failed: that it accepts a flush says nothing about a gateway that
+        # cannot be reached.
         if self._api_away:
             self._api_away = False
             not_before = self._begun_at + EVIDENCE_SPACING
@@ -263,6 +271,7 @@ class Attempts:
         self._bring_forward(now, "the process or its machine was stopped for a while", now)
 
     def _bring_forward(self, at: float, cause: str, now: float) -> None:
+        # Every worker of a fleet has this evidence in the same second.
         at += EVIDENCE_SPREAD * self._random()
         if self.retry_at is not None and at < self.retry_at:
             self.plan(at - now, cause, now)
@@ -278,6 +287,8 @@ class Attempts:
 
     def exclude(self, gateway_group: str) -> None:
         """Ask the API for another gateway than this; advice that it may ignore."""
+        # A dict as an ordered set: a group that is excluded again becomes the newest, and the
+        # oldest is forgotten first. The list is sent with every call, so it has to stay short.
         self.excluded.pop(gateway_group, None)
         self.excluded[gateway_group] = None
         if len(self.excluded) > LONGEST_EXCLUSION:

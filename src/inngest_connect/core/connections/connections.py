@@ -79,6 +79,8 @@ class Connections:
             for generation in list(self.closing.values()):
                 self._outbox.put(AbortSocket(generation.number))
                 self.retire(generation, now)
+        # Numbers are never used again. An input that carries an old one finds nothing (``get``), so
+        # a call, a dial or a socket that was aborted needs no other protection against its echoes.
         self._last_number += 1
         key = self._keys.current
         self.attempt = Generation(self._last_number, key, self._settings, self._outbox, now)
@@ -140,6 +142,7 @@ class Connections:
         young = self._young(generation, now)
         if young:
             self.attempts.exclude(generation.gateway_group)
+        # "Still serves" is a drain: requests are answered while the next connection is made.
         self.attempts.lost(
             reason or "connection lost",
             now,

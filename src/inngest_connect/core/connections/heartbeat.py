@@ -57,6 +57,8 @@ class HeartbeatMonitor:
     def answered(self, now: float) -> float | None:
         """A GATEWAY_HEARTBEAT arrived. Returns the round trip, None when none was asked for."""
         self.last_answered_at = now
+        # Answers carry no number. One answer ends all that were asked for: the gateway that sends
+        # it is alive now, and whether it skipped one before does not matter.
         asked, self.unanswered = self.unanswered, 0
         if not asked or self.last_sent_at is None:
             return None
@@ -137,6 +139,7 @@ class HeartbeatMonitor:
         """Whether a heartbeat is to be sent now; if so, it counts as sent."""
         if not self._due(now):
             return False
+        # Patience counts from the first heartbeat without an answer, not from the last.
         if not self.unanswered:
             self._unanswered_since = now
         self.last_sent_at = now

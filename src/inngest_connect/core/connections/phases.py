@@ -73,7 +73,10 @@ class Row:
     """What follows when the limit has passed."""
 
 
+# A gateway can close, or refuse the apps, at any time of the handshake.
 _SETUP: Final = frozenset({_K.GATEWAY_CLOSING, _K.SYNC_FAILED})
+# Until its socket ends, a gateway that has seen WORKER_READY may send all of these: what it sent
+# before it received our close, or its own announcement, is still on the way.
 _SERVED: Final = frozenset(
     {
         _K.GATEWAY_EXECUTOR_REQUEST,
@@ -83,6 +86,8 @@ _SERVED: Final = frozenset(
         _K.GATEWAY_CLOSING,
     }
 )
+# What a draining gateway still takes. It routes no new requests, so there is nothing to
+# acknowledge.
 _DELIVERS: Final = frozenset({_K.WORKER_REPLY, _K.WORKER_REQUEST_EXTEND_LEASE, _K.WORKER_PAUSE})
 _P = Phase
 

@@ -64,6 +64,8 @@ class ReplyDelivery:
 
     def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[BufferedReply]:
         """Keep and send a reply. Returns the replies that were evicted for it."""
+        # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
+        # second way, for a reply that was written and not acknowledged.
         deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
         evicted = self.buffer.add(reply)
         for lost in evicted:
@@ -151,6 +153,7 @@ class ReplyDelivery:
 
     def flush_succeeded(self, request_id: str, now: float) -> bool:
         """Returns whether this reply was still waited for."""
+        # None when the gateway has acknowledged it meanwhile: both ways were open, one was first.
         reply = self._flush_ended(request_id, failed=False)
         if reply is not None:
             self._keys.accepted(reply.flush_key)
@@ -181,7 +184,7 @@ class ReplyDelivery:
             self.error("reply_refused", text, reply)
             return True
         if status in (401, 403) and self._keys.refused(reply.flush_key):
-            delay = 0.0
+            delay = 0.0  # with the other key, immediately
         else:
             delay = self._retry.delay(reply.flush_failures - 1, self._random)
         # Retry-After is a lower bound, within the schedule and within one extension interval: a
@@ -219,6 +222,7 @@ class ReplyDelivery:
         reply = self.buffer.remove(request_id)
         if reply is None:
             return False
+        # Remembered with its reply: the gateway can send the request again for two minutes.
         early = self.answered.remember(request_id, reply.payload, now)
         if early and now - self._forgetting_reported_at >= REPEAT_WINDOW:
             self._forgetting_reported_at = now

@@ -58,6 +58,8 @@ class MessageBuffer:
 
     def add(self, reply: BufferedReply) -> list[BufferedReply]:
         """Keep a reply; the first one of a request wins. Returns the replies evicted for it."""
+        # A request that came twice can have two replies. The server takes the first one it gets, so
+        # two different ones must not be on their way at the same time.
         if reply.request_id in self._replies:
             return []
         self._replies[reply.request_id] = reply

@@ -164,6 +164,9 @@ class RequestTable:
             return False
         if known is not None and known.progress is Progress.LOST:
             return False
+        # On the connection that brought it, which need not be the one of the first time: the
+        # gateway waits for the acknowledgement there. What is done for it depends on how far it has
+        # come.
         carrier.acknowledge(request)
         if known is not None:
             if known.progress is Progress.ACKNOWLEDGING:
@@ -243,6 +246,7 @@ class RequestTable:
         entry = self._requests.get(request_id)
         if entry is None or entry.progress not in (Progress.RUNNING, Progress.LOST):
             return
+        # A slot is free from here on, also by the end of a function whose lease was lost.
         self.running -= 1
         self.long_running.ended(request_id)
         if result is not None:
@@ -302,6 +306,7 @@ class RequestTable:
     def forget(self, request_id: str) -> None:
         """Nothing is owed to the server for this request any more; its lease ends."""
         entry = self._requests.pop(request_id, None)
+        # ``unfinished`` is a count and not a search, because every turn of a shutdown asks for it.
         if entry is not None and entry.progress in _UNFINISHED:
             self.unfinished -= 1
         self._leases.release(request_id)

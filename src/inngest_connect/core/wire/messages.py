@@ -40,6 +40,7 @@ def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
 _WORKER_REQUEST_ACK: Final = _K.WORKER_REQUEST_ACK
 _WORKER_REPLY: Final = _K.WORKER_REPLY
 
+# Without a payload, so they are the same bytes every time.
 HEARTBEAT: Final = envelope(_K.WORKER_HEARTBEAT)
 READY: Final = envelope(_K.WORKER_READY)
 PAUSE: Final = envelope(_K.WORKER_PAUSE)
@@ -129,6 +130,7 @@ def reply_payload(request: pb.GatewayExecutorRequestData, result: ExecutionResul
         no_retry=result.no_retry,
         retry_after=result.retry_after,
         sdk_version=result.sdk_version,
+        # The field is unsigned, and a negative number would raise.
         request_version=max(result.request_version, 0),
         system_trace_ctx=request.system_trace_ctx,
         user_trace_ctx=request.user_trace_ctx,

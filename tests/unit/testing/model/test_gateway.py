@@ -1,4 +1,4 @@
-"""GatewayModel: as strict as the real gateway is said to be, and as awkward."""
+"""GatewayModel: it is as strict and as difficult as docs/protocol.md describes the gateway."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def connect_data(**changes: object) -> pb.WorkerConnectRequestData:
 
 
 class Talk:
-    """One model; the worker says, the gateway answers."""
+    """One model and its workers."""
 
     def __init__(self, **settings: object) -> None:
         bits = iter(range(1, 10_000))
@@ -45,14 +45,14 @@ class Talk:
     def opens(self, number: int = 1, gateway: str = "g") -> list[Action]:
         return self.model.opened(number, gateway, self.now)
 
-    def says(self, kind: int, payload: bytes = b"", number: int = 1) -> list[Action]:
+    def sends(self, kind: int, payload: bytes = b"", number: int = 1) -> list[Action]:
         data = envelope(kind, payload)  # type: ignore[arg-type]
         return self.model.received(number, data, self.now)
 
     def ready(self, number: int = 1, gateway: str = "g", **changes: object) -> "Talk":
         self.opens(number, gateway)
-        self.says(K.WORKER_CONNECT, connect_data(**changes).SerializeToString(), number)
-        self.says(K.WORKER_READY, b"", number)
+        self.sends(K.WORKER_CONNECT, connect_data(**changes).SerializeToString(), number)
+        self.sends(K.WORKER_READY, b"", number)
         return self
 
     def dispatch(self) -> tuple[str, list[Action]]:
@@ -65,7 +65,7 @@ class Talk:
 
     def extends(self, request_id: str, lease_id: str, number: int = 1) -> str | None:
         data = pb.WorkerRequestExtendLeaseData(request_id=request_id, lease_id=lease_id)
-        (answer,) = self.says(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString(), number)
+        (answer,) = self.sends(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString(), number)
         assert isinstance(answer, SendTo)
         message = pb.ConnectMessage.FromString(answer.data)
         ack = pb.WorkerRequestExtendLeaseAckData.FromString(message.payload)
@@ -109,7 +109,7 @@ def test_a_worker_that_introduces_itself_badly_is_refused(
     talk = Talk()
     talk.opens()
 
-    refused = talk.says(K.WORKER_CONNECT, connect_data(**changes).SerializeToString())
+    refused = talk.sends(K.WORKER_CONNECT, connect_data(**changes).SerializeToString())
 
     assert closes(refused) == [close]
 
@@ -119,11 +119,11 @@ def test_the_first_message_has_to_be_the_introduction_and_readable() -> None:
     for talk in (first, garbage, payload):
         assert kinds(talk.opens()) == ["GATEWAY_HELLO"]
 
-    assert closes(first.says(K.WORKER_HEARTBEAT)) == [(1008, "connect_worker_hello_invalid_msg")]
+    assert closes(first.sends(K.WORKER_HEARTBEAT)) == [(1008, "connect_worker_hello_invalid_msg")]
     assert closes(garbage.model.received(1, b"\xff", 0.0)) == [
         (1007, "failed to unmarshal Protobuf")
     ]
-    assert closes(payload.says(K.WORKER_CONNECT, b"\xff")) == [
+    assert closes(payload.sends(K.WORKER_CONNECT, b"\xff")) == [
         (1008, "connect_worker_hello_invalid_payload")
     ]
 
@@ -131,22 +131,22 @@ def test_the_first_message_has_to_be_the_introduction_and_readable() -> None:
 def test_nothing_is_answered_before_the_worker_is_ready() -> None:
     talk = Talk()
     talk.opens()
-    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+    talk.sends(K.WORKER_CONNECT, connect_data().SerializeToString())
 
-    assert talk.says(K.WORKER_HEARTBEAT) == []
-    talk.says(K.WORKER_READY)
-    assert kinds(talk.says(K.WORKER_HEARTBEAT)) == ["GATEWAY_HEARTBEAT"]
+    assert talk.sends(K.WORKER_HEARTBEAT) == []
+    talk.sends(K.WORKER_READY)
+    assert kinds(talk.sends(K.WORKER_HEARTBEAT)) == ["GATEWAY_HEARTBEAT"]
 
 
 def test_a_request_waits_for_a_worker_and_is_routed_again_when_it_is_not_acknowledged() -> None:
     talk = Talk()
     request_id, none = talk.dispatch()
     talk.opens()
-    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
-    first = talk.says(K.WORKER_READY)
+    talk.sends(K.WORKER_CONNECT, connect_data().SerializeToString())
+    first = talk.sends(K.WORKER_READY)
     talk.ready(2)
 
-    again = talk.says(K.WORKER_PAUSE)
+    again = talk.sends(K.WORKER_PAUSE)
 
     assert none == []
     assert kinds(first) == kinds(again) == ["GATEWAY_EXECUTOR_REQUEST"]
@@ -196,7 +196,7 @@ def test_a_lease_id_that_is_no_ulid_costs_the_connection() -> None:
     talk = Talk().ready()
     data = pb.WorkerRequestExtendLeaseData(request_id="r", lease_id="")
 
-    refused = talk.says(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString())
+    refused = talk.sends(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString())
 
     assert closes(refused) == [(1008, "connect_worker_request_extend_lease_invalid_payload")]
 
@@ -223,8 +223,8 @@ def test_the_first_reply_wins_and_every_reply_is_acknowledged() -> None:
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b"1")
     payload = pb.SDKResponse(request_id=request_id, body=result.body).SerializeToString()
 
-    first = talk.says(K.WORKER_REPLY, payload)
-    second = talk.says(K.WORKER_REPLY, payload)
+    first = talk.sends(K.WORKER_REPLY, payload)
+    second = talk.sends(K.WORKER_REPLY, payload)
 
     assert len([a for a in first if isinstance(a, RequestEnded)]) == 1
     assert kinds(first) == kinds(second) == ["WORKER_REPLY_ACK"]
@@ -255,7 +255,7 @@ def test_no_more_requests_than_the_instance_takes() -> None:
     _, held = talk.dispatch()
     talk.acks(first)
 
-    released = talk.says(
+    released = talk.sends(
         K.WORKER_REPLY, pb.SDKResponse(request_id=first, body=b"1").SerializeToString()
     )
 
@@ -284,7 +284,7 @@ def test_a_heartbeat_in_a_drain_ends_the_routing_to_that_connection() -> None:
     request_id, _ = talk.dispatch()
     talk.ready(2, "another")
 
-    released = talk.says(K.WORKER_HEARTBEAT)
+    released = talk.sends(K.WORKER_HEARTBEAT)
 
     assert kinds(released) == ["GATEWAY_HEARTBEAT", "GATEWAY_EXECUTOR_REQUEST"]
     assert talk.model.ledger.records[request_id].forwards == [2]
@@ -295,7 +295,7 @@ def test_a_connection_without_recent_heartbeats_gets_no_requests() -> None:
     talk.now += 20.1
     request_id, sent = talk.dispatch()
 
-    after = talk.says(K.WORKER_HEARTBEAT)
+    after = talk.sends(K.WORKER_HEARTBEAT)
 
     assert sent == []
     assert kinds(after) == ["GATEWAY_HEARTBEAT", "GATEWAY_EXECUTOR_REQUEST"]
@@ -307,14 +307,14 @@ def test_a_pause_can_overtake_an_acknowledgement() -> None:
     draws = iter([65000, 10])
     talk = Talk(handling_delay=1.0)
     talk.opens()
-    talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
-    talk.says(K.WORKER_READY)
+    talk.sends(K.WORKER_CONNECT, connect_data().SerializeToString())
+    talk.sends(K.WORKER_READY)
     talk.now += 1
     talk.model.tick(talk.now)
     request_id, _ = talk.dispatch()
     talk.model._random_bits = lambda _: next(draws)
     talk.acks(request_id)
-    talk.says(K.WORKER_PAUSE)
+    talk.sends(K.WORKER_PAUSE)
 
     talk.model.tick(talk.now + 1)
 
@@ -334,7 +334,7 @@ def test_control_messages_keep_their_order_and_data_messages_do_not() -> None:
         (K.WORKER_PAUSE, b""),
         (K.WORKER_REPLY, reply),
     ):
-        assert talk.says(kind, payload) == []
+        assert talk.sends(kind, payload) == []
     early = talk.model.tick(talk.now + 0.5)
     assert not talk.model.connections[1].paused
     late = talk.model.tick(talk.now + 1.0)
@@ -348,7 +348,7 @@ def test_a_worker_whose_apps_cannot_be_synchronised_is_told_and_refused() -> Non
     talk = Talk(sync_delay=2.0)
     talk.model.sync_failure = ("app_missing", "no such app")
     talk.opens()
-    waiting = talk.says(K.WORKER_CONNECT, connect_data().SerializeToString())
+    waiting = talk.sends(K.WORKER_CONNECT, connect_data().SerializeToString())
 
     refused = talk.model.tick(talk.now + 2.0)
 
@@ -409,9 +409,9 @@ def test_a_reply_without_an_acknowledgement_is_refused_and_noted() -> None:
     talk = Talk().ready()
     request_id, _ = talk.dispatch()
 
-    refused = talk.says(K.WORKER_REPLY, reply_to(request_id))
+    refused = talk.sends(K.WORKER_REPLY, reply_to(request_id))
     talk.acks(request_id)
-    taken = talk.says(K.WORKER_REPLY, reply_to(request_id))
+    taken = talk.sends(K.WORKER_REPLY, reply_to(request_id))
 
     assert refused == []
     assert talk.model.protocol_errors == [f"reply without an acknowledgement to {request_id}"]
@@ -426,7 +426,7 @@ def test_a_reply_whose_acknowledgement_can_be_lost_is_taken() -> None:
     talk.model.closed(1, talk.now)
     talk.ready(number=2)
 
-    taken = talk.says(K.WORKER_REPLY, reply_to(request_id), number=2)
+    taken = talk.sends(K.WORKER_REPLY, reply_to(request_id), number=2)
 
     assert kinds(taken) == ["WORKER_REPLY_ACK"]
     assert talk.model.protocol_errors == []
@@ -444,7 +444,7 @@ def test_a_session_of_another_start_is_refused(session: str, sync: str, connecti
     auth = pb.AuthData(session_token=session, sync_token=sync)
     data = connect_data(auth_data=auth, connection_id=make_ulid(1.0, lambda _: connection))
 
-    actions = talk.says(K.WORKER_CONNECT, data.SerializeToString())
+    actions = talk.sends(K.WORKER_CONNECT, data.SerializeToString())
 
     assert actions == [CloseConnection(1, 1008, "connect_authentication_failed")]
 

@@ -1,4 +1,4 @@
-"""World: one worker's core against model gateways, a model API and a model network.
+"""Simulation: the core of one worker against model gateways, a model API and a model network.
 
 The core is the real one. This file replaces the orchestrator, in virtual time: it delivers inputs
 and carries out commands. Whatever happens later waits in one heap. After every step the invariants
@@ -47,7 +47,7 @@ IDENTITY = WorkerIdentity(
 _MOST_STEPS = 200_000
 
 
-class World:
+class Simulation:
     """``run()`` raises InvariantViolated. ``note`` is called with every step, for a timeline."""
 
     def __init__(
@@ -85,7 +85,7 @@ class World:
 
     # --- running -------------------------------------------------------------------------------
 
-    def run(self) -> "World":
+    def run(self) -> "Simulation":
         """Run from the start of the worker to its end. Raises InvariantViolated."""
         for _ in range(self.schedule.gateways):
             self.faults.add_gateway()
