@@ -11,9 +11,10 @@ import trustme
 
 from inngest_connect.cli.doctor.examination import from_environment
 from inngest_connect.cli.doctor.findings import Mark, Result
+from inngest_connect.cli.doctor.network import Endpoint, ProxyRefused, open_tunnel
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.testing import MockHTTPServer
-from tests.integration.cli.examining import diagnose, first_failure, said
+from tests.integration.cli.examining import PATIENCE, diagnose, first_failure, said
 from tests.integration.secure_servers import ConnectProxy, encrypted
 
 pytestmark = pytest.mark.integration
@@ -219,6 +220,17 @@ async def test_a_proxy_that_refuses(
     assert status[:3] in said(failure)
     assert remedy in said(failure).lower()
     assert results[4].mark is Mark.SKIP
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
+async def test_a_tunnel_is_tried_through_every_kind_of_proxy(closed_port: int, scheme: str) -> None:
+    proxy = f"{scheme}://user:hunter22@127.0.0.1:{closed_port}"
+
+    with pytest.raises(ProxyRefused, match="it cannot be reached") as refused:
+        await open_tunnel(Endpoint("api.invalid", 443, True, proxy), None, PATIENCE)
+
+    assert f"{scheme}://***@127.0.0.1:{closed_port}" in str(refused.value)
+    assert "hunter22" not in str(refused.value)
 
 
 async def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:

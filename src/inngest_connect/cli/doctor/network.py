@@ -10,7 +10,8 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...transport.environment import proxy_and_reason
+from ...transport.environment import proxy_and_reason, tls_context
+from ...transport.resolver import getaddrinfo
 from ...transport.urls import shown_url
 from .examination import Examination
 from .findings import Finding, Problem, failed, skipped
@@ -166,9 +167,8 @@ def _in_words(error: OSError) -> str:
 
 
 async def _addresses(endpoint: Endpoint, timeout: float) -> list[str]:
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
-        found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        found = await getaddrinfo(endpoint.host, endpoint.port)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
@@ -193,8 +193,12 @@ async def open_tunnel(
 
     url = endpoint.proxy
     assert url is not None
-    context = ssl.create_default_context() if url.startswith("https://") else None
-    proxy = Proxy.from_url(url, proxy_ssl=context)
+    scheme, _, rest = url.partition("://")
+    # Its own words for them. A SOCKS proxy resolves the name, as for a worker.
+    spoken = {"https": "http", "socks5h": "socks5"}.get(scheme, scheme)
+    proxy = Proxy.from_url(
+        f"{spoken}://{rest}", proxy_ssl=tls_context() if scheme == "https" else None
+    )
     try:
         stream: Any = await proxy.connect(
             endpoint.host, endpoint.port, dest_ssl=tls, timeout=timeout
