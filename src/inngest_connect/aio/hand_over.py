@@ -16,9 +16,12 @@ Why no item is lost and no lock is needed:
    calls ``put`` in the middle of another ``put``, or of ``drain``, on the same thread is one more
    producer.
 
-What is put while a drain runs is received by the next one, so a producer that is faster than the
-receiver cannot keep the loop from its other work. What is put after the loop is closed is never
-received; ``on_closed`` is called then, once.
+When an item is put:
+- before the loop runs, it is received in the first turn of the loop;
+- while a drain runs, it is received by the next drain, so a producer that is faster than the
+  receiver cannot keep the loop from its other work;
+- twice, it is received twice: nothing here looks at items;
+- after the loop is closed, it is never received, and ``on_closed`` is called, once.
 """
 
 import asyncio

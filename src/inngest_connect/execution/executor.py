@@ -6,6 +6,7 @@ that ``start()`` was awaited on, where functions run unless they run in child pr
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -81,6 +82,21 @@ class ExecutorPorts:
     """Publishes what happens to the executor itself; for the I/O loop."""
     functions: Mapping[str, frozenset[str]]
     """App id to the slugs that requests may name."""
+
+
+class WaitingRequests(deque[pb.GatewayExecutorRequestData]):
+    """Requests that an executor has accepted and not started, in order."""
+
+    def __init__(self, post: Callable[[ExecutionFinished], None]) -> None:
+        super().__init__()
+        self._post = post
+
+    def cancel(self, request_id: str | None = None) -> None:
+        """Have this request, if it waits here, or all of them end without a start."""
+        for request in tuple(self):
+            if request_id in (None, request.request_id):
+                self.remove(request)
+                self._post(ExecutionFinished(request.request_id, None))
 
 
 ExecutorFactory = Callable[[ExecutorPorts], Executor]

@@ -17,7 +17,6 @@ import contextvars
 import json
 import os
 import traceback
-from collections import deque
 from typing import Final
 
 from ..aio.hand_over import HandOver
@@ -27,7 +26,7 @@ from ..core.wire.messages import ExecutionResult
 from ..core.wire.user_text import class_name, error_message, guarded, is_a
 from ..protocol import connect_pb2 as pb
 from ..sdk.outputs import LONGEST_ERROR_TEXT
-from .executor import LOOP_CLOSED, ExecutorPorts
+from .executor import LOOP_CLOSED, ExecutorPorts, WaitingRequests
 from .user_exits import EXITS, FunctionExited, Origin, current_function, guard_tasks, is_ctrl_c
 
 STARTS_PER_TURN: Final = 4
@@ -58,7 +57,7 @@ class LoopExecutor:
         self._post = ports.post
         self._process = os.getpid()
         self._context = contextvars.copy_context()
-        self._waiting: deque[Request] = deque()
+        self._waiting = WaitingRequests(ports.post)
         self._running: dict[str, tuple[Request, Task]] = {}
         self._cancelled: set[str] = set()
         """Running requests that were cancelled from here."""
@@ -105,8 +104,7 @@ class LoopExecutor:
 
     async def wait_stopped(self, timeout: float) -> None:
         """Post what did not start as cancelled, cancel the rest, and wait."""
-        for request in tuple(self._waiting):
-            self._drop(request)
+        self._waiting.cancel()
         self._cancelled.update(self._running)
         if tasks := [task for _, task in self._running.values()]:
             for task in tasks:
@@ -135,15 +133,7 @@ class LoopExecutor:
         elif work in self._doubtful:
             self._settle(work, None)
         else:
-            for request in self._waiting:
-                if request.request_id == work:
-                    self._drop(request)
-                    break
-
-    def _drop(self, request: Request) -> None:
-        """The function has not started, and does not."""
-        self._waiting.remove(request)
-        self._post(ExecutionFinished(request.request_id, None))
+            self._waiting.cancel(work)
 
     def _start_some(self) -> None:
         """Start what may start in this turn, and plan another turn for the rest."""

@@ -6,17 +6,15 @@ requests with a retryable error.
 """
 
 import sys
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ...core.inputs import ExecutionFinished
 from ...core.settings import is_seconds
 from ...core.wire.user_text import is_a, shown_value
 from ...errors import ConfigurationError
 from ...protocol import connect_pb2 as pb
-from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts
+from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts, WaitingRequests
 from .import_path import import_path
 from .interpreter import PROGRAM
 from .pool import ChildPool, ProcessSettings
@@ -96,7 +94,7 @@ class ProcessExecutor:
         self._ports = ports
         self._settings = settings
         self._pool = ChildPool(settings, ports, self.flush)
-        self._waiting: deque[pb.GatewayExecutorRequestData] = deque()
+        self._waiting = WaitingRequests(ports.post)
 
     async def start(self) -> None:
         """Return when all children are ready. Raises ConfigurationError when one cannot be."""
@@ -110,8 +108,7 @@ class ProcessExecutor:
 
     async def stop(self) -> None:
         """Stop all children; raises the error that ended the pool."""
-        for request in tuple(self._waiting):
-            self._drop(request)
+        self._waiting.cancel()
         await self._pool.stop()
         if self._pool.broken is not None:
             raise self._pool.broken
@@ -152,13 +149,5 @@ class ProcessExecutor:
         child = self._pool.child_with(request_id)
         if child is not None:
             child.cancel(request_id)
-            return
-        for request in self._waiting:
-            if request.request_id == request_id:
-                self._drop(request)
-                return
-
-    def _drop(self, request: pb.GatewayExecutorRequestData) -> None:
-        """No child has received it."""
-        self._waiting.remove(request)
-        self._ports.post(ExecutionFinished(request.request_id, None))
+        else:
+            self._waiting.cancel(request_id)
