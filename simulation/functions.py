@@ -46,8 +46,8 @@ class Functions:
     def execute(self, command: do.Execute) -> None:
         """Start a function; it returns when its time is over, in the quiet part at the latest."""
         sim = self._sim
-        sim.invariants.execute(command)
         request_id = command.request.request_id
+        sim.invariants.started(request_id)
         duration, _ = self._planned[request_id]
         end = max(sim.now, min(sim.now + duration, self.end_by))
         sim.later(end, self._end, sim.incarnation, request_id, False)
@@ -66,6 +66,6 @@ class Functions:
             until = sim.worker_frozen_until
             sim.later(until, self._end, incarnation, request_id, cancelled)
             return
-        sim.invariants.running.discard(request_id)
+        sim.invariants.ended(request_id)
         result = None if cancelled else ExecutionResult(pb.SDKResponseStatus.DONE, _BODY * 20)
         sim.deliver(inputs.ExecutionFinished(request_id, result))

@@ -71,7 +71,7 @@ class Health:
         in_time = self._since is not None and self._since <= lease_until - needed
         if action.request_id not in sim.core.shutdown.abandoned:
             sim.invariants.expired(record, lease_until, self._since if in_time else None)
-        sim.invariants.excused.add(action.request_id)
+        sim.invariants.excuse(action.request_id)
 
     def recover(self, looks: int) -> None:
         """Nothing is wrong any more: the worker must become ACTIVE, and end when it is asked to.

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.state_machine import ConnectionState
@@ -33,7 +32,7 @@ class Invariants:
         """Requests whose loss this worker has reported, or that its crash explains."""
         self._lost_connection = False
         self._undelivered: set[str | None] = set()
-        self._answered: list[str] = []
+        self._acknowledged_replies: list[str] = []
 
     def crashed(self) -> None:
         """Everything of this incarnation is lost, and the crash explains why."""
@@ -42,11 +41,14 @@ class Invariants:
         self.executed.clear()
         self.acknowledged.clear()
 
-    # --- single commands -----------------------------------------------------------------------
+    # --- what happens to requests --------------------------------------------------------------
 
-    def execute(self, command: do.Execute) -> None:
+    def written(self, request_id: str) -> None:
+        """An acknowledgement was written."""
+        self.acknowledged.add(request_id)
+
+    def started(self, request_id: str) -> None:
         """A function is started."""
-        request_id = command.request.request_id
         if request_id not in self.acknowledged:
             raise InvariantViolated(f"{request_id} is executed before it is acknowledged")
         if request_id in self.running:
@@ -56,37 +58,40 @@ class Invariants:
         self.executed.add(request_id)
         self.running.add(request_id)
 
-    def answers(self, request_id: str) -> None:
+    def ended(self, request_id: str) -> None:
+        """A function has returned, or was cancelled."""
+        self.running.discard(request_id)
+
+    def excuse(self, request_id: str) -> None:
+        """The request needs no reply any more."""
+        self.excused.add(request_id)
+
+    def answered(self, request_id: str) -> None:
         """A reply is sent or flushed."""
         if request_id not in self.acknowledged:
             raise InvariantViolated(f"{request_id} is answered and was not acknowledged")
 
     def observed(self, event: seen.Event) -> None:
         """The worker emitted an event."""
-        if isinstance(event, seen.StateChanged):
-            self._state_changed(event)
-        elif isinstance(event, seen.Disconnected):
-            self._lost_connection = not event.expected
-        elif isinstance(event, seen.ReplyAcknowledged):
-            self._answered.append(event.request_id)
-        elif isinstance(event, seen.LeaseLost):
-            self.excused.add(event.request_id)
-        elif isinstance(event, seen.ErrorOccurred):
-            if event.kind in EXCUSES and event.request_id is not None:
-                self.excused.add(event.request_id)
-            if event.kind == "reply_undelivered":
-                self._undelivered.add(event.request_id)
-            if SECRET in event.message:
-                raise InvariantViolated(f"a secret is shown: {event}")
-        elif SECRET in repr(event):
+        match event:
+            case seen.StateChanged(previous=ConnectionState.ACTIVE):
+                # The external state leaves ACTIVE only for a lost connection or a shutdown.
+                if event.state not in _MAY_FOLLOW_ACTIVE and not self._lost_connection:
+                    raise InvariantViolated(f"{event} without a lost connection")
+                self._lost_connection = False
+            case seen.Disconnected():
+                self._lost_connection = not event.expected
+            case seen.ReplyAcknowledged():
+                self._acknowledged_replies.append(event.request_id)
+            case seen.LeaseLost():
+                self.excuse(event.request_id)
+            case seen.ErrorOccurred():
+                if event.kind in EXCUSES and event.request_id is not None:
+                    self.excuse(event.request_id)
+                if event.kind == "reply_undelivered":
+                    self._undelivered.add(event.request_id)
+        if SECRET in repr(event) or SECRET in getattr(event, "message", ""):
             raise InvariantViolated(f"a secret is shown: {event}")
-
-    def _state_changed(self, change: seen.StateChanged) -> None:
-        """The external state leaves ACTIVE only for a lost connection or a shutdown."""
-        if change.previous is ConnectionState.ACTIVE:
-            if change.state not in _MAY_FOLLOW_ACTIVE and not self._lost_connection:
-                raise InvariantViolated(f"{change} without a lost connection")
-            self._lost_connection = False
 
     # --- after every step ----------------------------------------------------------------------
 
@@ -96,8 +101,8 @@ class Invariants:
             raise InvariantViolated(f"{open_sockets} sockets are open")
         if core.counters["invalid_transitions"]:
             raise InvariantViolated("a transition that the table does not have")
-        while self._answered:
-            request_id = self._answered.pop()
+        while self._acknowledged_replies:
+            request_id = self._acknowledged_replies.pop()
             if request_id not in core.delivery.answered:
                 raise InvariantViolated(f"{request_id} is answered and not remembered")
         buffer = core.buffer

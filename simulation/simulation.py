@@ -177,11 +177,11 @@ class Simulation:
                 message = pb.ConnectMessage.FromString(data)
                 if message.kind == pb.WORKER_REPLY:
                     reply = pb.SDKResponse.FromString(message.payload)
-                    self.invariants.answers(reply.request_id)
+                    self.invariants.answered(reply.request_id)
                 self.network.write(generation, data)
             case do.Acknowledge(generation, request_id, data):
                 if self.network.write(generation, data):
-                    self.invariants.acknowledged.add(request_id)
+                    self.invariants.written(request_id)
                     self.conduct.acknowledged(request_id, self.now)
                     return inputs.AcknowledgementWritten(generation, request_id)
                 return inputs.AcknowledgementFailed(generation, request_id)
@@ -192,7 +192,7 @@ class Simulation:
             case do.CancelExecution(request_id):
                 self.functions.cancel(request_id)
             case do.Flush(request_id):
-                self.invariants.answers(request_id)
+                self.invariants.answered(request_id)
                 self.later(
                     self.now + self.network.delay(), self._flushed, self.incarnation, command
                 )

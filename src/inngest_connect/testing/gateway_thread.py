@@ -12,7 +12,11 @@ Result = TypeVar("Result")
 
 
 class GatewayThread:
-    """``with GatewayThread(lease=2.0) as thread: thread.call(lambda g: g.invoke("app-fn"))``."""
+    """``with GatewayThread(lease=2.0) as thread: thread.call(lambda g: g.invoke("app-fn"))``.
+
+    The event loop is created on the thread of the program and runs on its own. ``call`` may be used
+    from any thread inside the ``with`` block; work that has not ended there is cancelled.
+    """
 
     def __init__(self, **options: Any) -> None:
         """``options`` are those of ``EmbeddedGateway``."""
@@ -52,6 +56,8 @@ class GatewayThread:
         self._thread.join()
 
     def _run(self) -> None:
+        # The gateway is created and stopped here, on its own thread, as all its parts belong to the
+        # running event loop. _ready hands it over, or the reason why it could not start.
         async def serve() -> None:
             try:
                 async with EmbeddedGateway(**self._options) as gateway:

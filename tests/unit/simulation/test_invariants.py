@@ -5,15 +5,12 @@ from typing import Any
 
 import pytest
 
-from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
-from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState as S
 from inngest_connect.testing.model.ledger import RequestRecord
 from simulation.invariants import SECRET, Invariants, InvariantViolated
 
 pytestmark = pytest.mark.unit
-EXECUTE = do.Execute(pb.GatewayExecutorRequestData(request_id="r"))
 RECORD = RequestRecord("r", "run", "fn", 0.0)
 
 
@@ -45,17 +42,17 @@ def sound_core(**changes: Any) -> Any:
 def test_execution_comes_after_the_acknowledgement_and_once() -> None:
     invariants = Invariants()
     with pytest.raises(InvariantViolated, match="before it is acknowledged"):
-        invariants.execute(EXECUTE)
-    invariants.acknowledged.add("r")
-    invariants.execute(EXECUTE)
+        invariants.started("r")
+    invariants.written("r")
+    invariants.started("r")
     with pytest.raises(InvariantViolated, match="twice at the same time"):
-        invariants.execute(EXECUTE)
-    invariants.running.clear()
+        invariants.started("r")
+    invariants.ended("r")
     with pytest.raises(InvariantViolated, match="a second time"):
-        invariants.execute(EXECUTE)
+        invariants.started("r")
     invariants.observed(seen.LeaseLost("r", "run", "fn"))
 
-    invariants.execute(EXECUTE)
+    invariants.started("r")
 
     assert invariants.running == {"r"}
 
@@ -96,7 +93,8 @@ def test_the_state_outside_leaves_active_for_a_reason_only() -> None:
 def test_every_step_is_checked(changes: dict[str, Any], sockets: int, violation: str) -> None:
     invariants = Invariants()
     invariants.step(sound_core(), 2)
-    invariants.running.add("r")
+    invariants.written("r")
+    invariants.started("r")
 
     with pytest.raises(InvariantViolated, match=violation):
         invariants.step(sound_core(**changes), sockets)
@@ -147,7 +145,7 @@ def test_a_missing_reply_needs_an_explanation() -> None:
 
 def test_a_crash_explains_what_was_acknowledged_before_it() -> None:
     invariants = Invariants()
-    invariants.acknowledged.add("r")
+    invariants.written("r")
 
     invariants.crashed()
 
@@ -157,7 +155,7 @@ def test_a_crash_explains_what_was_acknowledged_before_it() -> None:
 def test_only_an_acknowledged_request_is_answered() -> None:
     invariants = Invariants()
     with pytest.raises(InvariantViolated, match="was not acknowledged"):
-        invariants.answers("r")
-    invariants.acknowledged.add("r")
+        invariants.answered("r")
+    invariants.written("r")
 
-    invariants.answers("r")
+    invariants.answered("r")
