@@ -5,6 +5,9 @@ take the descriptors that the worker needs to reconnect. uvicorn limits requests
 a request, but neither connections without a request nor a request that trickles. Therefore a
 ``Connection`` is between each socket and uvicorn's HTTP protocol, by uvicorn's option ``http``. It
 uses only what asyncio defines for a protocol and ASGI for the state of a request.
+
+All of it runs on the event loop of the status server. No answer waits for anything but its client,
+so one time limit is enough: a connection is aborted when none was completed on it for that time.
 """
 
 import asyncio
