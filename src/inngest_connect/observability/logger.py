@@ -21,9 +21,6 @@ from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
 from .repetition import Folding
 
-LoggerOption = Any
-"""A ``logging.Logger``, a structlog logger, None for the default, or False for silence."""
-
 MOST_REQUESTS: Final = 10_000
 _NUMBERS: Final = {
     "debug": logging.DEBUG,
@@ -42,13 +39,16 @@ class ConnectLogger:
 
     def __init__(
         self,
-        logger: LoggerOption = None,
+        logger: Any = None,
         redactor: Redactor | None = None,
         context: dict[str, Any] | None = None,
         introduction: dict[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ConfigurationError for something that is not a logger."""
+        """``logger`` is a ``logging.Logger``, a structlog logger, None for the default, or False.
+
+        False is silence. Raises ConfigurationError for something that is not a logger.
+        """
         self._target = _target(logger)
         self._is_enabled: Callable[[int], bool] | None = None
         self._redactor = redactor if redactor is not None else Redactor()
@@ -154,7 +154,7 @@ class ConnectLogger:
                     self._connection = {}
 
 
-def _target(logger: LoggerOption) -> Any:
+def _target(logger: Any) -> Any:
     if logger is False:
         return None
     if logger is None:

@@ -47,7 +47,10 @@ class Where(enum.IntEnum):
 
 
 class Subscriptions:
-    """``add`` and ``remove`` may be called from any thread, ``call`` where ``where`` says."""
+    """``add`` and ``remove`` may be called from any thread, ``call`` where ``where`` says.
+
+    A subscriber that is removed while an event is on its way to it is not called any more.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,9 @@ class Subscriptions:
         """The names of the events that anyone has subscribed to."""
         self.failed = failed
         self.dropped = dropped
-        self._lock = threading.Lock()  # for writers; a reader takes the present tuple
+        # For writers; ``call`` takes the present tuple. Reentrant: at any allocation the garbage
+        # collector may close a forgotten ``wait_for_state``, which removes its subscriber.
+        self._lock = threading.RLock()
         self._subscribers: tuple[dict[str, tuple[_Subscriber, ...]], ...]
         self._subscribers = tuple({} for _ in Where)
 
@@ -162,7 +167,7 @@ class Subscriptions:
 
 
 class _Subscriber:
-    """One callback."""
+    """One callback, for any number of names."""
 
     def __init__(self, callback: Callback, owner: Subscriptions) -> None:
         self.callback = callback

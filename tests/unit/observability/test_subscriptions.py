@@ -1,5 +1,6 @@
 """Who is called with an event, and what happens to one that raises."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,3 +176,29 @@ def test_subscribers_are_added_and_removed_by_several_threads(hasty_threads: Non
 
     assert received == [EVENT]
     assert len(everyone._all(Where.OBSERVING_THREAD)) == len(EVENT_NAMES)
+
+
+def test_the_garbage_collector_may_remove_a_subscriber_while_another_is_added() -> None:
+    everyone = subscriptions()
+
+    class Forgotten:
+        """In a cycle, so that only the collector finds it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+            self.remove = everyone.add(Where.AFTER_LISTENERS, lambda _: None, "state_change")
+
+        def __del__(self) -> None:
+            self.remove()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)  # at every allocation of a container
+    try:
+        for _ in range(50):
+            Forgotten()
+            everyone.add(Where.OUTLET, lambda _: None)()
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+
+    assert not everyone.wants(Where.OUTLET, "state_change")
