@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ...errors import ConfigurationError
+from ...core.wire.user_text import shown_error
+from ...errors import ConnectError
 from .api import check_start
 from .configuration import check_keys, check_settings
 from .examination import Examination
@@ -80,8 +81,12 @@ async def _guarded(check: Check, examination: Examination) -> Finding:
             return await check.run(examination)
     except TimeoutError:
         return failed(f"took longer than {limit:g} s", "Try again, with a longer --timeout")
-    except ConfigurationError as error:
+    except ConnectError as error:
         text, _, remedy = str(error).partition("\n")
         return failed(text, remedy or "Correct what the text names")
     except OSError as error:
-        return failed(f"{type(error).__name__}: {error}", "Try again; the network changed just now")
+        return failed(shown_error(error), "Try again; the network changed just now")
+    except Exception as error:  # noqa: BLE001 - the later checks may say more
+        return failed(
+            shown_error(error), "Report this as a bug of inngest-connect, with its version"
+        )

@@ -11,7 +11,7 @@ from typing import Final
 import inngest
 
 from ...core.settings import WorkerIdentity
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, ConnectError
 from ...observability.redaction import Redactor
 from ...options import ConnectOptions, resolve_options
 from ...sdk.adapter import SdkApp
@@ -89,7 +89,7 @@ def from_environment() -> Subject:
 class Examination:
     """Filled by the checks. ``timeout`` is seconds for one piece of network I/O."""
 
-    found: Subject | ConfigurationError
+    found: Subject | ConnectError
     """The error is the finding of the first check, without which no other one is run."""
     timeout: float
     handshake: bool = True
@@ -104,7 +104,7 @@ class Examination:
 
     @property
     def subject(self) -> Subject:
-        """Raises ConfigurationError when it could not be created."""
-        if isinstance(self.found, ConfigurationError):
+        """Raises the ConnectError with which it could not be created."""
+        if isinstance(self.found, ConnectError):
             raise self.found
         return self.found

@@ -6,7 +6,7 @@ import sys
 import typer
 from rich.console import Console
 
-from ...errors import ConfigurationError
+from ...errors import ConnectError
 from .checks import examine
 from .examination import APP_ID, Examination, Subject, from_environment, from_target
 from .findings import exit_code
@@ -30,8 +30,8 @@ def _run(target: str | None, timeout: float, handshake: bool, json: bool) -> int
     print_introduction(console, whose, handshake)
     try:
         # Not within a running event loop: the module is imported as in a program.
-        found: Subject | ConfigurationError = from_target(target) if target else from_environment()
-    except ConfigurationError as error:
+        found: Subject | ConnectError = from_target(target) if target else from_environment()
+    except ConnectError as error:
         found = error
     examination = Examination(
         found, timeout, handshake=handshake, known_variables=_variables_of_commands()

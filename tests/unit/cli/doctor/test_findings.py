@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from inngest_connect.cli.doctor.checks import CHECKS, examine
+from inngest_connect.cli.doctor.checks import CHECKS, Check, examine
 from inngest_connect.cli.doctor.examination import Examination
 from inngest_connect.cli.doctor.findings import (
     Finding,
@@ -17,7 +17,7 @@ from inngest_connect.cli.doctor.findings import (
     skipped,
 )
 from inngest_connect.cli.doctor.output import as_json, presentable
-from inngest_connect.errors import ConfigurationError
+from inngest_connect.errors import ConfigurationError, ConnectError, UnsupportedSDKError
 from inngest_connect.observability.redaction import Redactor
 
 pytestmark = pytest.mark.unit
@@ -50,8 +50,9 @@ def test_the_numbers_of_the_checks_are_a_promise() -> None:
     ]  # fmt: skip
 
 
-async def test_an_unreadable_configuration_blocks_everything_else() -> None:
-    error = ConfigurationError("INNGEST_DEV is wrong\nright it")
+@pytest.mark.parametrize("kind", [ConfigurationError, UnsupportedSDKError])
+async def test_an_unreadable_configuration_blocks_everything_else(kind: type[ConnectError]) -> None:
+    error = kind("INNGEST_DEV is wrong\nright it")
 
     first, *rest = await examine(Examination(error, 1.0), lambda _: None)
 
@@ -59,6 +60,29 @@ async def test_an_unreadable_configuration_blocks_everything_else() -> None:
     assert first.finding.problems == (Problem("INNGEST_DEV is wrong", "right it"),)
     assert {one.finding.blocked_by for one in rest} == {"configuration"}
     assert len(rest) == len(CHECKS) - 1
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [(OSError(101, "no route"), "Try again"), (KeyError("surprise"), "Report this as a bug")],
+)
+async def test_an_error_of_one_check_is_its_finding(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, remedy: str
+) -> None:
+    async def fails(_: Examination) -> Finding:
+        raise error
+
+    async def works(_: Examination) -> Finding:
+        return Finding("fine")
+
+    two = (Check(1, "one", fails), Check(2, "two", works))
+    monkeypatch.setattr("inngest_connect.cli.doctor.checks.CHECKS", two)
+
+    first, second = await examine(Examination(ConfigurationError(""), 1.0), lambda _: None)
+
+    assert first.mark is Mark.FAIL
+    assert remedy in first.finding.problems[0].remedy
+    assert second.mark is Mark.OK
 
 
 def test_what_is_written_has_no_credentials_and_no_control_characters() -> None:
