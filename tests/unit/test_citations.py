@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import PAGES, ROOT, anchors
+from tests.pages import ROOT, anchors
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +30,7 @@ PATH = re.compile(
     r"(?<![\w/])(?:src|tests|scripts|simulation|chaos|bench|examples)/[\w./-]+\.\w+\b"
 )
 SHORT_PATH = re.compile(r"(?<![\w/.])(?:core|aio|sdk|transport|execution|observability)/[\w/]+\.py")
-"""A file of the repository, and one of the package, as pages name them."""
+"""A file of the repository, and one of the package, as pages and comments name them."""
 
 
 def unresolved(text: str) -> list[str]:
@@ -68,14 +68,14 @@ def test_nothing_cites_what_is_not_in_this_repository() -> None:
     assert cited == {}
 
 
-def test_every_file_that_a_page_names_exists() -> None:
+def test_every_file_that_is_named_exists() -> None:
     package = ROOT / "src" / "inngest_connect"
     missing = [
-        f"{page.name}: {name}"
-        for page in PAGES
-        for base, pattern in ((ROOT, PATH), (package, SHORT_PATH))
-        for name in pattern.findall(page.read_text(encoding="utf-8"))
-        if not (base / name).exists() and not (package / name).exists()
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in FILES
+        for pattern in (PATH, SHORT_PATH)
+        for name in pattern.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / name).exists() and not (package / name).exists()
     ]
 
     assert missing == []

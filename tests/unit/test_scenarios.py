@@ -41,7 +41,7 @@ def test_a_row_without_a_test_is_visible() -> None:
     page = scenario_docs.render({"1": [("test_one.py", "test_something")]})
 
     assert page.count("**no test**") == len(scenario_docs.ROWS) - 1
-    assert "`tests/test_one.py`: `test_something` |" in page
+    assert "/test_one.py`: `test_something` |" in page
 
 
 def test_every_row_has_a_test() -> None:
