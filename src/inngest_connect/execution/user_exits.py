@@ -33,7 +33,7 @@ EXITS: Final = (SystemExit, KeyboardInterrupt)
 _ASYNCIO: Final = Path(asyncio.__file__).parent
 _TRACEBACK: Final = BaseException.__dict__["__traceback__"]
 """Bypasses a property of a subclass."""
-_MOST_VAIN_TURNS: Final = 100
+_MOST_EMPTY_RUNS: Final = 100
 """Times in a row that a loop may end before it has run anything. It cannot be resumed then."""
 
 
@@ -181,14 +181,14 @@ def run_to_end(
         task = _MainTask(main, loop, warn)
         interrupted = False
         begun = asyncio.Event()
-        vain = 0
+        empty_runs = 0
 
         async def until_done() -> None:
             begun.set()
             await asyncio.wait([task])
 
         while not task.done():
-            vain = 0 if begun.is_set() else vain + 1
+            empty_runs = 0 if begun.is_set() else empty_runs + 1
             begun.clear()
             try:
                 # The Runner has the handler for Ctrl-C. It cancels what it runs, which is a task
@@ -207,7 +207,7 @@ def run_to_end(
                 warn("user code cancelled all tasks of the event loop; the worker goes on")
             except BaseException as error:
                 # A signal handler of user code can raise anything, in the middle of the loop.
-                if loop.is_closed() or vain > _MOST_VAIN_TURNS:
+                if loop.is_closed() or empty_runs > _MOST_EMPTY_RUNS:
                     raise
                 if isinstance(error, RuntimeError) and "stopped before Future" in str(error):
                     warn("user code stopped the event loop; the worker resumed it")

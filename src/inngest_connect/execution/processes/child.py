@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ...aio.fork_guard import keep_from_forks
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
@@ -281,5 +281,5 @@ class Child(asyncio.Protocol):
             self._post(ExecutionFinished(request_id, result))
         self._owner.child_ended(self)
 
-    def _later(self, delay: float, action: Callable[..., Any], *arguments: object) -> None:
+    def _later(self, delay: float, action: Callable[..., object], *arguments: object) -> None:
         self._timers.append(self._loop.call_later(delay, action, *arguments))

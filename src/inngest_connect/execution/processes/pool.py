@@ -2,7 +2,7 @@
 
 A child that dies is replaced immediately, with growing delays while children do not even become
 ready. A child that is used up serves until its successor is ready, one at a time, so a replacement
-neither costs capacity nor starts a crowd of processes. If no successor can be started, the old
+neither costs capacity nor starts many processes together. If no successor can be started, the old
 children still serve.
 """
 
@@ -84,7 +84,7 @@ class ChildPool:
             self._memory_timer = self._loop.call_later(_MEMORY_INTERVAL, self._check_memory)
 
     async def stop(self) -> None:
-        """Stop every child and wait for its end, which SIGKILL brings about if need be."""
+        """Stop every child and wait for its end, by SIGKILL if necessary."""
         self._stopping = True
         for timer in (self._retry, self._memory_timer):
             if timer is not None:

@@ -160,7 +160,10 @@ class _ServedApps(asyncio.Protocol):
         self._closed.set()
 
     def _post(self, happened: ExecutionFinished | FunctionMisbehaved | AbortRequested) -> None:
-        """Send it with everything else of this turn of the loop, in one write."""
+        """Send it with everything else of this turn of the loop, in one write.
+
+        Called on the thread of the loop, also while ``run_to_end`` has it stopped.
+        """
         match happened:
             case ExecutionFinished():
                 frame = frames.finished_frame(happened)
