@@ -291,8 +291,9 @@ def test_a_drain_of_an_idle_worker_that_closes_needs_no_new_connection() -> None
     talk.function_returns("r1")
 
     drained = talk.gateway_says(1, K.GATEWAY_CLOSING)
+    later = talk.passes(1.0)
 
-    assert not only(drained, do.RequestStart)
+    assert not only(drained + later, do.RequestStart)
 
 
 def test_a_drained_socket_that_ends_hands_its_replies_to_its_successor() -> None:

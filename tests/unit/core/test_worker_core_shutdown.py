@@ -289,6 +289,20 @@ def test_a_worker_waits_for_its_last_reply_to_be_acknowledged_and_flushes_it_els
     assert one(flushed, do.CloseSocket).generation == 1
 
 
+def test_a_connection_that_ends_before_the_last_acknowledgement_leaves_it_to_a_flush() -> None:
+    """Without waiting for the acknowledgement, and without another connection."""
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.happens(inputs.CloseRequested())
+    talk.passes(1.0)
+    talk.function_returns("r1")
+
+    lost = talk.happens(inputs.SocketClosed(1, 1006, ""))
+
+    assert one(lost, do.Flush).request_id == "r1"
+    assert talk.core.connections.attempts.retry_at is None
+
+
 def test_nothing_happens_after_the_end() -> None:
     talk = Conversation().connected()
     closes(talk)
@@ -340,7 +354,10 @@ def test_a_shutdown_without_signal_handlers_advises_no_signal() -> None:
 
     (notice,) = only(talk.passes(1.1), ErrorOccurred)
 
-    assert notice.message.endswith("Cancel the task that runs the worker to stop now")
+    assert notice.message == (
+        "waiting for 1 function(s); the oldest is app-fn, 1 s old; there is no time limit, because "
+        "shutdown_timeout is not set. Cancel the task that runs the worker to stop now"
+    )
 
 
 @pytest.mark.scenario("52")
@@ -351,9 +368,30 @@ def test_a_shutdown_that_waits_for_a_reply_alone_says_so() -> None:
     talk.function_returns("r1")
     talk.happens(inputs.CloseRequested())
 
-    (notice,) = [e for e in only(talk.passes(2.0), ErrorOccurred) if e.kind != "flush_failed"]
+    (notice,) = only(talk.passes(2.0), ErrorOccurred)
 
-    assert notice.message.startswith("waiting for 1 reply(s) that Inngest has not stored yet")
+    assert (notice.kind, notice.request_id) == ("shutdown_waiting", None)
+    assert notice.message == (
+        "waiting for 1 reply(s) that Inngest has not stored yet; there is no time limit, because "
+        "shutdown_timeout is not set. Send a second signal, or cancel start(), to stop now"
+    )
+
+
+@pytest.mark.scenario("52")
+def test_a_shutdown_that_waits_for_functions_and_replies_names_both() -> None:
+    talk = Conversation(settings=CoreSettings(shutdown_timeout=60.0)).connected()
+    talk.request("returned")
+    talk.function_returns("returned")
+    talk.request("running")
+    talk.happens(inputs.CloseRequested())
+
+    (notice,) = only(talk.passes(1.1), ErrorOccurred)
+
+    assert notice.message == (
+        "waiting for 1 function(s) and 1 reply(s) that Inngest has not stored yet; the oldest is "
+        "app-fn, 1 s old; for 59 s at most, because of shutdown_timeout. Send a second signal, or "
+        "cancel start(), to stop now"
+    )
 
 
 @pytest.mark.scenario("52")
