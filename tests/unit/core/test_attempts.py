@@ -248,7 +248,7 @@ def test_evidence_does_not_put_off_an_attempt_that_begins_sooner() -> None:
     assert talk.core.connections.attempts.retry_at == planned
 
 
-@pytest.mark.parametrize(("stopped", "begins"), [(9.9, False), (10.1, True)])
+@pytest.mark.parametrize(("stopped", "begins"), [(9.9, False), (10.0, True)])
 def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_delay(
     stopped: float, begins: bool
 ) -> None:

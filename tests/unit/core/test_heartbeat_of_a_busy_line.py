@@ -2,7 +2,11 @@
 
 import pytest
 
+from inngest_connect.core import commands as do
+from inngest_connect.core import inputs
 from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
+from inngest_connect.core.events import ErrorOccurred
+from tests.unit.core.conversation import Conversation, one, only
 
 pytestmark = pytest.mark.unit
 
@@ -101,3 +105,39 @@ def test_a_heartbeat_that_was_answered_after_a_sleep_does_not_make_patient(
 
     assert not monitor.dead(round_trip + patience - 0.1)
     assert monitor.dead(round_trip + patience)
+
+
+def serves_while(moved: bool | None, seconds: int, answers: bool = True) -> Conversation:
+    """A worker whose line is observed every second; its gateway answers heartbeats, or nothing."""
+    talk = Conversation().connected()
+    for _ in range(seconds):
+        talk.happens(inputs.LineObserved(1, moved))
+        if answers:
+            talk.heartbeats_answered_for(1.0)
+        else:
+            talk.passes(1.0)
+    return talk
+
+
+def test_a_worker_keeps_a_silent_connection_on_which_bytes_move() -> None:
+    talk = serves_while(True, 100, answers=False)
+
+    assert only(talk.log, do.AbortSocket) == []
+
+
+def test_a_worker_gives_up_a_connection_that_takes_nothing_for_three_intervals() -> None:
+    talk = serves_while(False, 29)
+
+    kept = only(talk.log, do.AbortSocket)
+    given_up = talk.passes(1.0)
+
+    assert kept == []
+    assert one(given_up, do.AbortSocket).generation == 1
+    assert one(given_up, ErrorOccurred).kind == "gateway_silent"
+
+
+def test_a_line_is_observed_in_vain_before_there_are_heartbeats() -> None:
+    talk = Conversation()
+    talk.starts()
+
+    assert talk.happens(inputs.LineObserved(1, False)) == []

@@ -52,6 +52,14 @@ def test_a_function_that_does_not_end_is_reported_each_time_it_is_twice_as_old()
     assert "2.0 h" in later[0].message
 
 
+def test_a_function_is_reported_when_it_reaches_that_age_and_not_at_the_next_heartbeat() -> None:
+    talk = talk_with(long_running_warning=7.0)
+    talk.request("r1")
+
+    assert errors(talk.passes(6.9)) == []
+    assert errors(talk.passes(0.1)) == ["function_long_running"]
+
+
 @pytest.mark.parametrize(("seconds", "warnings"), [(30.0, 1), (None, 0)])
 def test_the_age_at_which_a_function_is_reported_is_an_option(
     seconds: float | None, warnings: int

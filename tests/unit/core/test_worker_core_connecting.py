@@ -213,6 +213,20 @@ def test_no_step_of_a_handshake_can_stall_for_ever(step: str, seconds: float) ->
     assert "gateway_silent" in errors(after)
 
 
+def test_a_gateway_that_does_not_answer_slows_attempts_down_to_the_end_of_the_schedule() -> None:
+    """Unlike a machine without a network, which is soon back."""
+    talk = Conversation()
+    talk.starts()
+    delays = []
+
+    for attempt in range(1, 11):
+        talk.api_names_gateway(attempt)
+        delays.append(one(talk.passes(10.0), Reconnecting).delay)
+        talk.passes(delays[-1])
+
+    assert delays == [1, 2, 5, 10, 20, 30, 60, 120, 300, 300]
+
+
 def test_a_gateway_that_fails_in_the_handshake_is_excluded_until_one_succeeds() -> None:
     talk = Conversation()
     talk.starts()
@@ -415,6 +429,18 @@ def test_two_drains_in_a_row_never_hold_more_than_two_sockets() -> None:
     assert one(second, do.RequestStart).generation == 3
     talk.becomes_ready(3)
     assert talk.core.machine.state is S.ACTIVE
+
+
+def test_an_attempt_in_a_drain_has_its_time_limit_while_the_old_connection_serves() -> None:
+    talk = Conversation().connected()
+    talk.gateway_says(1, K.GATEWAY_CLOSING)
+    talk.attempt_begins()
+
+    waited = talk.passes(15.0)
+
+    assert errors(waited) == ["gateway_silent", "connection_failed"]
+    assert one(waited, do.AbortSocket).generation == 2
+    assert talk.core.connections.get(1) is not None
 
 
 def test_the_old_connection_dying_first_turns_a_drain_into_a_reconnect() -> None:

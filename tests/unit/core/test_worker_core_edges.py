@@ -34,6 +34,7 @@ def without_a_socket(**settings: object) -> Conversation:
         inputs.SocketClosed(9, 1006, "", "late"),
         inputs.MessageReceived(9, b""),
         inputs.TextReceived(9),
+        inputs.LineObserved(9, True),
         inputs.AcknowledgementWritten(9, "nobody"),
         inputs.AcknowledgementFailed(9, "nobody"),
         inputs.ExecutionFinished("nobody", None),
@@ -44,6 +45,26 @@ def test_what_comes_too_late_changes_nothing(stale: inputs.Input) -> None:
 
     assert talk.happens(stale) == []
     assert talk.core.machine.state is S.ACTIVE
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        inputs.StartSucceeded(1, "c", "ws://x", "g", "s", "t"),
+        inputs.StartFailed(1, 500, "late"),
+        inputs.SocketOpened(1),
+    ],
+)
+def test_what_a_former_attempt_still_says_does_not_concern_the_present_one(
+    late: inputs.Input,
+) -> None:
+    talk = Conversation()
+    talk.starts()
+    talk.happens(inputs.StartFailed(1, None, "refused"))
+    talk.attempt_begins()
+
+    assert talk.happens(late) == []
+    assert one(talk.api_names_gateway(2), do.OpenSocket).generation == 2
 
 
 @pytest.mark.scenario("I")

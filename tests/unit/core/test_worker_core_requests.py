@@ -6,7 +6,7 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
-from inngest_connect.core.events import LeaseLost, RequestCompleted
+from inngest_connect.core.events import ErrorOccurred, LeaseLost, RequestCompleted
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.protocol import GATEWAY_READ_LIMIT
@@ -487,3 +487,16 @@ def test_ten_thousand_leases_are_extended_in_turns() -> None:
     assert talk.core.next_deadline() is not None
     rest = talk.passes(0.0)
     assert sent(rest).count("WORKER_REQUEST_EXTEND_LEASE") == 9_800
+
+
+@pytest.mark.parametrize(("about", "request_id"), [("r1", "r1"), ("", None)])
+def test_a_function_that_misbehaves_is_an_error_that_names_its_request_if_it_is_known(
+    about: str, request_id: str | None
+) -> None:
+    talk = Conversation().connected()
+
+    misbehaved = talk.happens(inputs.FunctionMisbehaved(about, "app-fn\ncalled sys.exit(3)"))
+
+    assert misbehaved == [
+        ErrorOccurred("function_misbehaved", "app-fn\\ncalled sys.exit(3)", request_id)
+    ]

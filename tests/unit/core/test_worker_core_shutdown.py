@@ -289,6 +289,21 @@ def test_a_worker_waits_for_its_last_reply_to_be_acknowledged_and_flushes_it_els
     assert one(flushed, do.CloseSocket).generation == 1
 
 
+def test_a_lease_that_is_due_without_a_connection_is_extended_on_the_next_one() -> None:
+    talk = Conversation(FixedRetry(60.0)).connected()
+    talk.request("r1")
+    talk.happens(inputs.CloseRequested())
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
+    talk.attempt_begins()
+    talk.happens(inputs.StartFailed(2, None, "refused"))
+
+    without = talk.passes(60.0)
+    ready = talk.becomes_ready(3)
+
+    assert sent(without) == []
+    assert sent(ready) == ["WORKER_PAUSE", "WORKER_REQUEST_EXTEND_LEASE"]
+
+
 def test_a_connection_that_ends_before_the_last_acknowledgement_leaves_it_to_a_flush() -> None:
     """Without waiting for the acknowledgement, and without another connection."""
     talk = Conversation().connected()
