@@ -62,6 +62,11 @@ class EmbeddedGateway:
             on_event=self._run_triggered,
         )
         self.gateways: list[MockWebSocketServer] = []
+        """All that were started, drained ones too, in their order."""
+        self.ledger: Ledger = self.store.model.ledger
+        """What happened to every request."""
+        self.sent_events: list[Event] = self.http.sent_events
+        """The events that were sent to the API, as JSON objects."""
         self._first_gateways = gateways
         self._record = record
         self._gateway_port = gateway_port
@@ -76,16 +81,6 @@ class EmbeddedGateway:
     def api_origin(self) -> str:
         """The address of the API, for clients."""
         return self.http.origin
-
-    @property
-    def ledger(self) -> Ledger:
-        """What happened to every request."""
-        return self.store.model.ledger
-
-    @property
-    def sent_events(self) -> list[Event]:
-        """The events that were sent to the API, as JSON objects."""
-        return self.http.sent_events
 
     async def start(self) -> None:
         """Start the API and the gateways. Raises OSError when a port is taken."""

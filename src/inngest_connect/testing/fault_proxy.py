@@ -14,7 +14,8 @@ class FaultProxy:
     def __init__(self, target_host: str, target_port: int) -> None:
         self._target = (target_host, target_port)
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self.port = 0
+        """The port that it listens on; it stays the same after ``refuse`` and ``restore``."""
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._delay = 0.0
@@ -24,15 +25,10 @@ class FaultProxy:
         self.accepted = 0
         """How many connections were accepted."""
 
-    @property
-    def port(self) -> int:
-        """The port that it listens on; it stays the same after ``refuse`` and ``restore``."""
-        return self._port
-
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and end all connections."""

@@ -54,6 +54,12 @@ class ConnectionTestHarness:
 
     def __init__(self, *, timing: Timing = QUICK_TIMING, **settings: Any) -> None:
         self.gateway = ProxiedGateway(**settings)
+        self.gateways: list[MockWebSocketServer] = self.gateway.gateways
+        """All gateways that were started, drained ones too."""
+        self.proxies: list[FaultProxy] = self.gateway.proxies
+        """The proxy before each gateway, in the order of the gateways."""
+        self.ledger: Ledger = self.gateway.ledger
+        """What happened to every request, executions included."""
         self.workers: list[WebSocketWorkerConnection] = []
         """The workers that ``start_worker`` started, in their order."""
         self._timing = timing
@@ -67,24 +73,9 @@ class ConnectionTestHarness:
         return self.gateway.api_proxy
 
     @property
-    def proxies(self) -> list[FaultProxy]:
-        """The proxy before each gateway, in the order of the gateways."""
-        return self.gateway.proxies
-
-    @property
     def api_origin(self) -> str:
         """The address of the API for clients, which is that of its proxy."""
         return self.gateway.api_origin
-
-    @property
-    def gateways(self) -> list[MockWebSocketServer]:
-        """All gateways that were started, drained ones too."""
-        return self.gateway.gateways
-
-    @property
-    def ledger(self) -> Ledger:
-        """What happened to every request, executions included."""
-        return self.gateway.ledger
 
     @property
     def worker(self) -> WebSocketWorkerConnection:

@@ -26,7 +26,9 @@ class HTTPListener:
         self, routes: Sequence[Route], host: str, port: int, ssl_context: ssl.SSLContext | None
     ) -> None:
         self._routes = routes
-        self._host, self._port = host, port
+        self._host = host
+        self.port = port
+        """The port that it listens on; 0 before ``start`` picks a free one."""
         self._ssl_context = ssl_context
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -35,12 +37,7 @@ class HTTPListener:
     def origin(self) -> str:
         """The address of the server, such as "http://127.0.0.1:1234"."""
         scheme = "http" if self._ssl_context is None else "https"
-        return f"{scheme}://{self._host}:{self._port}"
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on, once it was started."""
-        return self._port
+        return f"{scheme}://{self._host}:{self.port}"
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
@@ -56,8 +53,8 @@ class HTTPListener:
         config.load()
         config.ssl = self._ssl_context
         # Bound here, because uvicorn ends the process when it cannot.
-        listening = socket.create_server((self._host, self._port))
-        self._port = listening.getsockname()[1]
+        listening = socket.create_server((self._host, self.port))
+        self.port = listening.getsockname()[1]
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([listening]))
         while not self._server.started:

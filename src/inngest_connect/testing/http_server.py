@@ -196,10 +196,7 @@ class MockHTTPServer(HTTPListener):
         self._plan(endpoint, times, _error(status, "authentication failed"))
 
     def simulate_rate_limiting(
-        self,
-        times: int | None = None,
-        retry_after: int | None = None,
-        endpoint: str = START_PATH,
+        self, times: int | None = None, retry_after: int | None = None, endpoint: str = START_PATH
     ) -> None:
         """Answer 429, with a ``Retry-After`` header of that many seconds if given."""
         response = _error(429, "too many connections")

@@ -38,7 +38,9 @@ class WebSocketListener:
         self.silent = False
         """See ``stop_answering``."""
         self._subprotocol = subprotocol
-        self._host, self._port = host, port
+        self._host = host
+        self.port = port
+        """The port that it listens on; 0 before ``start`` picks a free one."""
         self._ssl_context = ssl_context
         self._server: asyncio.Server | None = None
         self._stopped = False
@@ -47,12 +49,7 @@ class WebSocketListener:
     def url(self) -> str:
         """The address for workers; for ``MockHTTPServer.add_gateway``."""
         scheme = "ws" if self._ssl_context is None else "wss"
-        return f"{scheme}://{self._host}:{self._port}/v0/connect"
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on, once it was started."""
-        return self._port
+        return f"{scheme}://{self._host}:{self.port}/v0/connect"
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
@@ -60,12 +57,12 @@ class WebSocketListener:
         self._server = await picows.ws_create_server(
             self._upgrade,
             self._host,
-            self._port,
+            self.port,
             max_frame_size=_MAX_FRAME_BYTES,
             logger_name=_SILENT,
             ssl=self._ssl_context,
         )
-        self._port = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and drop all connections, those in the middle of their upgrade too."""

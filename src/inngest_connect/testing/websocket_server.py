@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from ..core.wire.messages import envelope
 from ..protocol import SUBPROTOCOL
@@ -34,6 +34,10 @@ class ReceivedMessage:
     def kind_name(self) -> str:
         """The name of the kind, such as "WORKER_READY"; "malformed" if it was not decoded."""
         return _kind_name(self.kind) if self.kind >= 0 else "malformed"
+
+
+Receiver = MockConnection | None
+"""The connection that is written to; None for the newest one that is open."""
 
 
 class MockWebSocketServer(WebSocketListener):
@@ -118,11 +122,12 @@ class MockWebSocketServer(WebSocketListener):
         raise AssertionError(f"{self.name} has no open connection")
 
     def _send(
-        self, connection: MockConnection | None, kind: pb.GatewayMessageType, payload: bytes = b""
+        self, connection: Receiver, kind: pb.GatewayMessageType, data: Message | None = None
     ) -> None:
+        payload = b"" if data is None else data.SerializeToString()
         (connection or self.connection).send_bytes(envelope(kind, payload))
 
-    def send_gateway_hello(self, *, connection: MockConnection | None = None) -> None:
+    def send_gateway_hello(self, *, connection: Receiver = None) -> None:
         """Send GATEWAY_HELLO, which a worker answers with WORKER_CONNECT."""
         self._send(connection, pb.GATEWAY_HELLO)
 
@@ -132,7 +137,7 @@ class MockWebSocketServer(WebSocketListener):
         heartbeat_interval: str = "10s",
         extend_lease_interval: str = "30s",
         status_interval: str = "0s",
-        connection: MockConnection | None = None,
+        connection: Receiver = None,
     ) -> None:
         """Send GATEWAY_CONNECTION_READY with its intervals, as strings such as "10s"."""
         data = pb.GatewayConnectionReadyData(
@@ -140,71 +145,58 @@ class MockWebSocketServer(WebSocketListener):
             extend_lease_interval=extend_lease_interval,
             status_interval=status_interval,
         )
-        self._send(connection, pb.GATEWAY_CONNECTION_READY, data.SerializeToString())
+        self._send(connection, pb.GATEWAY_CONNECTION_READY, data)
 
     def send_executor_request(
-        self,
-        request: pb.GatewayExecutorRequestData,
-        *,
-        connection: MockConnection | None = None,
+        self, request: pb.GatewayExecutorRequestData, *, connection: Receiver = None
     ) -> None:
         """Send a request, such as one of ``executor_request``."""
         receiver = connection or self.connection
         self._rules.sent(request.request_id, receiver)
-        self._send(receiver, pb.GATEWAY_EXECUTOR_REQUEST, request.SerializeToString())
+        self._send(receiver, pb.GATEWAY_EXECUTOR_REQUEST, request)
 
-    def send_draining_message(self, *, connection: MockConnection | None = None) -> None:
+    def send_draining_message(self, *, connection: Receiver = None) -> None:
         """Send GATEWAY_CLOSING: the gateway drains."""
         self._send(connection, pb.GATEWAY_CLOSING)
 
-    def send_heartbeat(self, *, connection: MockConnection | None = None) -> None:
+    def send_heartbeat(self, *, connection: Receiver = None) -> None:
         """Send GATEWAY_HEARTBEAT."""
         self._send(connection, pb.GATEWAY_HEARTBEAT)
 
-    def send_reply_ack(self, request_id: str, *, connection: MockConnection | None = None) -> None:
+    def send_reply_ack(self, request_id: str, *, connection: Receiver = None) -> None:
         """Send WORKER_REPLY_ACK: the reply is stored."""
         data = pb.WorkerReplyAckData(request_id=request_id)
-        self._send(connection, pb.WORKER_REPLY_ACK, data.SerializeToString())
+        self._send(connection, pb.WORKER_REPLY_ACK, data)
 
     def send_lease_ack(
-        self,
-        request_id: str,
-        new_lease_id: str | None,
-        *,
-        connection: MockConnection | None = None,
+        self, request_id: str, new_lease_id: str | None, *, connection: Receiver = None
     ) -> None:
         """Answer the extension of a lease with its new id, or refuse it with None."""
         data = pb.WorkerRequestExtendLeaseAckData(request_id=request_id, new_lease_id=new_lease_id)
-        self._send(connection, pb.WORKER_REQUEST_EXTEND_LEASE_ACK, data.SerializeToString())
+        self._send(connection, pb.WORKER_REQUEST_EXTEND_LEASE_ACK, data)
 
-    def send_sync_failed(
-        self, code: str, message: str, *, connection: MockConnection | None = None
-    ) -> None:
+    def send_sync_failed(self, code: str, message: str, *, connection: Receiver = None) -> None:
         """Send SYNC_FAILED: the functions of the worker are refused."""
         data = pb.SystemError(code=code, message=message)
-        self._send(connection, pb.SYNC_FAILED, data.SerializeToString())
+        self._send(connection, pb.SYNC_FAILED, data)
 
-    def send_raw(self, data: bytes, *, connection: MockConnection | None = None) -> None:
+    def send_raw(self, data: bytes, *, connection: Receiver = None) -> None:
         """Send a binary message of any bytes."""
         (connection or self.connection).send_bytes(data)
 
-    def send_text(self, text: str, *, connection: MockConnection | None = None) -> None:
+    def send_text(self, text: str, *, connection: Receiver = None) -> None:
         """Send a text message, which the protocol does not have."""
         (connection or self.connection).send_text(text)
 
-    def send_malformed(
-        self, kind: MalformedKind, *, connection: MockConnection | None = None
-    ) -> None:
+    def send_malformed(self, kind: MalformedKind, *, connection: Receiver = None) -> None:
         """Send bytes that are malformed in the way that ``kind`` names."""
         (connection or self.connection).send_bytes(MALFORMED[kind])
 
-    def close_connection(
-        self, code: int, reason: str = "", *, connection: MockConnection | None = None
-    ) -> None:
+    def close_connection(self, code: int, reason: str = "", *, connection: Receiver = None) -> None:
         """Send a close frame."""
         (connection or self.connection).close(code, reason)
 
-    def simulate_connection_drop(self, *, connection: MockConnection | None = None) -> None:
+    def simulate_connection_drop(self, *, connection: Receiver = None) -> None:
         """End a connection without a close frame."""
         (connection or self.connection).drop()
 

@@ -39,6 +39,10 @@ class GatewayConnection:
     functions: frozenset[str] = frozenset()
     """The slugs of the functions that can be routed to it."""
 
+    def silent_at(self, patience: float) -> float | None:
+        """When it is dropped unless a heartbeat arrives; None before WORKER_CONNECT."""
+        return self.last_heartbeat_at + patience if self.connect is not None else None
+
     @property
     def instance(self) -> str:
         """The worker's instance id; empty before WORKER_CONNECT."""

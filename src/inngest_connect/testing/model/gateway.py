@@ -91,8 +91,7 @@ class GatewayModel:
 
     def received(self, number: int, data: bytes, now: float) -> list[Action]:
         """A message arrived."""
-        connection = self.connections.get(number)
-        if connection is None:
+        if (connection := self.connections.get(number)) is None:
             return []
         try:
             message = pb.ConnectMessage.FromString(data)
@@ -188,8 +187,9 @@ class GatewayModel:
     def _reply(self, connection: GatewayConnection, payload: bytes, now: float) -> None:
         response = pb.SDKResponse.FromString(payload)
         if self.executor.refuses_reply(response.request_id, connection):
-            text = f"reply without an acknowledgement to {response.request_id}"
-            self.protocol_errors.append(text)
+            self.protocol_errors.append(
+                f"reply without an acknowledgement to {response.request_id}"
+            )
             return
         self.executor.store(response, now, flushed=False)
         ack = pb.WorkerReplyAckData(request_id=response.request_id)
@@ -228,8 +228,6 @@ class GatewayModel:
             self.executor.fail_unacknowledged(connection)
         return self._take(now)
 
-    # --- requests ----------------------------------------------------------------------------
-
     def dispatch(
         self, message: pb.GatewayExecutorRequestData, now: float
     ) -> tuple[str, list[Action]]:
@@ -247,27 +245,19 @@ class GatewayModel:
         self.executor.store(response, now, flushed=True)
         return self._take(now)
 
-    # --- time --------------------------------------------------------------------------------
-
     def next_deadline(self) -> float | None:
         """When ``tick`` has to be called next."""
         handled_at = self._waiting[0][0] if self._waiting else None
         first = earliest(self.executor.next_deadline(), handled_at)
         for connection in self.connections.values():
-            first = earliest(first, connection.window_ends_at, self._silent_at(connection))
+            first = earliest(first, connection.window_ends_at, connection.silent_at(self._silence))
         return first
-
-    def _silent_at(self, connection: GatewayConnection) -> float | None:
-        if connection.connect is None:
-            return None
-        return connection.last_heartbeat_at + self._silence
 
     def tick(self, now: float) -> list[Action]:
         """Handle the delayed messages that are due, and end what has run out of time."""
         while self._waiting and self._waiting[0][0] <= now:
             _, _, number, kind, payload = heapq.heappop(self._waiting)
-            connection = self.connections.get(number)
-            if connection is None:
+            if (connection := self.connections.get(number)) is None:
                 continue  # what a closed connection left unhandled is lost
             if kind == _SYNCHRONIZED:
                 self._synchronized(connection)
@@ -275,7 +265,7 @@ class GatewayModel:
                 self._handle(connection, kind, payload, now)
         self.executor.tick(now)
         for connection in list(self.connections.values()):
-            silent_at = self._silent_at(connection)
+            silent_at = connection.silent_at(self._silence)
             if connection.window_ends_at is not None and now >= connection.window_ends_at:
                 self._close(connection, 1001, "connect_gateway_closing")
             elif silent_at is not None and now >= silent_at:
@@ -290,14 +280,12 @@ class GatewayModel:
         self._out.clear()
         return actions
 
-    def _send(self, to: GatewayConnection, kind: pb.GatewayMessageType, data: bytes = b"") -> None:
-        self._out.append(SendTo(to.number, envelope(kind, data)))
+    def _send(self, to: GatewayConnection, kind: pb.GatewayMessageType, raw: bytes = b"") -> None:
+        self._out.append(SendTo(to.number, envelope(kind, raw)))
 
-    def _answer(
-        self, to: GatewayConnection, kind: pb.GatewayMessageType, data: bytes = b""
-    ) -> None:
+    def _answer(self, to: GatewayConnection, kind: pb.GatewayMessageType, raw: bytes = b"") -> None:
         if to.phase is not GatewayPhase.HANDSHAKING:
-            self._send(to, kind, data)
+            self._send(to, kind, raw)
 
     def _close(self, connection: GatewayConnection, code: int, reason: str) -> None:
         if code != 1001:
