@@ -29,6 +29,7 @@ SHELLS = (
     "inngest_connect/worker_view.py",
     "inngest_connect/options.py",
     "inngest_connect/option_values.py",
+    "inngest_connect/observability/callbacks.py",
     "inngest_connect/observability/subscriptions.py",
 )
 """Part of the critical path too. Some of their statements run only in processes that are killed or

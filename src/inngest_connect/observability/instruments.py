@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 class Instruments:
-    """``histograms`` are recorded to; everything else is read when a provider collects."""
+    """``histograms`` receive durations; everything else is read when a provider collects."""
 
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()

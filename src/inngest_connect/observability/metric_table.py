@@ -53,7 +53,7 @@ class ObservableSpec:
 
 @dataclass(frozen=True, slots=True)
 class HistogramSpec:
-    """A duration that is recorded as it happens. ``buckets`` are upper bounds in seconds."""
+    """Durations, passed on as they are measured. ``buckets`` are upper bounds in seconds."""
 
     description: str
     buckets: tuple[float, ...]

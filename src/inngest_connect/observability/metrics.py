@@ -1,7 +1,7 @@
 """Metrics: what one worker reports to the instruments of one OpenTelemetry meter provider.
 
 Counts and gauges are read when the provider collects, and cost nothing before. Only durations are
-recorded as they happen.
+passed on as they are measured.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class Metrics:
         return not type(provider).__module__.startswith("opentelemetry.metrics")
 
     def measure(self, event: seen.Event) -> None:
-        """Record the durations of an event: calls the user's provider."""
+        """Pass the durations of an event to the histograms, which calls the user's provider."""
         histograms = self._instruments.histograms
         match event:
             case seen.RequestStarted(function_slug=function):

@@ -77,7 +77,10 @@ class Redactor:
             _redactors.add(self)
 
     def learn(self, *secrets: str) -> None:
-        """Mask these too, until ``RECENT`` others have come. On one thread only."""
+        """Mask these too, until ``RECENT`` others have come.
+
+        On one thread only. Others may mask meanwhile: each change of a table is one step.
+        """
         for secret in secrets:
             if secret not in self._recent:
                 self._recent.append(secret)
@@ -105,23 +108,19 @@ class Redactor:
     def text(self, text: str) -> str:
         """``text`` with every known or recognizable secret masked."""
         text = without_user_information(_SIGNING_KEY.sub(MASK, text))
-        if self._parts or self._short:
-            text = self._without_parts(text)
-        return _BEARER.sub(f"Bearer {MASK}", text)
-
-    def _without_parts(self, text: str) -> str:
-        lower, parts = _lower(text), self._parts
-        shown: list[str] = []
-        end = 0  # of what is masked or shown already
-        for start in range(len(lower) - PART + 1):
-            if lower[start : start + PART] in parts:
-                if start > end or not shown:
-                    shown += (text[end:start], MASK)
-                end = start + PART
-        text = "".join(shown) + text[end:]
+        if self._parts:
+            lower, parts = _lower(text), self._parts
+            shown: list[str] = []
+            end = 0  # of what is masked or shown already
+            for start in range(len(lower) - PART + 1):
+                if lower[start : start + PART] in parts:
+                    if start > end or not shown:
+                        shown += (text[end:start], MASK)
+                    end = start + PART
+            text = "".join(shown) + text[end:]
         for short in tuple(self._short):
             text = re.sub(re.escape(short), MASK, text, flags=re.IGNORECASE)
-        return text
+        return _BEARER.sub(f"Bearer {MASK}", text)
 
     def id(self, text: str) -> str:
         """An id of a peer, short and printable, and masked when it contains a part of a secret."""
@@ -130,7 +129,8 @@ class Redactor:
         if len(text) <= LONGEST_ID and text.isascii() and text.isprintable():
             if self._parts:
                 lower = text.lower()
-                # Steps of one part find every run of two, and this is done for each request.
+                # This is done for each request, so only every eighth position is compared, and the
+                # last: that finds each run of 15 characters of a secret, wherever it begins.
                 for start in (*range(0, len(lower) - PART, PART), max(len(lower) - PART, 0)):
                     if lower[start : start + PART] in self._parts:
                         return self.text(text)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PrometheusMetrics:
-    """Create it before the worker is started: durations are recorded from its construction on."""
+    """Create it before the worker is started: durations are measured from its construction on."""
 
     def __init__(self, worker: "WebSocketWorkerConnection") -> None:
         self._registry = CollectorRegistry()
