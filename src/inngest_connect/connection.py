@@ -31,7 +31,6 @@ from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .host import Host
-from .observability.callbacks import Callback
 from .observability.library_logs import off_this_thread
 from .options import ConnectOptions, default_instance_id
 from .protocol import connect_pb2 as pb
@@ -46,12 +45,11 @@ if TYPE_CHECKING:
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
 
-
-_living: "weakref.WeakSet[WebSocketWorkerConnection]" = weakref.WeakSet()
+_connections: "weakref.WeakSet[WebSocketWorkerConnection]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for connection in tuple(_living):
+    for connection in tuple(_connections):
         connection.forked()
 
 
@@ -59,26 +57,20 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class WebSocketWorkerConnection(WorkerView):
-    """A worker's connection. Made by ``connect()``; used once."""
+    """A worker, as ``connect()`` returns it. It runs once."""
 
-    def __init__(
-        self,
-        apps: Apps,
-        options: ConnectOptions,
-        *,
-        on: dict[str, Callback] | None = None,
-        logger: Any = None,
-    ) -> None:
+    def __init__(self, apps: Apps, options: ConnectOptions) -> None:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
-        super().__init__(apps, options, on or {}, logger)
+        super().__init__(apps, options)
         self._host: Host | None = None
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
         self._has_default_id = options.instance_id == default_instance_id()
         self._block: GuardedBlock | None = None
-        _living.add(self)
-        # As for the metrics: these bring picows and OpenTelemetry.
+        _connections.add(self)
+        # Imported here, as the metrics are: they bring picows and OpenTelemetry, tens of
+        # milliseconds that only a program with a worker pays, before ``start()`` and not during it.
         from . import orchestrator
         from .observability.tracing import Tracing
 
@@ -92,7 +84,7 @@ class WebSocketWorkerConnection(WorkerView):
         with ``startup_timeout``, WorkAbandoned when work was left behind by ``shutdown_timeout`` or
         a second signal, and WorkerCrashed for a bug in the I/O loop or when it cannot be started.
         LocalMistake when the worker was started or closed before: it runs once.
-        An outage raises nothing: it is waited out.
+        An outage raises nothing: the worker waits until it ends.
         """
         await self._start(self._options.shutdown_signals)
 
@@ -149,8 +141,9 @@ class WebSocketWorkerConnection(WorkerView):
                         release(loop, ())
                         end_despite_functions(loop, threads_before)
 
-    # A signal asks the process to end, so a function that blocks the application's event loop must
-    # not keep it: then nothing here runs on that loop any more, and ``limit`` does it.
+    # A signal asks the process to end, also when a function blocks the application's event loop.
+    # Then nothing here runs on that loop any more, and the thread of ``limit`` ends the process.
+    # Both handlers run on the main thread or on the I/O thread, and may be called again.
 
     def _close_by_signal(self, limit: ExitLimit) -> None:
         self._request_close()
@@ -177,7 +170,7 @@ class WebSocketWorkerConnection(WorkerView):
         concurrent.futures.wait([self._closed], None if loop.is_running() else 2.0)
 
     def forked(self) -> None:
-        """In a forked child: the connection is the parent's, and stays open there."""
+        """In a forked child: the connection belongs to the parent, and stays open there."""
         if self._started:
             self._forked = True
             if self._host is not None:
@@ -187,7 +180,7 @@ class WebSocketWorkerConnection(WorkerView):
 
     @contextlib.contextmanager
     def _ended_whatever_is_raised(self) -> Iterator[None]:
-        """What cannot even be started is CLOSED too, or ``closed()`` would wait indefinitely."""
+        """A worker that cannot even be started is CLOSED too: ``closed()`` must return."""
         try:
             yield
         except BaseException as error:
@@ -255,8 +248,9 @@ class WebSocketWorkerConnection(WorkerView):
         self._check_process()
         self._request_close()
         if not self._started:
-            # A task that was created for start() has its first turn now: closing it is a shutdown,
-            # while starting a closed worker is a mistake.
+            # A task that was created for start() has its first turn now. So
+            # ``create_task(start())`` followed by ``close()`` is a shutdown, and not the start of a
+            # closed worker.
             await asyncio.sleep(0)
         if not self._started:
             self._started = self._never_started = True
@@ -279,7 +273,7 @@ class WebSocketWorkerConnection(WorkerView):
             what = "this worker has run and is closed"
         else:
             what = "this worker was started already and is still running"
-        raise LocalMistake(f"{what}; a worker runs once: make a new one with connect()")
+        raise LocalMistake(f"{what}; a worker runs once: create a new one with connect()")
 
     def _request_close(self) -> None:
         """Safe in signal handlers and from any thread."""
@@ -296,15 +290,15 @@ class WebSocketWorkerConnection(WorkerView):
             self._host.post(input)
 
     def run(self, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
-        """Start and block until closed, for programs without an event loop of their own.
+        """Start and block until closed, for programs without an event loop.
 
         Raises what ``start()`` raises. Whatever functions do, the process leaves this call within
         seven seconds after CLOSED, if need be by ending with code 1; after it has returned, threads
         of abandoned functions cannot keep the process alive beyond the end of the main thread.
-        ``loop_factory`` makes the event loop, as in ``asyncio.Runner``.
+        ``loop_factory`` creates the event loop, as in ``asyncio.Runner``.
 
-        What has been imported by now is taken out of the garbage collector's sight (``gc.freeze``):
-        scanning it stops everything, the connection included, for some 50 ms at a time.
+        What has been imported by now is excluded from garbage collection (``gc.freeze``): to scan
+        it stops everything, the connection included, for some 50 ms at a time.
         """
         gc.freeze()
         with ExitLimit(self._left_behind, always=True) as limit:

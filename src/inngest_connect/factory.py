@@ -126,4 +126,4 @@ def connect(
         executor=executor,
         wait=wait,
     )
-    return WebSocketWorkerConnection(apps, options, on=dict(options.on), logger=options.logger)
+    return WebSocketWorkerConnection(apps, options)

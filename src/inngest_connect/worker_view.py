@@ -45,9 +45,7 @@ again in the same instant."""
 class WorkerView:
     """A worker that was configured: the base of ``WebSocketWorkerConnection``."""
 
-    def __init__(
-        self, apps: Apps, options: ConnectOptions, on: dict[str, Callback], logger: Any
-    ) -> None:
+    def __init__(self, apps: Apps, options: ConnectOptions) -> None:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         shared, sdk_apps = load_apps(apps)
         self._options = options
@@ -64,9 +62,8 @@ class WorkerView:
         hashes = (secret for key in self._keys for secret in key.secrets())
         self._redactor = Redactor((*filter(None, given.values()), *hashes))
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
-        self._log_target = logger
         self._announcer = Announcer(self._redactor, ConnectLogger(False))
-        for name, callback in on.items():
+        for name, callback in options.on.items():
             self.add_event_listener(name, callback)
         self._configure()
         self._io_watch: LoopWatch | None = None
@@ -90,7 +87,7 @@ class WorkerView:
         versions = {app.name: app.version for app in identity.apps if app.version}
         introduction = {"app_versions": versions} if versions else {}
         self._announcer.use_logger(
-            ConnectLogger(self._log_target, self._redactor, context, introduction)
+            ConnectLogger(options.logger, self._redactor, context, introduction)
         )
         self._core = WorkerCore(
             identity,
@@ -249,5 +246,5 @@ class WorkerView:
         if self._forked:
             raise LocalMistake(
                 "this worker was started before the process was forked and belongs to the parent; "
-                "make a new one with connect() in the child"
+                "create a new one with connect() in the child"
             )

@@ -12,7 +12,7 @@ from inngest_connect.errors import LocalMistake
 from inngest_connect.testing import EmbeddedGateway
 
 pytestmark = pytest.mark.field
-REMEDY = r"make a new one with connect\(\)"
+REMEDY = r"create a new one with connect\(\)"
 
 
 def _worker(client: inngest.Inngest | None = None, **options: Any) -> WebSocketWorkerConnection:
