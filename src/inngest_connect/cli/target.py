@@ -54,7 +54,14 @@ def load_target(text: str, directory: Path | None = None) -> Target:
     ConfigurationError for what ``connect()`` finds wrong with the apps.
     """
     module_name, _, attribute = text.partition(":")
-    _check_form(text, module_name, attribute)
+    if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
+        path = module_name.removesuffix(".py").strip("./")
+        dotted = ".".join(part for part in path.replace(os.sep, "/").split("/") if part)
+        meant = f"{dotted}:{attribute}" if attribute else dotted
+        raise TargetError(f"{text!r} is a file path", f"Write it as a module: {meant}")
+    parts = [*module_name.split("."), *(attribute.split(".") if attribute else ())]
+    if text.endswith(":") or not all(part.isidentifier() for part in parts):
+        raise TargetError(f"{text!r} is not a module and attribute", _FORM)
     directory = directory or Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
@@ -69,7 +76,16 @@ def load_target(text: str, directory: Path | None = None) -> Target:
         raise
     except BaseException as error:
         raise _broken(f"module {module_name!r} cannot be imported", error) from error
-    attribute = attribute or _only_candidate(module, module_name)
+    if not attribute:
+        found = _candidates(module)
+        if not found:
+            raise TargetError(f"module {module_name!r} has no worker at its top level", _KINDS)
+        if len(found) > 1:
+            names = ", ".join(f"{module_name}:{name}" for name in found[:_MOST_NAMES])
+            raise TargetError(
+                f"module {module_name!r} has {len(found)} workers", f"Choose: {names}"
+            )
+        attribute = found[0]
     try:
         value = attribute_of(module, module_name, attribute)
     except NotFound as error:
@@ -79,17 +95,6 @@ def load_target(text: str, directory: Path | None = None) -> Target:
         raise TargetError(str(error), _did_you_mean(error.name, known, "It has")) from error
     name = f"{module_name}:{attribute}"
     return Target(name, _worker(value, name))
-
-
-def _check_form(text: str, module_name: str, attribute: str) -> None:
-    if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
-        path = module_name.removesuffix(".py").strip("./")
-        dotted = ".".join(part for part in path.replace(os.sep, "/").split("/") if part)
-        meant = f"{dotted}:{attribute}" if attribute else dotted
-        raise TargetError(f"{text!r} is a file path", f"Write it as a module: {meant}")
-    parts = [*module_name.split("."), *(attribute.split(".") if attribute else ())]
-    if text.endswith(":") or not all(part.isidentifier() for part in parts):
-        raise TargetError(f"{text!r} is not a module and attribute", _FORM)
 
 
 def _broken(finding: str, error: BaseException) -> TargetError:
@@ -126,16 +131,6 @@ def _candidates(module: ModuleType) -> list[str]:
         if isinstance(value, WebSocketWorkerConnection) or (plain and apps_of(value)):
             found.setdefault(id(value), name)
     return sorted(found.values())
-
-
-def _only_candidate(module: ModuleType, module_name: str) -> str:
-    found = _candidates(module)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(f"{module_name}:{name}" for name in found[:_MOST_NAMES])
-        raise TargetError(f"module {module_name!r} has {len(found)} workers", f"Choose: {names}")
-    raise TargetError(f"module {module_name!r} has no worker at its top level", _KINDS)
 
 
 def _worker(value: object, name: str) -> WebSocketWorkerConnection:

@@ -17,29 +17,24 @@ INTERRUPTED = 130
 
 def run_doctor(target: str | None, *, timeout: float, handshake: bool, json: bool) -> int:
     """Returns the exit code. ``timeout`` is seconds for one piece of network I/O."""
-    try:
-        return _run(target, timeout, handshake, json)
-    except KeyboardInterrupt:
-        sys.stderr.write("inngest-connect doctor: interrupted\n")
-        return INTERRUPTED
-
-
-def _run(target: str | None, timeout: float, handshake: bool, json: bool) -> int:
     console = Console(quiet=json)
     whose = target or f"this environment, with the app {APP_ID}"
     print_introduction(console, whose, handshake)
     try:
-        # Not within a running event loop: the module is imported as in a program.
-        found: Subject | ConnectError = from_target(target) if target else from_environment()
-    except ConnectError as error:
-        found = error
-    examination = Examination(
-        found, timeout, handshake=handshake, known_variables=_variables_of_commands()
-    )
-    redactor = examination.redactor
-    results = asyncio.run(
-        examine(examination, lambda result: print_result(console, result, redactor))
-    )
+        try:
+            # Not within a running event loop: the module is imported as in a program.
+            found: Subject | ConnectError = from_target(target) if target else from_environment()
+        except ConnectError as error:
+            found = error
+        known = _variables_of_commands()
+        examination = Examination(found, timeout, handshake=handshake, known_variables=known)
+        redactor = examination.redactor
+        results = asyncio.run(
+            examine(examination, lambda result: print_result(console, result, redactor))
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("inngest-connect doctor: interrupted\n")
+        return INTERRUPTED
     if json:
         sys.stdout.write(as_json(target, results, redactor) + "\n")
     print_verdict(console, results, handshake)
