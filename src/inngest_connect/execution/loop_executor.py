@@ -14,7 +14,6 @@ code that is not this executor. It leaves the last place with its ExecutionFinis
 
 import asyncio
 import contextvars
-import json
 import os
 import traceback
 from typing import Final
@@ -22,7 +21,7 @@ from typing import Final
 from ..aio.hand_over import HandOver
 from ..aio.process_exit import release
 from ..core.inputs import AbortRequested, ExecutionFinished
-from ..core.wire.messages import ExecutionResult
+from ..core.wire.messages import ExecutionResult, error_result
 from ..core.wire.user_text import class_name, error_message, guarded, is_a
 from ..protocol import connect_pb2 as pb
 from ..sdk.outputs import LONGEST_ERROR_TEXT
@@ -215,14 +214,13 @@ def _failure(error: BaseException) -> ExecutionResult:
     """
     message = error_message(error)[:LONGEST_ERROR_TEXT]
     stack = guarded(lambda: "".join(traceback.format_exception(error)), message)
-    return _error(message, class_name(error), stack[:LONGEST_ERROR_TEXT])
+    stack = stack[:LONGEST_ERROR_TEXT]
+    return error_result("unknown", message, name=class_name(error), stack=stack)
 
 
-def _error(message: str, name: str, stack: str) -> ExecutionResult:
-    body = {"code": "unknown", "message": message, "name": name, "stack": stack}
-    return ExecutionResult(pb.SDKResponseStatus.ERROR, json.dumps(body).encode())
-
-
-_CANCELLED_BY_USER_CODE: Final = _error(
-    "the function's task was cancelled by other code on its event loop", "CancelledError", ""
+_CANCELLED_BY_USER_CODE: Final = error_result(
+    "unknown",
+    "the function's task was cancelled by other code on its event loop",
+    name="CancelledError",
+    stack="",
 )

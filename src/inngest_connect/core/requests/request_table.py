@@ -16,7 +16,6 @@ See docs/protocol.md#requests.
 """
 
 import enum
-import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -192,7 +191,9 @@ class RequestTable:
             self.queue[request_id] = entry
         else:
             self._error("request_refused", entry.refusal, entry.request)
-            refusal = self._error_result("function_not_found", entry.refusal)
+            refusal = messages.error_result(
+                "function_not_found", entry.refusal, sdk_version=self._sdk_version
+            )
             self._answer(entry, refusal, carrier, now)
 
     def acknowledgement_failed(self, request_id: str) -> None:
@@ -257,13 +258,6 @@ class RequestTable:
             self._error("execution_cancelled", text, entry.request)
         self.forget(request_id)
 
-    def _error_result(self, code: str, message: str, no_retry: bool = False) -> ExecutionResult:
-        """An ERROR reply in the shape of the SDK's own errors."""
-        body = json.dumps({"code": code, "message": message, "name": "ConnectError"}).encode()
-        return ExecutionResult(
-            pb.SDKResponseStatus.ERROR, body, no_retry, sdk_version=self._sdk_version
-        )
-
     def _answer(
         self, entry: InFlight, result: ExecutionResult, carrier: Carrier | None, now: float
     ) -> None:
@@ -280,7 +274,9 @@ class RequestTable:
             # An output stays too large however often it is computed; an error that Inngest may
             # retry stays one that it may retry.
             final = result.no_retry or result.status != pb.SDKResponseStatus.ERROR
-            result = self._error_result("output_too_large", text, no_retry=final)
+            result = messages.error_result(
+                "output_too_large", text, no_retry=final, sdk_version=self._sdk_version
+            )
             payload = messages.reply_payload(request, result)
         started = entry.started_at if entry.started_at is not None else now
         if entry.progress in _UNFINISHED:  # one that is LOST was subtracted before

@@ -1,5 +1,6 @@
 """What is written to the gateway, as bytes. One function per kind that has a payload."""
 
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -25,6 +26,23 @@ class ExecutionResult:
     retry_after: str | None = None
     request_version: int = 0
     sdk_version: str = ""
+
+
+def error_result(
+    code: str,
+    message: str,
+    *,
+    name: str = "ConnectError",
+    stack: str | None = None,
+    no_retry: bool = False,
+    sdk_version: str = "",
+) -> ExecutionResult:
+    """An ERROR in the shape of the SDK's own errors."""
+    error = {"code": code, "message": message, "name": name}
+    if stack is not None:
+        error["stack"] = stack
+    body = json.dumps(error).encode()
+    return ExecutionResult(pb.SDKResponseStatus.ERROR, body, no_retry, sdk_version=sdk_version)
 
 
 def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:

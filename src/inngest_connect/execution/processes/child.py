@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from ...aio.fork_guard import keep_from_forks
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
+from ...core.wire.messages import error_result
 from ...core.wire.remote_text import clean
 from ...protocol import connect_pb2 as pb
 from . import frames
@@ -30,7 +31,7 @@ _LAST_READS: Final = 2 * frames.MAX_RESULT_BYTES // 2**16
 _MOST_NOTICES: Final = 20
 """For each request. A child that sends more is broken."""
 _LONGEST_FAILURE: Final = 2000
-_CANCELLED_UNASKED: Final = frames.error_result(
+_CANCELLED_UNASKED: Final = error_result(
     "unknown", "the process that ran this function cancelled it: its event loop was ended"
 )
 
@@ -276,7 +277,7 @@ class Child(asyncio.Protocol):
         result = None
         if not self.stopping:
             text = f"the process that ran this function {self.how_it_ended()}"
-            result = frames.error_result("child_process_died", text)
+            result = error_result("child_process_died", text)
         for request_id in self.in_flight:
             self._post(ExecutionFinished(request_id, result))
         self._owner.child_ended(self)

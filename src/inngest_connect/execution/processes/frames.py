@@ -14,7 +14,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
-from ...core.wire.messages import ExecutionResult, reply_payload
+from ...core.wire.messages import ExecutionResult, error_result, reply_payload
 from ...core.wire.remote_text import clean
 from ...protocol import connect_pb2 as pb
 
@@ -144,9 +144,3 @@ def notice_from(body: bytes) -> FunctionMisbehaved:
         return FunctionMisbehaved(str(fields["request_id"]), clean(str(fields["text"])))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedFrame("a NOTICE that is not a JSON object") from error
-
-
-def error_result(code: str, message: str, *, no_retry: bool = False) -> ExecutionResult:
-    """An ERROR in the shape of the SDK's own."""
-    body = json.dumps({"code": code, "message": message, "name": "ConnectError"}).encode()
-    return ExecutionResult(pb.SDKResponseStatus.ERROR, body, no_retry)
