@@ -148,6 +148,15 @@ async def test_the_same_question_waits_for_the_same_lookup(
 
 
 @pytest.mark.scenario("R")
+async def test_a_name_is_looked_up_again_after_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["first", "second"])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [next(answers)])
+
+    found = [await asyncio.wait_for(getaddrinfo("c.test", 1), 10) for _ in range(2)]
+
+    assert found == [["first"], ["second"]]
+
+
 async def test_a_lookup_that_never_ends_does_not_stand_for_later_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from inngest_connect import ErrorOccurred
 from inngest_connect.core import inputs
 from inngest_connect.testing import MockHTTPServer
+from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
 from tests.field.raw_gateway import Serve, dial, switching_protocols
 
@@ -161,3 +162,29 @@ async def test_an_upgrade_to_something_else_is_refused_and_named(header: str, ca
     (end,) = emitted
     assert isinstance(end, inputs.SocketClosed)
     assert cause in (end.error or "")
+
+
+async def test_an_upgrade_that_is_answered_after_an_abort_opens_nothing() -> None:
+    """A cancellation reaches the dial one turn of the event loop after the abort."""
+    asked, aborted = asyncio.Event(), asyncio.Event()
+    emitted: list[inputs.Input] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await aborted.wait()
+        writer.write(switching_protocols(head) + b"\x82\x00")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(asked.wait(), 10)
+    manager.abort()
+    aborted.set()
+    await asyncio.wait_for(running, 10)
+    server.close()
+
+    assert emitted == []

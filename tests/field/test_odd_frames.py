@@ -11,10 +11,19 @@ import inngest
 import pytest
 
 from inngest_connect import Timing, connect
+from inngest_connect.core import inputs
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer
-from tests.field.raw_gateway import HEARTBEAT, RawGateway, frame, message, request
+from tests.field.raw_gateway import (
+    HEARTBEAT,
+    RawGateway,
+    dial,
+    frame,
+    message,
+    request,
+    switching_protocols,
+)
 
 pytestmark = pytest.mark.field
 K = pb.GatewayMessageType
@@ -107,3 +116,23 @@ async def test_whatever_a_close_frame_says_the_worker_comes_back(code: int) -> N
     gateway = await answers_after(frame(8, struct.pack(">H", code)))
 
     assert len(gateway.closes) == 2
+
+
+async def test_what_follows_a_violation_of_the_framing_is_ignored() -> None:
+    """The library closes, and continues to read what arrives until it disconnects."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(switching_protocols(await reader.readuntil(b"\r\n\r\n")))
+        half_a_code = frame(8, b"x")
+        writer.write(half_a_code + frame(2, b"behind it") + frame(2, b"and behind that"))
+        await reader.readexactly(2)  # of the close frame
+        writer.write(frame(2, b"after"))
+        await reader.read()
+        writer.close()
+
+    emitted, _ = await dial(serve, "ws://127.0.0.1:{port}/", timeout=10.0, limit=LIMIT)
+
+    opened, closed = emitted
+    assert isinstance(opened, inputs.SocketOpened)
+    assert isinstance(closed, inputs.SocketClosed)
+    assert closed.code == 1002

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 
 import pytest
+import trustme
 
 from inngest_connect.core import inputs
 from inngest_connect.errors import ConfigurationError
@@ -192,6 +194,33 @@ async def test_a_proxy_that_refuses_is_named() -> None:
     assert end.error is not None
     assert end.error.startswith(f"through the proxy 127.0.0.1:{port}: ")
     assert "407" in end.error
+
+
+async def test_the_authorities_of_the_gateway_verify_an_encrypted_proxy_too() -> None:
+    authority = trustme.CA()
+    of_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(of_server)
+    of_client = ssl.create_default_context()
+    authority.configure_trust(of_client)
+    asked: list[bytes] = []
+    emitted: list[inputs.Input] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=of_server)
+    proxy = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
+    dialing = manager.run("wss://gateway.test/", timeout=10.0, ssl_context=of_client, proxy=proxy)
+    await asyncio.wait_for(dialing, 20)
+    server.close()
+
+    (end,) = emitted
+    assert isinstance(end, inputs.SocketClosed)
+    assert "407" in (end.error or "")
+    assert asked[0].startswith(b"CONNECT gateway.test:443 ")
 
 
 async def test_a_proxy_that_ends_the_connection_before_the_upgrade_is_named() -> None:
