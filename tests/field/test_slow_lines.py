@@ -1,6 +1,7 @@
 """Lines that are slow, peers that do not read, and messages that do not end."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -16,7 +17,7 @@ from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import MockHTTPServer, MockWebSocketServer, executor_request
 from inngest_connect.transport.websocket_manager import WebSocketManager
 from tests.field.one_function import worker_of
-from tests.field.raw_gateway import RawGateway, request, switching_protocols
+from tests.field.raw_gateway import RawGateway, frame, request, switching_protocols
 
 pytestmark = pytest.mark.field
 K = pb.GatewayMessageType
@@ -129,6 +130,64 @@ async def test_of_pings_that_come_together_the_last_is_answered() -> None:
 
 
 @pytest.mark.scenario("F")
+@pytest.mark.parametrize("end", ["reads", "closes"])
+async def test_an_acknowledgement_that_the_kernel_has_taken_in_part(end: str) -> None:
+    """It is written once the peer reads, and failed if the peer closes instead."""
+    go_on, opened, ended, served = (asyncio.Event() for _ in range(4))
+    emitted: list[inputs.Input] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upgrade(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await go_on.wait()
+        if end == "closes":
+            writer.write(frame(8, b"\x03\xe9"))
+            await ended.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            while await reader.read(2**20):
+                pass
+        writer.close()
+        served.set()
+
+    def emit(event: inputs.Input) -> None:
+        emitted.append(event)
+        if isinstance(event, inputs.SocketOpened):
+            opened.set()
+        else:
+            ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    manager = WebSocketManager(1, 1000, emit, lambda: None)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(opened.wait(), 10)
+    manager.send(bytes(50_000_000), acknowledges="r1")
+    in_part = manager.flush()
+    manager.send(b"behind it", acknowledges="r2")
+    go_on.set()
+    await asyncio.wait_for(ended.wait(), 20)
+    if end == "reads":
+        manager.flush()
+    manager.abort()
+    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(served.wait(), 10)
+    server.close()
+
+    assert not in_part
+    if end == "reads":
+        assert emitted[1:] == [
+            inputs.AcknowledgementWritten(1, "r1"),
+            inputs.AcknowledgementWritten(1, "r2"),
+        ]
+    else:
+        assert set(emitted[1:3]) == {
+            inputs.AcknowledgementFailed(1, "r1"),
+            inputs.AcknowledgementFailed(1, "r2"),
+        }
+        assert emitted[3:] == [inputs.SocketClosed(1, 1001, "")]
+
+
 async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() -> None:
     """The gateway reads through a relay: 2 MB a second at first, then nothing at all."""
     reading = asyncio.Event()
