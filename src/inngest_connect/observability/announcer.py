@@ -39,13 +39,7 @@ _ASK_AGAIN: Final = 1.0
 class Announcer:
     """``publish`` and ``write`` may be called from any thread."""
 
-    def __init__(
-        self,
-        redactor: Redactor,
-        logger: ConnectLogger,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """``clock`` is in seconds."""
+    def __init__(self, redactor: Redactor, logger: ConnectLogger) -> None:
         self._outlet: Outlet[Event] = Outlet(self._deliver, lambda item: type(item) in _FREQUENT)
         self.subscriptions = Subscriptions(self._failed, self._outlet.drop)
         self.counts = EventCounts()
@@ -55,7 +49,6 @@ class Announcer:
         self._read = True
         """Whether the log or the metrics have a use for the events of each request."""
         self._ask_again_at = 0.0
-        self._clock = clock
         self._to_listeners: HandOver[Event] | None = None
         self._drained: concurrent.futures.Future[None] | None = None
 
@@ -85,7 +78,7 @@ class Announcer:
             self._failed(event.name, self.counts.count, error)
         subscriptions = self.subscriptions
         if type(event) in REQUESTS and not self._read and event.name not in subscriptions.wanted:
-            now = self._clock()
+            now = time.monotonic()
             if now < self._ask_again_at:
                 return
             self._ask_again_at = now + _ASK_AGAIN  # this one goes to the outlet, which asks

@@ -9,7 +9,7 @@ import functools
 import inspect
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
@@ -35,10 +35,14 @@ class Instruments:
         self._closed: Values = {}
         self._values: Values = {}
         self._served: set[str] = set(OBSERVABLES)
-        self.histograms: dict[str, Histogram] = {
-            name: _histogram(meter, name, spec.description, spec.buckets)
-            for name, spec in HISTOGRAMS.items()
-        }
+        self.histograms: dict[str, Histogram] = {}
+        create_histogram: Any = meter.create_histogram
+        advice = "explicit_bucket_boundaries_advisory"
+        can_advise = advice in inspect.signature(create_histogram).parameters  # since API 1.30
+        for name, spec in HISTOGRAMS.items():
+            buckets = {advice: spec.buckets} if can_advise else {}
+            histogram = create_histogram(name, spec.unit, spec.description, **buckets)
+            self.histograms[name] = histogram
         create = {
             Kind.COUNTER: meter.create_observable_counter,
             Kind.UP_DOWN: meter.create_observable_up_down_counter,
@@ -114,11 +118,3 @@ def _merge(into: Values, values: Mapping[str, Mapping[Labels, float]]) -> None:
         for labels, value in by_labels.items():
             known = mine.get(labels, 0)
             mine[labels] = max(known, value) if highest else known + value
-
-
-def _histogram(meter: Meter, name: str, description: str, buckets: Sequence[float]) -> Histogram:
-    create: Any = meter.create_histogram
-    advice = "explicit_bucket_boundaries_advisory"
-    if advice in inspect.signature(create).parameters:  # the API has it since 1.30
-        return create(name, "s", description, **{advice: buckets})  # type: ignore[no-any-return]
-    return create(name, "s", description)  # type: ignore[no-any-return]

@@ -32,106 +32,93 @@ OTHER: Final = "_OTHER"
 
 
 class Kind(enum.Enum):
-    """How a metric is read, and how those of several workers on one provider become one."""
+    """How values come to a provider, and how those of several workers on it become one."""
 
     COUNTER = enum.auto()
-    """Added up; what closed workers have counted stays in the sum."""
+    """Read when it collects, and added; what closed workers have counted stays in the sum."""
     UP_DOWN = enum.auto()
-    """Added up."""
+    """Read when it collects, and added."""
     GAUGE = enum.auto()
-    """The highest value counts."""
+    """Read when it collects; the highest counts."""
+    HISTOGRAM = enum.auto()
+    """Durations, passed on as they are measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class ObservableSpec:
-    """A metric that is read when a provider collects."""
+class Metric:
+    """``buckets``, of a histogram, are upper bounds in seconds."""
 
     kind: Kind
     unit: str
     description: str
+    buckets: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramSpec:
-    """Durations, passed on as they are measured. ``buckets`` are upper bounds in seconds."""
-
-    description: str
-    buckets: tuple[float, ...]
+_METRICS: Final[dict[str, Metric]] = {}
 
 
-HISTOGRAMS: Final[dict[str, HistogramSpec]] = {}
-OBSERVABLES: Final[dict[str, ObservableSpec]] = {}
+def _metric(
+    name: str, kind: Kind, unit: str, description: str, buckets: tuple[float, ...] = ()
+) -> str:
+    name = f"inngest.connect.{name}"
+    _METRICS[name] = Metric(kind, unit, description, buckets)
+    return name
 
 
-def _histogram(name: str, description: str, buckets: tuple[float, ...]) -> str:
-    HISTOGRAMS[f"inngest.connect.{name}"] = HistogramSpec(description, buckets)
-    return f"inngest.connect.{name}"
-
-
-def _observable(name: str, kind: Kind, unit: str, description: str) -> str:
-    OBSERVABLES[f"inngest.connect.{name}"] = ObservableSpec(kind, unit, description)
-    return f"inngest.connect.{name}"
-
-
-_C, _U, _G = Kind.COUNTER, Kind.UP_DOWN, Kind.GAUGE
+_C, _U, _G, _H = Kind.COUNTER, Kind.UP_DOWN, Kind.GAUGE, Kind.HISTOGRAM
 _NETWORK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WORK: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _OUTAGE: Final = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 # fmt: off
-EXECUTION_DURATION: Final = _histogram(
-    "execution.duration", "Time that a function took, by its result", _WORK)
-QUEUE_DURATION: Final = _histogram(
-    "queue.duration", "From a request's arrival to the start", _WORK)
-HANDSHAKE_DURATION: Final = _histogram(
-    "handshake.duration", "From the API call to a ready connection", _NETWORK)
-HEARTBEAT_DURATION: Final = _histogram(
-    "heartbeat.duration", "Round trip of a heartbeat", _NETWORK)
-OUTAGE_DURATION: Final = _histogram(
-    "outage.duration", "Time without a connection, once it is over", _OUTAGE)
+EXECUTION_DURATION: Final = _metric(
+    "execution.duration", _H, "s", "Time that a function took, by its result", _WORK)
+QUEUE_DURATION: Final = _metric(
+    "queue.duration", _H, "s", "From a request's arrival to the start", _WORK)
+HANDSHAKE_DURATION: Final = _metric(
+    "handshake.duration", _H, "s", "From the API call to a ready connection", _NETWORK)
+HEARTBEAT_DURATION: Final = _metric(
+    "heartbeat.duration", _H, "s", "Round trip of a heartbeat", _NETWORK)
+OUTAGE_DURATION: Final = _metric(
+    "outage.duration", _H, "s", "Time without a connection, once it is over", _OUTAGE)
 
-CONNECTION_STATE: Final = _observable(
+CONNECTION_STATE: Final = _metric(
     "connection.state", _U, "{worker}", "1 for the state that the worker is in, else 0")
-CONNECTIONS_OPENED: Final = _observable(
-    "connections.opened", _C, "{connection}", "Connections made")
-CONNECTIONS_LOST: Final = _observable(
+CONNECTIONS_OPENED: Final = _metric("connections.opened", _C, "{connection}", "Connections made")
+CONNECTIONS_LOST: Final = _metric(
     "connections.lost", _C, "{connection}", "Connections that ended before they were replaced")
-REQUESTS_IN_FLIGHT: Final = _observable(
+REQUESTS_IN_FLIGHT: Final = _metric(
     "requests.in_flight", _U, "{request}", "Requests that are not delivered yet, by their progress")
-REQUESTS_LIMIT: Final = _observable(
+REQUESTS_LIMIT: Final = _metric(
     "requests.limit", _U, "{request}", "Functions that may run concurrently; absent if unlimited")
-SATURATION: Final = _observable(
+SATURATION: Final = _metric(
     "saturation", _G, "1", "Running and queued requests over the limit; absent without a limit")
-OLDEST_RUNNING: Final = _observable(
+OLDEST_RUNNING: Final = _metric(
     "requests.oldest_running_age", _G, "s",
     "Since the start of the function that has run for the longest time")
-REQUESTS_RECEIVED: Final = _observable(
-    "requests.received", _C, "{request}", "Requests received")
-REQUESTS_ACKNOWLEDGED: Final = _observable(
+REQUESTS_RECEIVED: Final = _metric("requests.received", _C, "{request}", "Requests received")
+REQUESTS_ACKNOWLEDGED: Final = _metric(
     "requests.acknowledged", _C, "{request}", "Requests acknowledged")
-REQUESTS_COMPLETED: Final = _observable(
+REQUESTS_COMPLETED: Final = _metric(
     "requests.completed", _C, "{request}", "Requests answered, by function and status")
-REQUESTS_REFUSED: Final = _observable(
+REQUESTS_REFUSED: Final = _metric(
     "requests.refused", _C, "{request}", "Requests for an app or function that this worker lacks")
-LEASES_EXTENDED: Final = _observable(
-    "leases.extended", _C, "{lease}", "Extensions granted")
-LEASES_LOST: Final = _observable(
-    "leases.lost", _C, "{lease}", "Leases lost before the request ended")
-REPLIES_DELIVERED: Final = _observable(
+LEASES_EXTENDED: Final = _metric("leases.extended", _C, "{lease}", "Extensions granted")
+LEASES_LOST: Final = _metric("leases.lost", _C, "{lease}", "Leases lost before the request ended")
+REPLIES_DELIVERED: Final = _metric(
     "replies.delivered", _C, "{reply}", "Replies that the server has stored, by the way they took")
-REPLIES_LOST: Final = _observable(
-    "replies.lost", _C, "{reply}", "Replies given up")
-REPLIES_UNACKNOWLEDGED: Final = _observable(
+REPLIES_LOST: Final = _metric("replies.lost", _C, "{reply}", "Replies given up")
+REPLIES_UNACKNOWLEDGED: Final = _metric(
     "replies.unacknowledged", _U, "{reply}", "Replies that the server has not stored yet")
-BUFFER_SIZE: Final = _observable(
-    "buffer.size", _U, "By", "Size of the unacknowledged replies")
-LOOP_LAG: Final = _observable(
-    "loop.lag", _G, "s", "How late an event loop is")
-ERRORS: Final = _observable(
-    "errors", _C, "{error}", "Error events, by kind")
-RECORDS_DROPPED: Final = _observable(
+BUFFER_SIZE: Final = _metric("buffer.size", _U, "By", "Size of the unacknowledged replies")
+LOOP_LAG: Final = _metric("loop.lag", _G, "s", "How late an event loop is")
+ERRORS: Final = _metric("errors", _C, "{error}", "Error events, by kind")
+RECORDS_DROPPED: Final = _metric(
     "records.dropped", _C, "{record}", "Log records and events that a blocked receiver did not get")
 # fmt: on
+
+HISTOGRAMS: Final = {n: each for n, each in _METRICS.items() if each.kind is Kind.HISTOGRAM}
+OBSERVABLES: Final = {n: each for n, each in _METRICS.items() if each.kind is not Kind.HISTOGRAM}
 
 SILENT: Final = "gateway_silent"
 VIOLATION: Final = "protocol_violation"

@@ -378,3 +378,23 @@ def test_two_providers_read_the_same_counts_and_each_has_its_own_durations() -> 
     assert other.value(metric_table.REQUESTS_COMPLETED, **labels) == 1
     assert metric_table.QUEUE_DURATION in one.collect()
     assert metric_table.QUEUE_DURATION not in other.collect()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("reply_evicted", "evicted"),
+        ("reply_refused", "refused"),
+        ("reply_undelivered", "undelivered"),
+    ],
+)
+def test_a_lost_reply_is_counted_by_its_reason(
+    kind: str, reason: str, collector: Collector
+) -> None:
+    metrics = Observed(Worker().state, collector.provider)
+
+    metrics.observe(seen.ErrorOccurred(kind, "text", "r"))
+
+    points = collector.collect()[metric_table.REPLIES_LOST]
+    counted = {dict(labels)["reason"]: point.value for labels, point in points.items()}
+    assert counted == {"evicted": 0, "refused": 0, "undelivered": 0, reason: 1}
