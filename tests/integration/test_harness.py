@@ -28,6 +28,24 @@ async def test_a_gateway_drain_is_invisible_outside_and_visible_inside() -> None
     harness.assert_nothing_lost()
 
 
+async def test_a_worker_whose_first_gateway_drains_meanwhile_is_started() -> None:
+    async with ConnectionTestHarness(handling_delay=0.2) as harness:
+        app = make_app(harness.api_origin)
+        drains: list[asyncio.Task[object]] = []
+
+        def drain_once(_: object) -> None:
+            if not drains:
+                drains.append(asyncio.create_task(harness.gateway.drain()))
+
+        async with asyncio.timeout(10):
+            await harness.start_worker([app.pair], on={"connected": drain_once})
+        await drains[0]
+        result = await harness.gateway.invoke("app-echo", {"data": {"n": 1}})
+
+    assert result.output == {"n": 1}
+    assert len(harness.gateways) == 2
+
+
 async def test_a_partition_is_visible_outside_and_its_end_heals_the_worker() -> None:
     async with ConnectionTestHarness() as harness:
         app = make_app(harness.api_origin)

@@ -138,11 +138,11 @@ class ConnectionTestHarness:
             await started
             raise NotConnectedError("the worker was closed before it became ACTIVE")
         self.mark(worker)
-        connection_id = worker.connection_id
         store = self.gateway.store
+        # The id is read anew each time, because a drain can replace the connection meanwhile.
         await store.until(
             lambda _: any(
-                c.connect is not None and c.connect.connection_id == connection_id
+                c.connect is not None and c.connect.connection_id == worker.connection_id
                 for c in store.ready_connections()
             )
         )
