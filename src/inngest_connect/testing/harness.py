@@ -128,15 +128,7 @@ class ConnectionTestHarness:
         """
         worker = self.make_worker(apps, **options)
         self.workers.append(worker)
-        started = asyncio.create_task(worker.start())
-        self._started.append(started)
-        active = asyncio.create_task(worker.wait_for_state(ConnectionState.ACTIVE))
-        await asyncio.wait({started, active}, return_when=asyncio.FIRST_COMPLETED)
-        active.cancel()
-        (outcome,) = await asyncio.gather(active, return_exceptions=True)
-        if outcome is not None:
-            await started
-            raise NotConnectedError("the worker was closed before it became ACTIVE")
+        self._started.append(await self._start(worker))
         self.mark(worker)
         store = self.gateway.store
         # The id is read anew each time, because a drain can replace the connection meanwhile.
@@ -147,6 +139,19 @@ class ConnectionTestHarness:
             )
         )
         return worker
+
+    async def _start(self, worker: WebSocketWorkerConnection) -> asyncio.Task[None]:
+        # Returns the task of start() when the worker is ACTIVE; raises what start() raises.
+        # start() can also raise without a change of the state, so both are waited for.
+        started = asyncio.create_task(worker.start())
+        active = asyncio.create_task(worker.wait_for_state(ConnectionState.ACTIVE))
+        await asyncio.wait({started, active}, return_when=asyncio.FIRST_COMPLETED)
+        active.cancel()
+        (outcome,) = await asyncio.gather(active, return_exceptions=True)
+        if outcome is not None:
+            await started
+            raise NotConnectedError("the worker was closed before it became ACTIVE")
+        return started
 
     # --- what can happen ---------------------------------------------------------------------
 
@@ -253,8 +258,7 @@ class ConnectionTestHarness:
         for _ in range(rounds):
             worker = self.make_worker(apps)
             begun = time.perf_counter()
-            started = asyncio.create_task(worker.start())
-            await worker.wait_for_state(ConnectionState.ACTIVE)
+            started = await self._start(worker)
             taken.append(time.perf_counter() - begun)
             await worker.close(wait=True)
             await started
