@@ -1,4 +1,4 @@
-"""Host: runs one orchestrator, on a thread of its own or on the application's event loop.
+"""Host: runs one orchestrator, on a separate thread or on the application's event loop.
 
 With ``isolation="thread"`` the orchestrator has the event loop of an ``IoThread``, which user code
 cannot block; with ``"none"`` it is a task on the loop that ``start()`` runs on. In both cases

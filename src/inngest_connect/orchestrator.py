@@ -106,7 +106,7 @@ class Orchestrator:
             async with asyncio.TaskGroup() as self._group:
                 self.handle(inputs.Started())
                 error = await self._done
-                # HTTP calls and dials that are left: nobody waits for their results any more.
+                # HTTP calls and dials that are left: their results are not needed any more.
                 for task in self._tasks:
                     task.cancel()
         except ExceptionGroup as group:
@@ -257,7 +257,7 @@ class Orchestrator:
                 answer.session_token,
                 answer.sync_token,
             )
-        # Before the core hears of it: its next command for this generation is a task of its own.
+        # Before the input: the core's next command for this generation is another task.
         self._attempts.pop(generation, None)
         self.handle(answered)
 

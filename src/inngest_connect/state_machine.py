@@ -6,12 +6,13 @@ Rules of this file:
 2. The file knows nothing of sockets: a drain has two of them and still one worker state.
 
 Theory of operation. A worker starts in CONNECTING and stays there, however many attempts fail,
-until a gateway says it is ready. A lost connection is RECONNECTING while waiting for the next
-attempt and CONNECTING during it; ``ERROR_OCCURRED`` reports a failed attempt, ``RECONNECT_STARTED``
-says that a connection existed before and its replacement is being waited for. A drain keeps the
-old connection while the new one is made: DRAINING_RECONNECTING inside, ACTIVE outside. Shutdown is
-CLOSING, in which in-flight work may need new connections without the state changing, until
-``SHUTDOWN_COMPLETED``. An event that leads back to the same state is valid and is no change.
+until a gateway is ready. A lost connection is RECONNECTING while waiting for the next attempt and
+CONNECTING during it; ``ERROR_OCCURRED`` reports a failed attempt, ``RECONNECT_STARTED`` reports
+that a connection existed before and its replacement is awaited. A drain keeps the old connection
+while the new one is made: DRAINING_RECONNECTING inside, ACTIVE outside. Shutdown is CLOSING, in
+which in-flight work may need new connections without the state changing, until
+``SHUTDOWN_COMPLETED``. An event that leads back to the same state is valid and does not count as a
+change.
 
 PAUSED has no entries: it exists because programs written for the official SDK name it.
 """

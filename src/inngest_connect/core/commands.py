@@ -41,7 +41,7 @@ class OpenSocket:
 # together (an acknowledgement and its request, READY before heartbeats) is on one socket.
 @record
 class Send:
-    """Write one message. A failure is not reported: the end of the socket is an input of its own.
+    """Write one message. A failure is not reported: the end of the socket is a separate input.
 
     ``reply_to`` is the request that the message answers. Replies may be overtaken by all others:
     they can be large and many, and must not keep heartbeats and extensions waiting on a slow line.

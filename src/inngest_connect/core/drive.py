@@ -16,7 +16,7 @@ def drive(
     """Give ``core`` an input, carry out what it answers, and feed back what follows.
 
     ``carry_out`` returns the input that is known as soon as a command was carried out, such as an
-    acknowledgement that cannot be written any more. What follows later is an input of its own.
+    acknowledgement that cannot be written any more. What follows later is a separate input.
 
     A follow-up is handled immediately, while the commands before it are still waiting: it changes
     the core's tables, and its commands go behind those that wait. So commands are carried out in

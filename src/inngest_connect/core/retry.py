@@ -9,7 +9,7 @@ from .wire.user_text import class_name, is_a, shown_value
 DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 
 # Seconds over which a delay of 0 is spread: a gateway that dies drops thousands of workers in one
-# instant, and a fraction of 0 s is no jitter.
+# instant, and a fraction of 0 s would not spread them.
 FIRST_SPREAD: Final = 1.0
 
 # Seconds between tries of one reply. Short: a reply is of use only while its lease is valid.
@@ -23,7 +23,7 @@ LONGEST_DELAY: Final = 86_400.0
 class RetryStrategy(Protocol):
     """How long to wait before an attempt.
 
-    Called on a thread of its own and for a limited time. When it raises, returns something other
+    Called on a separate thread, for a limited time. When it raises, returns something other
     than 0 to 86,400 s, or does not return, that is an ``error`` of kind ``retry_strategy_failed``,
     and the default schedule is used for this attempt.
     """

@@ -2,7 +2,7 @@
 
 Rules of this file:
 1. What a stage waits for, and what comes after it, is in ``STAGES``. Drawings and tests come from
-   it. No flag repeats what the stage says.
+   it. No flag repeats what the stage expresses.
 2. Stages only move forward. New requests are refused from the first one on, so work only shrinks.
 
 Theory of operation. The first thing to wait for are acknowledgements: WORKER_PAUSE can overtake one
@@ -173,7 +173,7 @@ class Shutdown:
             self._notice_at = now + NOTICE_INTERVAL
             self._report_what_is_awaited(now)
         # Also when forced: until its socket closes, a gateway that was not paused sends requests
-        # here that nobody runs, and each of them waits for an acknowledgement in vain.
+        # here that are not executed, and each of them waits for an acknowledgement in vain.
         current = self._connections.current
         if self._pause_at is not None and current is not None and now >= self._pause_at:
             self._pause_at = None
@@ -212,7 +212,7 @@ class Shutdown:
                 self._connections.abandon_attempt(now)
                 self._hurry(now)
             case Stage.CLOSING:
-                for generation in self._connections.living():
+                for generation in self._connections.generations():
                     self._connections.close(generation, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN, now)
             case Stage.DONE:
                 self._notice_at = self._deadline = None

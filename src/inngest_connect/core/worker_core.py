@@ -92,7 +92,7 @@ class WorkerCore:
         self._outbox = outbox
         self._startup_deadline: float | None = None
         self._lost_at: float | None = None
-        """Since when there is no connection, None before the first one and while there is one."""
+        """When the connection was lost; None before the first one and while one serves."""
 
     @property
     def counters(self) -> Counter[str]:
@@ -147,7 +147,7 @@ class WorkerCore:
                     self._startup_deadline = now + self.settings.startup_timeout
                 self._begin_attempt(now)
             # The next three are answers to commands of an attempt. It may have been given up while
-            # they were on their way; the number of the generation tells.
+            # they were on their way; the number of the generation shows that.
             case inputs.StartSucceeded():
                 attempt = self._attempt(input.generation)
                 if attempt is not None:
@@ -273,8 +273,8 @@ class WorkerCore:
         refused = failed.status in (401, 403)
         self._transition(E.AUTH_FAILED if refused else E.ERROR_OCCURRED, now)
         other_key = connections.refusals.by_api(failed, attempt.key)
-        # Wrong keys at the very first connection are a mistake in a deployment, and somebody waits
-        # for ``start()``: end. Later, keys that worked once are rotated or the API is at fault, and
+        # Wrong keys at the very first connection are a mistake in a deployment, which ``start()``
+        # has to report: end. Later, keys that worked once are rotated or the API is at fault, and
         # functions may be running: wait, and keep trying.
         if refused and not connections.ever_ready and self._keys.exhausted():
             self._give_up(AuthenticationError(cause), now)
@@ -410,7 +410,7 @@ class WorkerCore:
             connections.give_up_attempt(now)
             connections.attempts.refused_by_closing_gateway(REASON_GATEWAY_CLOSING, now)
             self._await_attempt(now)
-        elif generation.phase is Phase.ACTIVE:  # said twice, it is heard once
+        elif generation.phase is Phase.ACTIVE:  # a repetition changes nothing
             generation.enter(Phase.DRAINING, now)
             connections.attempts.exclude(generation.gateway_group)
             self._transition(E.DRAINING_REQUESTED, now)
@@ -490,8 +490,8 @@ class WorkerCore:
         deadline = self.next_deadline()
         if connections.attempts.due(now):
             self._begin_attempt(now)
-        # ``living`` is a new list, because what follows retires generations.
-        for generation in connections.living():
+        # A new list, because what follows retires generations.
+        for generation in connections.generations():
             cause = generation.tick(now)
             if cause is None:
                 continue

@@ -12,7 +12,7 @@ the gateway itself announced that it closes: a worker comes back quickly, and a 
 same gateway does not come back in the same instant.
 
 An attempt that reached nothing outside this machine, because a name has no address or there is no
-route, says nothing about the other side and costs it nothing. So it never counts for more than
+route, proves nothing about the other side and costs it nothing. So it never counts for more than
 ``OFFLINE_FAILURES``: a machine that was offline for hours comes back soon after its network does.
 
 Evidence shortens a wait, and never prolongs one. An answer of the API to another call is evidence
@@ -137,7 +137,7 @@ class Attempts:
 
     def refused_by_closing_gateway(self, cause: str, now: float) -> None:
         """A gateway that closes refused the handshake. The first one in a row is not a failure."""
-        # The API may name the same gateway again, or another one of a fleet that is deployed anew.
+        # The API may name the same gateway again, or another one of a fleet that is being deployed.
         # Each of them refuses for a moment; a series of refusals is a failure like any other.
         self._going_away += 1
         if self._going_away > 1:
@@ -254,20 +254,20 @@ class Attempts:
         return self.retry_at is not None and now >= self.retry_at
 
     def look_at(self) -> float | None:
-        """When to look at the clock again while there is no connection."""
+        """When to read the clock again without a connection."""
         return None if self._looked_at is None else self._looked_at + LOOK_AGAIN
 
     def evidence_of_api(self, now: float) -> None:
         """The API has answered another call."""
-        # Only if the API was what failed: that it accepts a flush says nothing about a gateway that
-        # cannot be reached.
+        # Only if the API was what failed: that it accepts a flush proves nothing about a gateway
+        # that cannot be reached.
         if self._api_away:
             self._api_away = False
             not_before = self._begun_at + EVIDENCE_SPACING
             self._bring_forward(max(now, not_before), "the API answers again", now)
 
     def continued(self, now: float) -> None:
-        """Time has passed without a turn, so what failed before says nothing about now."""
+        """Time has passed without a turn, so what failed before proves nothing about now."""
         self._bring_forward(now, "the process or its machine was stopped for a while", now)
 
     def _bring_forward(self, at: float, cause: str, now: float) -> None:

@@ -63,7 +63,7 @@ class Connections:
             return attempt
         return self.closing.get(number)
 
-    def living(self) -> list[Generation]:
+    def generations(self) -> list[Generation]:
         """Every generation that has not ended, the serving one first."""
         first = [g for g in (self.current, self.attempt) if g is not None]
         return first + list(self.closing.values())
@@ -171,12 +171,13 @@ class Connections:
     def ended(
         self, generation: Generation, code: int, reason: str, now: float, *, closing: bool
     ) -> None:
-        """A socket is no more. ``closing``: the worker shuts down, so that this was expected."""
+        """A socket has ended. ``closing``: the worker shuts down, so that this was expected."""
         if generation.opened:
             self._outbox.put(WebSocketClosed(generation.connection_id, code, reason))
         if generation is self.attempt:
             return
-        # A loss is unexpected only on the connection that serves while nobody closes the worker.
+        # A loss is unexpected only on the connection that serves while the worker is not being
+        # closed.
         expected = closing or generation is not self.current
         self.retire(generation, now)
         self._outbox.put(
@@ -184,7 +185,7 @@ class Connections:
         )
 
     def retire(self, generation: Generation, now: float) -> None:
-        """Whatever it still says is ignored from now on."""
+        """Whatever still arrives on it is ignored."""
         generation.enter(Phase.RETIRED, now)
         self.closing.pop(generation.number, None)
         if self.current is generation:

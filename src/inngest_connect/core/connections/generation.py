@@ -1,7 +1,7 @@
 """Generation: one connection, from the call of the API to the end of its socket.
 
 It owns its phase, its time limits and its heartbeats. Each has a number that every input about it
-carries, so whatever a dying socket still says cannot touch its successor.
+carries, so whatever still arrives on a dying socket cannot affect its successor.
 """
 
 from dataclasses import dataclass, field

@@ -43,7 +43,7 @@ class HeartbeatAcked:
 
 @record
 class GatewayClosing:
-    """GATEWAY_CLOSING: the gateway closes soon, because it is deployed anew."""
+    """GATEWAY_CLOSING: the gateway closes soon, because it is being replaced."""
 
 
 @record
@@ -56,7 +56,7 @@ class SyncFailed:
 
 @record
 class Malformed:
-    """Bytes that cannot be read. ``kind`` says what was wrong; one log line per kind is enough."""
+    """Bytes that cannot be read. ``kind`` names what is wrong; one log line per kind is enough."""
 
     kind: str
 

@@ -3,7 +3,8 @@
 Rules of this file:
 1. Nothing that a peer sends raises. Bytes that cannot be read become ``Malformed``; a message that
    the phase does not receive becomes ``Violation``. Both are values that the worker core judges.
-2. It has no state. What changes belongs to the generation, whose phase says who reads the message:
+2. It has no state. What changes belongs to the generation, whose phase determines who reads the
+   message:
    ``SetupHandler`` until GATEWAY_CONNECTION_READY, ``ActiveHandler`` from then on.
 """
 
@@ -40,7 +41,7 @@ class MessageHandler:
         self._handlers = {phase: create_handler(phase, identity, settings) for phase in Phase}
 
     def receive(self, generation: Generation, data: bytes, now: float) -> Inbound | None:
-        """Read one binary message; None when it concerns nobody but the connection itself."""
+        """Read one binary message; None when it concerns only the connection itself."""
         phase = generation.phase
         if phase is Phase.RETIRED:
             return None

@@ -1,4 +1,4 @@
-"""Refusals: what an answer of the API or the end of a handshake says about the next attempt.
+"""Refusals: what an answer of the API or the end of a handshake means for the next attempt.
 
 Most failures pass by themselves, and the schedule of attempts is enough. Some do not: a key that is
 not accepted, a configuration that the server refuses. Those are reported with a remedy, try the
@@ -81,7 +81,7 @@ class Refusals:
     def by_gateway(self, code: int, reason: str, key: int) -> None:
         """Judge how a handshake that used ``key`` ended."""
         if code == CLOSE_INTERNAL_ERROR:
-            # 1011 is what a gateway says for its own errors, which pass, and for a configuration
+            # 1011 is the code for the gateway's own errors, which pass, and for a configuration
             # that it cannot process, which does not. Repetition is the only difference.
             self._internal_errors += 1
             if self._internal_errors >= LOUD_AFTER:
@@ -94,7 +94,7 @@ class Refusals:
                 )
         elif code == CLOSE_POLICY_VIOLATION:
             # Of the reasons for 1008 two can pass by themselves: a session token that was too old,
-            # and a WORKER_CONNECT that came too late. The others need somebody.
+            # and a WORKER_CONNECT that came too late. The others need a change by the operator.
             refused = reason == REASON_AUTHENTICATION_FAILED
             if refused and self._authentication_closes < AUTHENTICATION_CLOSES:
                 self._authentication_closes += 1

@@ -110,11 +110,11 @@ class ReplyDelivery:
         Each message is a copy of its reply, so a full buffer would need its size twice. What is
         above ``FIRST_BATCH_BYTES`` keeps its deadlines, and is flushed.
         """
-        room = FIRST_BATCH_BYTES
+        left = FIRST_BATCH_BYTES
         for reply in self.buffer:
             if reply.sent_over != carrier.number:
-                room -= len(reply.payload)
-                if room < 0:
+                left -= len(reply.payload)
+                if left < 0:
                     return
                 self._write(reply, carrier)
                 # A flush under way is not disturbed: whichever is first ends the waiting.

@@ -19,7 +19,7 @@ UNANSWERED_RETRY: Final = 5.0
 
 @dataclass(slots=True)
 class Lease:
-    """The server's promise that nobody else runs this request before it expires."""
+    """The server's promise that no other worker runs this request before it expires."""
 
     request_id: str
     lease_id: str

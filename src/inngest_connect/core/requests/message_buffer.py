@@ -16,7 +16,7 @@ HIGH_WATER: Final = 0.75
 
 @dataclass(slots=True)
 class BufferedReply:
-    """One reply, its serialized SDKResponse, and how its delivery stands."""
+    """One reply, its serialized SDKResponse, and the progress of its delivery."""
 
     request_id: str
     payload: bytes

@@ -5,7 +5,7 @@
 A request belongs to this worker only when its acknowledgement was written on the socket that
 brought it. Before that it is abandoned without a trace, because the server gives it to another
 worker. From then on it is leased, and the lease is extended until the *reply is stored by the
-server*, not until the function returns: nobody waits for a reply whose lease has expired.
+server*, not until the function returns: a reply whose lease has expired is of no use.
 
 A refused extension ends the extensions, not the function. A refusal can be false, and the first
 reply wins in any case, so what the function returns is delivered. With ``on_lease_lost="cancel"``
@@ -322,7 +322,7 @@ class RequestTable:
                 continue
             # The server would extend this lease without end: it forgets a lease two hours after
             # its last extension, and does not ask how long anybody has waited. The executor does
-            # not wait any more, and no refusal says so.
+            # not wait any more, but does not refuse either.
             self._leases.release(lease.request_id)
             if entry.progress is not Progress.ANSWERED:
                 text = (

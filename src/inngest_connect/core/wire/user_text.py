@@ -3,7 +3,7 @@
 A wrong value of an option is shown too, and may be a secret that was passed in the wrong place.
 
 ``__str__`` of an exception is user code, and so are its class, its notes and its traceback. What
-these return can be a subclass of ``str`` with methods of its own, so it is copied to a plain one.
+these return can be a subclass of ``str`` that overrides methods, so it is copied to a plain one.
 """
 
 import re
@@ -25,7 +25,8 @@ def class_name(value: object) -> str:
 
 
 def is_a(value: object, *kinds: type) -> bool:
-    """``isinstance`` without running the value's ``__class__``, and a bool is no number."""
+    """``isinstance`` without running the value's ``__class__``, and without taking a bool for a
+    number."""
     kind = type(value)
     return issubclass(kind, kinds) and (kind is not bool or bool in kinds)
 
