@@ -13,8 +13,7 @@ class SigningKeys:
         self._refused_in_a_row = 0
 
     def accepted(self, key: int) -> None:
-        """``key`` worked. A late success of a key that was left proves nothing about the current
-        one."""
+        """``key`` worked. A late success of a former key proves nothing about the current one."""
         if key == self.current:
             self._refused_in_a_row = 0
 

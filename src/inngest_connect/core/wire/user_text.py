@@ -25,8 +25,7 @@ def class_name(value: object) -> str:
 
 
 def is_a(value: object, *kinds: type) -> bool:
-    """``isinstance`` without running the value's ``__class__``, and without taking a bool for a
-    number."""
+    """``isinstance`` without running the value's ``__class__``; a bool is not a number."""
     kind = type(value)
     return issubclass(kind, kinds) and (kind is not bool or bool in kinds)
 
