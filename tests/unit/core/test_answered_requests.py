@@ -56,6 +56,17 @@ def test_old_replies_make_room_for_young_ones_and_their_ids_stay() -> None:
     assert "a" in answered
 
 
+def test_what_is_forgotten_with_its_window_leaves_the_room_of_the_others_taken() -> None:
+    answered = AnsweredRequests(replies_bytes=100)
+    answered.remember("expired", b"x" * 10, 0.0)
+    answered.remember("older", b"x" * 40, 160.0)
+
+    answered.remember("newest", b"x" * 70, 161.0)
+
+    assert answered.reply("older") is None
+    assert answered.reply("newest") == b"x" * 70
+
+
 def test_the_newest_reply_is_kept_whatever_its_size() -> None:
     answered = AnsweredRequests(replies_bytes=100)
     answered.remember("a", b"x" * 10, 0.0)

@@ -4,7 +4,10 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
+from inngest_connect.core.connections.attempts import Attempts
 from inngest_connect.core.events import ErrorOccurred, Reconnecting
+from inngest_connect.core.outbox import Outbox
+from inngest_connect.core.retry import FixedRetry
 from tests.unit.core.conversation import Conversation, K, errors, one, only
 
 pytestmark = pytest.mark.unit
@@ -158,6 +161,30 @@ def test_a_closing_gateway_that_refuses_again_and_again_follows_the_schedule() -
     assert delays == [0.25, 1, 2, 5, 10, 20]
 
 
+def test_the_second_refusal_of_a_closing_gateway_is_a_failure_that_names_its_cause() -> None:
+    talk = Conversation()
+    talk.starts()
+    talk.api_names_gateway(1)
+    talk.happens(inputs.SocketOpened(1))
+    ends(talk, 1, "closing")
+    talk.attempt_begins()
+    talk.api_names_gateway(2)
+    talk.happens(inputs.SocketOpened(2))
+
+    again = ends(talk, 2, "closing")
+
+    assert one(again, Reconnecting) == Reconnecting(1, 1.0, "1001 connect_gateway_closing")
+
+
+def test_a_strategy_with_short_delays_is_followed_to_the_letter() -> None:
+    talk = Conversation(FixedRetry(0.3))
+    talk.starts()
+
+    failed = talk.happens(inputs.StartFailed(1, None, "refused"))
+
+    assert one(failed, Reconnecting).delay == 0.3
+
+
 # --- evidence ------------------------------------------------------------------------------------
 
 
@@ -193,6 +220,37 @@ def test_a_delivered_flush_brings_the_next_attempt_forward(status: int | None) -
     assert wait > 60
     assert one(delivered, Reconnecting) == Reconnecting(9, 1.0, "the API answers again")
     assert only(talk.passes(2.0), do.RequestStart)
+
+
+def test_the_api_answers_again_only_once() -> None:
+    """Each flush that succeeds afterwards says the same, and the attempt stays where it is."""
+    chances = [0.9]
+    talk = Conversation(chance=lambda: chances[0]).connected()
+    for name in ("r1", "r2"):
+        talk.request(name)
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
+    for name in ("r1", "r2"):
+        talk.function_returns(name)
+    away(talk, 6.0)
+
+    first = talk.happens(inputs.FlushSucceeded("r1"))
+    chances[0] = 0.0
+    second = talk.happens(inputs.FlushSucceeded("r2"))
+
+    assert one(first, Reconnecting).delay == pytest.approx(1.8)
+    assert not only(second, Reconnecting)
+
+
+def test_evidence_that_makes_nothing_earlier_is_not_reported() -> None:
+    outbox = Outbox()
+    attempts = Attempts(FixedRetry(1.0), lambda: 0.5, outbox)
+    attempts.plan(1.0, "lost", 100.0)
+    outbox.take()
+
+    attempts.continued(100.0)
+
+    assert attempts.retry_at == 101.0
+    assert outbox.take() == []
 
 
 def test_evidence_is_not_faster_than_ten_seconds_after_the_last_attempt() -> None:
@@ -259,8 +317,11 @@ def test_a_process_that_continues_after_it_was_stopped_does_not_wait_for_its_del
     assert deadline is not None
     talk.now = deadline + stopped
 
-    talk.happens(inputs.Tick())
+    planned = only(talk.happens(inputs.Tick()), Reconnecting)
 
+    assert [each.cause for each in planned] == (
+        ["the process or its machine was stopped for a while"] if begins else []
+    )
     assert bool(only(talk.passes(2.0), do.RequestStart)) is begins
 
 
@@ -393,6 +454,31 @@ def test_the_answer_of_a_users_strategy_counts_from_the_question() -> None:
     assert one(answered, Reconnecting) == Reconnecting(1, 28.0, "refused")
     assert not only(talk.passes(27.9), do.RequestStart)
     assert only(talk.passes(0.1), do.RequestStart)
+
+
+def test_a_strategy_shows_the_failures_before_the_connection_that_it_replaces() -> None:
+    """A young connection counts for the next delay, whoever decides this one."""
+    talk = Conversation(Users()).connected()
+    question = one(talk.happens(inputs.SocketClosed(1, 1006, "")), do.AskRetryDelay)
+
+    answered = talk.happens(inputs.RetryDelayAnswered(question.question, 3.0))
+
+    assert one(answered, Reconnecting) == Reconnecting(0, 3.0, "connection lost")
+
+
+def test_a_strategy_that_failed_is_reported_with_what_went_wrong() -> None:
+    talk = Conversation(Users())
+    question = asked(talk)
+
+    answered = talk.happens(
+        inputs.RetryDelayAnswered(question.question, None, "it raised KeyError: 'delays'")
+    )
+
+    assert one(answered, ErrorOccurred).message == (
+        "the retry strategy Users failed: it raised KeyError: 'delays'. The default schedule is "
+        "used for this attempt"
+    )
+    assert one(answered, Reconnecting).delay == 1.0
 
 
 def test_without_any_answer_the_default_schedule_is_used() -> None:

@@ -100,6 +100,26 @@ def test_a_heartbeat_that_is_sent_late_is_followed_by_one_an_interval_later() ->
     assert monitor.take_due(75.0)
 
 
+@pytest.mark.parametrize(
+    ("now", "cause"),
+    [
+        (19.9, "the gateway is silent: 1 heartbeat(s) unanswered, nothing received for 19.9 s"),
+        (
+            20.0,
+            "nothing received for 20.0 s, because this process was stopped or its event loop was "
+            "blocked; whether the gateway still knows the connection is not certain",
+        ),
+    ],
+)
+def test_a_heartbeat_that_is_an_interval_late_shows_that_the_process_was_stopped(
+    now: float, cause: str
+) -> None:
+    monitor = HeartbeatMonitor(10.0, now=0.0)
+    monitor.take_due(0.0)
+
+    assert monitor.cause_of_death(now) == cause
+
+
 @pytest.mark.scenario("19")
 def test_an_answer_gives_the_round_trip_and_forgives_a_miss() -> None:
     monitor = HeartbeatMonitor(10.0, now=0.0)

@@ -221,6 +221,27 @@ def test_a_request_with_an_enormous_name_is_malformed(name: str, value: str | by
     assert len(talk.core.requests) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("run_id", "x" * 1024),
+        ("system_trace_ctx", bytes(1024 * 1024)),
+        ("user_trace_ctx", bytes(1024 * 1024)),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)
+def test_a_request_with_names_of_the_longest_length_is_executed(
+    name: str, value: str | bytes
+) -> None:
+    talk = Conversation().connected()
+    data = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
+    setattr(data, name, value)
+
+    answer = talk.gateway_says(1, K.GATEWAY_EXECUTOR_REQUEST, data.SerializeToString())
+
+    assert one(answer, do.Execute).request == data
+
+
 def test_refused_leases_of_many_queued_requests_cost_the_same_in_any_order() -> None:
     """Counted in comparisons of the queue's entries, which a search from the front would make."""
     talk = Conversation(settings=CoreSettings(max_worker_concurrency=1)).connected()

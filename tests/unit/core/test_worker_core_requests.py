@@ -149,6 +149,7 @@ def test_a_request_delivered_again_after_its_answer_is_answered_from_the_store()
 
     for again in (waiting, stored):
         assert sent(again) == ["WORKER_REQUEST_ACK", "WORKER_REPLY"]
+        assert one(again, do.Send).reply_to == "r1"
         assert reply_in(again).body == b'"once"'
     assert len(talk.core.buffer) == 0
 
@@ -374,6 +375,38 @@ def test_a_refused_key_makes_the_flush_use_the_other_one_at_once() -> None:
     refused = talk.happens(inputs.FlushFailed("r1", 401, "no"))
 
     assert (first.key, one(refused, do.Flush).key) == (0, 1)
+
+
+def test_a_key_that_was_accepted_by_a_flush_gives_the_other_one_another_chance() -> None:
+    """Only keys that were refused one after the other are all wrong."""
+    talk = Conversation(settings=CoreSettings(signing_keys=2)).connected()
+    for name in ("r1", "r2"):
+        talk.request(name)
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
+    talk.function_returns("r1")
+    talk.happens(inputs.FlushFailed("r1", 401, "no"))
+    talk.happens(inputs.FlushSucceeded("r1"))
+    talk.function_returns("r2")
+
+    refused = talk.happens(inputs.FlushFailed("r2", 401, "rotated"))
+
+    assert one(refused, do.Flush).key == 0
+
+
+def test_a_wish_of_the_api_delays_a_flush_by_no_more_than_its_schedule_does() -> None:
+    """30 s with a jitter of 10 %, although leases are extended every 35 s."""
+    talk = Conversation()
+    talk.starts()
+    talk.becomes_ready(1, extend="35s")
+    talk.request("r1")
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
+    talk.function_returns("r1")
+
+    failed = talk.happens(inputs.FlushFailed("r1", 503, "busy", retry_after=300.0))
+
+    assert one(failed, ErrorOccurred).message == (
+        "a reply could not be flushed: busy; trying again in 33.0 s"
+    )
 
 
 def test_replies_that_wait_go_out_over_the_new_connection() -> None:
