@@ -28,6 +28,15 @@ def test_a_request_is_forgotten_when_its_window_has_passed() -> None:
     assert (early, answered.forgotten) == (0, 0)
 
 
+def test_a_request_is_remembered_for_exactly_its_window() -> None:
+    answered = AnsweredRequests()
+    answered.remember("r", b"x", 100.0)
+
+    answered.remember("other", b"x", 250.0)
+
+    assert "r" in answered
+
+
 def test_no_number_of_others_within_the_window_makes_it_forget() -> None:
     answered = AnsweredRequests()
     answered.remember("first", b"", 0.0)
@@ -47,12 +56,23 @@ def test_a_repetition_starts_the_window_again() -> None:
     assert len(answered) == 2
 
 
+def test_a_repetition_does_not_keep_those_that_came_before_it() -> None:
+    answered = AnsweredRequests()
+    answered.remember("repeated", b"x", 0.0)
+    answered.remember("other", b"x", 1.0)
+    answered.remember("repeated", b"x", 100.0)
+
+    answered.remember("newest", b"x", 152.0)
+
+    assert [name in answered for name in ("repeated", "other", "newest")] == [True, False, True]
+
+
 def test_old_replies_make_room_for_young_ones_and_their_ids_stay() -> None:
     answered = AnsweredRequests(replies_bytes=100)
-    for name in "abc":
+    for name in "abcd":
         answered.remember(name, b"x" * 40, 0.0)
 
-    assert [answered.reply(name) for name in "abc"] == [None, b"x" * 40, b"x" * 40]
+    assert [answered.reply(name) for name in "abcd"] == [None, None, b"x" * 40, b"x" * 40]
     assert "a" in answered
 
 
@@ -77,11 +97,13 @@ def test_the_newest_reply_is_kept_whatever_its_size() -> None:
 
 def test_ids_are_bounded_in_bytes_and_those_forgotten_early_are_counted() -> None:
     answered = AnsweredRequests(ids_bytes=10 * 400)
-    early = [answered.remember(f"{number:0100}", b"", 0.0) for number in range(12)]
+    early = [answered.remember(f"{number:0100}", b"", 1000.0) for number in range(12)]
 
-    assert early == [0] * 10 + [1, 1]
-    assert answered.forgotten == 2
-    assert len(answered) == 10
+    early.append(answered.remember("x" * 500, b"", 1000.0))
+
+    assert early == [0] * 10 + [1, 1, 2]
+    assert answered.forgotten == 4
+    assert len(answered) == 9
 
 
 def test_room_is_made_again_by_what_is_forgotten() -> None:

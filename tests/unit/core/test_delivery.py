@@ -208,8 +208,24 @@ def test_answered_requests_that_are_forgotten_early_are_reported_once_a_window()
 
     (error,) = only(delivery.outbox.take(), ErrorOccurred)
     assert error.kind == "answered_requests_forgotten"
-    assert error.message.startswith("1 answered requests were forgotten before the 150 s")
+    assert error.message == (
+        "1 answered requests were forgotten before the 150 s in which Inngest may send them "
+        "again: too many are answered for the memory that is set aside. One that comes again is "
+        "executed again"
+    )
     assert delivery.answered.forgotten == 5
+
+
+def test_answered_requests_that_are_forgotten_early_are_reported_again_in_the_next_window() -> None:
+    delivery = Delivery()
+    delivery.answered = AnsweredRequests(ids_bytes=700)
+    for name, now in (("a", 0.0), ("b", 0.0), ("c", 10.0), ("d", 140.0), ("e", 160.0)):
+        delivery.answer(name, b"x", socket(1, delivery), now)
+        delivery.acknowledged(name, now)
+
+    reported = only(delivery.outbox.take(), ErrorOccurred)
+
+    assert [error.request_id for error in reported] == ["c", "e"]
 
 
 def test_a_new_connection_is_given_no_more_replies_than_its_queue_takes() -> None:

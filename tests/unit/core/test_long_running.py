@@ -82,6 +82,51 @@ def test_a_function_that_ended_is_not_reported() -> None:
     assert "function_long_running" not in errors(serves(talk, 10 * MINUTE))
 
 
+def test_a_function_that_ended_after_it_was_reported_is_not_reported_again() -> None:
+    talk = talk_with(long_running_warning=30.0)
+    talk.request("r1")
+    reported = errors(serves(talk, 40.0))
+    talk.function_returns("r1")
+    talk.reply_acked("r1")
+
+    later = errors(serves(talk, 10 * MINUTE))
+
+    assert reported == ["function_long_running"]
+    assert later == []
+    assert snapshot(talk.core, talk.now).oldest_running_age is None
+
+
+def test_each_function_is_reported_at_its_own_age() -> None:
+    talk = talk_with(long_running_warning=60.0)
+    talk.request("older")
+    serves(talk, 30.0)
+    talk.request("younger")
+
+    first = warned(serves(talk, 30.0), "function_long_running")
+    second = warned(serves(talk, 30.0), "function_long_running")
+
+    assert [error.request_id for error in first] == ["older"]
+    assert [error.request_id for error in second] == ["younger"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "keeps"), [(None, "its lease. If"), (2, "its lease and one of 2 slots. If")]
+)
+def test_a_report_of_a_slow_function_says_what_it_keeps_and_what_to_do(
+    limit: int | None, keeps: str
+) -> None:
+    talk = talk_with(long_running_warning=60.0, max_worker_concurrency=limit)
+    talk.request("r1")
+
+    (warning,) = warned(serves(talk, MINUTE), "function_long_running")
+
+    assert warning.message == (
+        f"a function has been running for 60 s; it keeps {keeps} it waits for what never comes, "
+        "give what it waits for a time limit, and restart the worker. long_running_warning sets "
+        "when this is reported"
+    )
+
+
 def test_the_time_in_the_queue_does_not_make_a_function_old() -> None:
     talk = talk_with(long_running_warning=60.0, max_worker_concurrency=1)
     talk.request("r1")

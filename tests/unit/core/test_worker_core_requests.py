@@ -47,6 +47,7 @@ def test_a_request_is_acknowledged_before_it_runs_and_then_answered() -> None:
 
     kinds = [type(c) for c in arrived if not seen([c])]
     assert kinds == [do.Acknowledge, do.Execute]
+    assert one(answered, do.Send).reply_to == "r1"
     reply = reply_in(answered)
     assert (reply.request_id, reply.status, reply.body) == (
         "r1",
@@ -73,6 +74,16 @@ def test_a_request_whose_acknowledgement_cannot_be_written_is_abandoned() -> Non
 
 
 @pytest.mark.scenario("O")
+def test_an_acknowledgement_that_fails_late_does_not_concern_a_function_that_runs() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+
+    late = talk.happens(inputs.AcknowledgementFailed(1, "r1"))
+
+    assert late == []
+    assert sent(talk.function_returns("r1")) == ["WORKER_REPLY"]
+
+
 def test_no_more_functions_run_at_once_than_allowed_and_the_rest_waits_in_order() -> None:
     talk = Conversation(settings=CoreSettings(max_worker_concurrency=2)).connected()
 
