@@ -46,8 +46,8 @@ _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_
 
 
 def client_version(client: inngest.Inngest) -> str | None:
-    """The version of the app; the oldest releases of the SDK have none."""
-    return getattr(client, "app_version", None)
+    """The version of the app. Without the property, in old releases, only the attribute is set."""
+    return getattr(client, "app_version", None) or getattr(client, "_app_version", None)
 
 
 def capabilities() -> bytes:
