@@ -46,8 +46,9 @@ class Announcer:
         self._redactor = redactor
         self._logger = logger
         self._metrics: Metrics | None = None
+        # Whether the log or the metrics have a use for the events of each request. The outlet's
+        # thread writes it and any thread reads it: a stale value lasts for one question.
         self._read = True
-        """Whether the log or the metrics have a use for the events of each request."""
         self._ask_again_at = 0.0
         self._to_listeners: HandOver[Event] | None = None
         self._drained: concurrent.futures.Future[None] | None = None
@@ -72,6 +73,7 @@ class Announcer:
 
     def publish(self, event: Event) -> None:
         """Count ``event`` and pass it on."""
+        # Counted first: a subscriber that reads the metrics finds the event that it received.
         try:
             self.counts.count(event)
         except Exception as error:  # noqa: BLE001 - a wrong figure, not the end of the worker
@@ -81,12 +83,16 @@ class Announcer:
             now = time.monotonic()
             if now < self._ask_again_at:
                 return
-            self._ask_again_at = now + _ASK_AGAIN  # this one goes to the outlet, which asks
+            # This event goes to the outlet, which asks. Without a lock two threads may send one
+            # each, which does no harm.
+            self._ask_again_at = now + _ASK_AGAIN
         # Masked here and not when it is written: by then the token may be too old to be known.
         event = self._redactor.event(event)
         subscriptions.call(Where.OBSERVING_THREAD, event)
         listeners = self._to_listeners
         if listeners is not None and subscriptions.wants(Where.APPLICATION_LOOP, event.name):
+            # One wake-up for all that waits. If the loop is blocked the hand-over fills; if it is
+            # closed, what it holds is lost with the program that owned it.
             if listeners.waiting < MOST_ITEMS:
                 listeners.put(event)
             else:
@@ -109,7 +115,7 @@ class Announcer:
         self.write(log)
 
     def close(self) -> None:
-        """The last event was published. Does not wait."""
+        """The worker has ended. Does not wait; what is published later is still delivered."""
         self._drained = self._outlet.close(self._logger.close)
 
     def ended(self) -> None:
@@ -118,7 +124,10 @@ class Announcer:
         self.subscriptions.call(Where.AFTER_LISTENERS, closed)
 
     async def drained(self) -> None:
-        """On the application's loop: give what was published two seconds to arrive."""
+        """On the application's loop, after ``close``: give what was published two seconds.
+
+        The last thing that ``start()`` waits for, and limited, because a receiver may block.
+        """
         if self._drained is None:
             return
         try:

@@ -27,7 +27,11 @@ class Source(Protocol):
 
 
 class Instruments:
-    """``histograms`` receive durations; everything else is read when a provider collects."""
+    """``histograms`` receive durations; everything else is read when a provider collects.
+
+    Providers collect on a thread of theirs. Under the lock, a worker that closes meanwhile is
+    counted once: as a source, or among the closed.
+    """
 
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()

@@ -60,6 +60,7 @@ class Outlet(Generic[Item]):
 
     def put(self, item: "Item | Call") -> None:
         """From any thread; never blocks and never raises."""
+        # Other threads may put between this look and ``put``: a few items more than the limit.
         waiting = self._queue.qsize()
         if waiting >= MOST_ITEMS - RESERVED and (waiting >= MOST_ITEMS or self._is_frequent(item)):
             self.drop()
@@ -132,6 +133,7 @@ class Outlet(Generic[Item]):
                 continue
             if not self._closing and self._is_frequent(item):
                 time.sleep(_GATHER_SECONDS)
+            # All that waits is taken after one pause, not each item after its own.
             with contextlib.suppress(Empty):
                 while True:
                     self._take(item)
