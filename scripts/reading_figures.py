@@ -27,6 +27,8 @@ class Module:
 
     path: Path
     lines: int
+    code: int
+    """Lines without blank ones, comments and docstrings."""
     comments: int
     lengths: list[int]
     called_once: list[str]
@@ -41,12 +43,13 @@ class Wing:
     def row(self, name: str) -> str:
         """The figures, as wide as the heading."""
         lines = sum(module.lines for module in self.modules)
+        code = sum(module.code for module in self.modules)
         comments = sum(module.comments for module in self.modules)
         lengths = sorted(length for module in self.modules for length in module.lengths) or [0]
         median, p90, p99 = (lengths[int(len(lengths) * part)] for part in (0.5, 0.9, 0.99))
         once = sum(len(module.called_once) for module in self.modules)
         return (
-            f"{name:24}{len(self.modules):6}{lines:8}{comments / lines:10.1%}"
+            f"{name:24}{len(self.modules):6}{lines:8}{code:8}{comments / lines:10.1%}"
             f"{median:8} /{p90:3} /{p99:4}{once:13}"
         )
 
@@ -54,14 +57,21 @@ class Wing:
 def measure(path: Path) -> Module:
     """The figures of the file at ``path``."""
     text = path.read_text()
-    comments = sum(
-        token.type == tokenize.COMMENT and token.line.lstrip().startswith("#")
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-    )
+    comments, code = 0, set[int]()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            comments += token.line.lstrip().startswith("#")
+        elif token.string.strip():
+            code.update(range(token.start[0], token.end[0] + 1))
     tree = ast.parse(text)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
     lengths = [(node.end_lineno or node.lineno) - node.lineno + 1 for node in functions]
-    return Module(path, text.count("\n"), comments, lengths, list(called_once(tree, functions)))
+    once = list(called_once(tree, functions))
+    return Module(path, text.count("\n"), len(code), comments, lengths, once)
 
 
 def called_once(tree: ast.AST, functions: list[Function]) -> Iterator[str]:
@@ -107,7 +117,8 @@ def main() -> None:
         if parts[0] not in APART:
             worker.modules.append(module)
     print(
-        f"{'':24}{'files':>6}{'lines':>8}{'comments':>10}{'median/p90/p99':>19}{'called once':>13}"
+        f"{'':24}{'files':>6}{'lines':>8}{'code':>8}{'comments':>10}{'median/p90/p99':>19}"
+        f"{'called once':>13}"
     )
     for name, wing in sorted(wings.items()):
         print(wing.row(name))

@@ -50,6 +50,7 @@ def test_comment_lines_lengths_and_helpers_with_one_caller_are_counted(tmp_path:
     figures = measure(path)
 
     assert figures.lines == 32
+    assert figures.code == 18
     assert figures.comments == 2
     assert figures.lengths == [5, 2, 2, 2, 3, 2]
     assert figures.called_once == ["_once", "_method"]
