@@ -62,7 +62,7 @@ async def test_a_conversation_can_be_scripted_from_hello_to_goodbye() -> None:
     assert len(api.get_request_history(START_PATH)) >= 3
 
 
-async def test_a_gateway_that_stops_answering_is_left() -> None:
+async def test_a_worker_leaves_a_gateway_that_stops_answering() -> None:
     async with ConnectionTestHarness(heartbeat_interval="300ms") as harness:
         await harness.start_worker([make_app(harness.api_origin).pair])
         harness.gateways[0].stop_answering()

@@ -103,7 +103,7 @@ def closes(actions: list[Action]) -> list[tuple[int, str]]:
         ),
     ],
 )
-def test_a_worker_that_introduces_itself_badly_is_refused(
+def test_a_worker_with_a_wrong_introduction_is_refused(
     changes: dict[str, object], close: tuple[int, str]
 ) -> None:
     talk = Talk()
@@ -192,7 +192,7 @@ def test_older_servers_refuse_the_predecessor() -> None:
     assert talk.extends(request_id, first) is None
 
 
-def test_a_lease_id_that_is_no_ulid_costs_the_connection() -> None:
+def test_a_lease_id_that_is_not_a_ulid_closes_the_connection() -> None:
     talk = Talk().ready()
     data = pb.WorkerRequestExtendLeaseData(request_id="r", lease_id="")
 
@@ -344,7 +344,7 @@ def test_control_messages_keep_their_order_and_data_messages_do_not() -> None:
     assert talk.model.connections[1].paused
 
 
-def test_a_worker_whose_apps_cannot_be_synchronised_is_told_and_refused() -> None:
+def test_a_worker_whose_apps_cannot_be_synchronized_receives_the_reason_and_is_refused() -> None:
     talk = Talk(sync_delay=2.0)
     talk.model.sync_failure = ("app_missing", "no such app")
     talk.opens()
@@ -390,7 +390,7 @@ def test_requests_go_only_to_workers_that_have_the_function() -> None:
     assert talk.model.ledger.records[request_id].forwards == [2]
 
 
-def test_an_acknowledgement_counts_only_on_the_socket_that_brought_the_request() -> None:
+def test_an_acknowledgement_counts_only_on_the_socket_that_delivered_the_request() -> None:
     talk = Talk().ready()
     request_id, _ = talk.dispatch()
     talk.ready(2)
