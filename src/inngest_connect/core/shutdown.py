@@ -106,9 +106,7 @@ class Shutdown:
 
     # --- what asks for it -------------------------------------------------------------------
 
-    def request(
-        self, now: float, *, signals: bool = True, error: ConnectError | None = None
-    ) -> None:
+    def request(self, now: float, *, signals: bool, error: ConnectError | None = None) -> None:
         """Begin. ``signals``: whether a second signal would force it.
 
         ``error`` is what ``start()`` raises, whatever becomes of the work.
@@ -214,8 +212,6 @@ class Shutdown:
             case Stage.CLOSING:
                 for generation in self._connections.generations():
                     self._connections.close(generation, CLOSE_NORMAL, REASON_WORKER_SHUTDOWN, now)
-            case Stage.DONE:
-                self._notice_at = self._deadline = None
 
     def _hurry(self, now: float) -> None:
         """Flush when no socket can deliver; a flush that fails then keeps its own schedule."""

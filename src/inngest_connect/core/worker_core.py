@@ -415,7 +415,7 @@ class WorkerCore:
             connections.attempts.exclude(generation.gateway_group)
             self._transition(E.DRAINING_REQUESTED, now)
             self._outbox.put(Draining(generation.connection_id, generation.gateway_group))
-            if connections.attempt is None and self._wants_connection():
+            if self._wants_connection():
                 connections.replace(generation, REASON_GATEWAY_CLOSING, now)
 
     def _wants_connection(self) -> bool:

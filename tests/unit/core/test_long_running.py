@@ -4,9 +4,10 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core.events import ErrorOccurred, LeaseLost
+from inngest_connect.core.requests.long_running import LongRunning
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.observability.debug_state import snapshot
-from tests.unit.core.conversation import Conversation, errors, one, only, sent
+from tests.unit.core.conversation import LATER_LEASE, Conversation, errors, one, only, sent
 
 pytestmark = pytest.mark.unit
 
@@ -110,6 +111,29 @@ def test_each_function_is_reported_at_its_own_age() -> None:
 
 
 @pytest.mark.parametrize(
+    ("age", "shown"),
+    [
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (7199.0, "120 min"),
+        (7200.0, "2.0 h"),
+        (720_000.0, "200.0 h"),
+    ],
+)
+def test_an_age_is_shown_in_the_unit_that_suits_it(age: float, shown: str) -> None:
+    texts: list[str] = []
+    settings = CoreSettings(long_running_warning=age)
+    functions = LongRunning(settings, lambda kind, text, request_id: texts.append(text))
+    functions.started("r1", 1, 0.0)
+
+    functions.tick(age, 0)
+
+    assert [text.partition(";")[0] for text in texts] == [
+        f"a function has been running for {shown}"
+    ]
+
+
+@pytest.mark.parametrize(
     ("limit", "keeps"), [(None, "its lease. If"), (2, "its lease and one of 2 slots. If")]
 )
 def test_a_report_of_a_slow_function_says_what_it_keeps_and_what_to_do(
@@ -151,7 +175,11 @@ def test_a_worker_without_a_free_slot_says_so_and_names_the_oldest_function(queu
 
     (warning,) = warned(minutes, "no_free_slot")
     assert (warning.request_id, warning.function_slug) == ("r1", "app-fn")
-    assert f"{queued} requests wait" in warning.message
+    assert warning.message == (
+        f"all 2 slots are taken and no function has ended for 5 min; {queued} requests wait here. "
+        "The oldest function, named here, has been running for 5 min. Find out what it waits for, "
+        "or raise max_worker_concurrency"
+    )
     assert snapshot(talk.core, talk.now).saturated_age == 9 * MINUTE
     assert snapshot(talk.core, talk.now).oldest_running_age == 9 * MINUTE + 10.0
 
@@ -198,6 +226,22 @@ def test_after_two_hours_a_lease_is_not_extended_any_more_and_the_result_is_deli
     assert "WORKER_REQUEST_EXTEND_LEASE" not in sent(after)
     assert not only(at_the_limit + after, do.CancelExecution)
     assert sent(returned) == ["WORKER_REPLY"]
+
+
+def test_a_request_of_two_hours_is_outlived_and_its_function_should_be_divided() -> None:
+    talk = talk_with()
+    talk.request("r1")
+    serves(talk, 2 * HOUR - 30.0)
+    talk.lease_answer("r1", LATER_LEASE)
+
+    extended = talk.heartbeats_answered_for(30.0)
+
+    (error,) = warned(extended, "request_outlived")
+    assert error.message == (
+        "a request is 2 h old, which is as long as Inngest waits: its lease is not extended any "
+        "more, and Inngest runs it again if retries are left. Divide the function into steps"
+    )
+    assert "WORKER_REQUEST_EXTEND_LEASE" not in sent(extended)
 
 
 def test_after_two_hours_the_option_cancels_and_a_queued_request_is_dropped() -> None:

@@ -77,6 +77,6 @@ class AnsweredRequests:
         return early
 
     def _forget(self, request_id: str) -> None:
-        if self._ids.pop(request_id, None) is not None:
-            self._ids_bytes -= len(request_id) + ENTRY_BYTES
-            self._replies_bytes -= len(self._replies.pop(request_id, b""))
+        del self._ids[request_id]
+        self._ids_bytes -= len(request_id) + ENTRY_BYTES
+        self._replies_bytes -= len(self._replies.pop(request_id, b""))
