@@ -8,10 +8,10 @@ from dataclasses import field
 from ..errors import ConnectError
 from ..protocol import connect_pb2 as pb
 from .events import Event
-from .record import record
+from .frozen import frozen
 
 
-@record
+@frozen
 class RequestStart:
     """POST the start endpoint. ``key`` is the index of the signing key to use."""
 
@@ -20,7 +20,7 @@ class RequestStart:
     key: int
 
 
-@record
+@frozen
 class AskRetryDelay:
     """Ask the user's retry strategy, off the I/O thread, and report RetryDelayAnswered."""
 
@@ -28,7 +28,7 @@ class AskRetryDelay:
     failures: int
 
 
-@record
+@frozen
 class OpenSocket:
     """Open a WebSocket to ``url``, and report SocketOpened or SocketClosed."""
 
@@ -39,7 +39,7 @@ class OpenSocket:
 # Messages of one socket are written in the order of their commands, with one exception: replies are
 # written last. Messages of different sockets have no order, and none is needed: what belongs
 # together (an acknowledgement and its request, READY before heartbeats) is on one socket.
-@record
+@frozen
 class Send:
     """Write one message. A failure is not reported: the end of the socket is a separate input.
 
@@ -52,7 +52,7 @@ class Send:
     reply_to: str | None = field(default=None, repr=False, kw_only=True)
 
 
-@record
+@frozen
 class Withdraw:
     """Take the reply to this request out of the send queue, if it was not written yet."""
 
@@ -60,7 +60,7 @@ class Withdraw:
     request_id: str
 
 
-@record
+@frozen
 class Acknowledge:
     """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed.
 
@@ -74,14 +74,14 @@ class Acknowledge:
 
 # The acknowledgement is a promise to the server, so the function must not start before it is
 # written: a request that runs here and was never acknowledged runs on another worker, too.
-@record
+@frozen
 class Execute:
     """Run the function. Issued only after the acknowledgement was written."""
 
     request: pb.GatewayExecutorRequestData = field(repr=False)
 
 
-@record
+@frozen
 class CancelExecution:
     """Stop a running function if it can be stopped; ExecutionFinished comes in any case."""
 
@@ -90,7 +90,7 @@ class CancelExecution:
 
 # HTTP calls end in any order, and an answer can come when its reply was acknowledged meanwhile. So
 # every answer names its request, and the core looks it up again.
-@record
+@frozen
 class Flush:
     """POST a reply to the flush endpoint and report FlushSucceeded or FlushFailed."""
 
@@ -99,7 +99,7 @@ class Flush:
     key: int
 
 
-@record
+@frozen
 class CloseSocket:
     """Start the closing handshake (RFC 6455 section 7.1.2)."""
 
@@ -108,14 +108,14 @@ class CloseSocket:
     reason: str
 
 
-@record
+@frozen
 class AbortSocket:
     """Drop what this generation has: an API call, a dial or a socket. No input follows."""
 
     generation: int
 
 
-@record
+@frozen
 class Finished:
     """The worker is CLOSED. ``error`` is what ``start()`` has to raise."""
 

@@ -6,7 +6,7 @@ None carries a payload, a key or a token. Texts from the network are cleaned whe
 from typing import ClassVar
 
 from ..state_machine import ConnectionState
-from .record import record
+from .frozen import frozen
 
 
 class Event:
@@ -20,7 +20,7 @@ Observation = Event
 """The former name of ``Event``, still public."""
 
 
-@record
+@frozen
 class StateChanged(Event):
     """The state that users see has changed. A drain does not change it."""
 
@@ -29,7 +29,7 @@ class StateChanged(Event):
     state: ConnectionState
 
 
-@record
+@frozen
 class Connected(Event):
     """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call.
 
@@ -43,7 +43,7 @@ class Connected(Event):
     outage_seconds: float | None = None
 
 
-@record
+@frozen
 class Disconnected(Event):
     """A ready connection has ended. ``expected`` after a drain or at shutdown."""
 
@@ -55,7 +55,7 @@ class Disconnected(Event):
     expected: bool
 
 
-@record
+@frozen
 class HeartbeatAnswered(Event):
     """The gateway answered a heartbeat after ``round_trip`` seconds."""
 
@@ -64,7 +64,7 @@ class HeartbeatAnswered(Event):
     round_trip: float
 
 
-@record
+@frozen
 class Draining(Event):
     """The gateway announced that it closes; a second connection is being made."""
 
@@ -73,7 +73,7 @@ class Draining(Event):
     gateway_group: str
 
 
-@record
+@frozen
 class Reconnecting(Event):
     """The next attempt starts in ``delay`` seconds, after ``failures`` failures in a row."""
 
@@ -83,7 +83,7 @@ class Reconnecting(Event):
     cause: str
 
 
-@record
+@frozen
 class RequestReceived(Event):
     """A request arrived for the first time, and its acknowledgement is on its way."""
 
@@ -95,7 +95,7 @@ class RequestReceived(Event):
     connection_id: str
 
 
-@record
+@frozen
 class RequestStarted(Event):
     """The function is called now. ``queued_seconds`` is the time since the request arrived."""
 
@@ -106,7 +106,7 @@ class RequestStarted(Event):
     queued_seconds: float
 
 
-@record
+@frozen
 class RequestCompleted(Event):
     """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
 
@@ -122,7 +122,7 @@ class RequestCompleted(Event):
     queued_seconds: float
 
 
-@record
+@frozen
 class ReplyAcknowledged(Event):
     """The server has stored the reply. ``via`` is "socket" or "flush"."""
 
@@ -131,7 +131,7 @@ class ReplyAcknowledged(Event):
     via: str
 
 
-@record
+@frozen
 class LeaseLost(Event):
     """The server refused to extend the lease: another worker may run the request by now."""
 
@@ -141,7 +141,7 @@ class LeaseLost(Event):
     function_slug: str
 
 
-@record
+@frozen
 class WebSocketOpened(Event):
     """The WebSocket is open; the handshake of the protocol follows."""
 
@@ -150,7 +150,7 @@ class WebSocketOpened(Event):
     gateway_group: str
 
 
-@record
+@frozen
 class WebSocketClosed(Event):
     """``code`` 1006 means that the connection ended without a close frame (RFC 6455 7.4.1)."""
 
@@ -160,7 +160,7 @@ class WebSocketClosed(Event):
     reason: str
 
 
-@record
+@frozen
 class WebSocketFailed(Event):
     """The socket could not be opened, or broke."""
 
@@ -169,7 +169,7 @@ class WebSocketFailed(Event):
     message: str
 
 
-@record
+@frozen
 class ErrorOccurred(Event):
     """Something went wrong that the worker survives, unless ``fatal``.
 

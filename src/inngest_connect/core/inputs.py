@@ -7,7 +7,7 @@ because they are echoed; ``Redactor.id`` cleans them where they are shown.
 
 from dataclasses import field
 
-from .record import record
+from .frozen import frozen
 from .wire.messages import ExecutionResult
 from .wire.remote_text import clean
 
@@ -19,12 +19,12 @@ def _clean(input: object, *names: str) -> None:
             setattr(input, name, clean(text))
 
 
-@record
+@frozen
 class Started:
     """The user started the worker."""
 
 
-@record
+@frozen
 class StartSucceeded:
     """The API named a gateway. ``gateway_endpoint`` is checked and rewritten already."""
 
@@ -36,7 +36,7 @@ class StartSucceeded:
     sync_token: str = field(repr=False)
 
 
-@record
+@frozen
 class StartFailed:
     """``status`` is that of a refusal by the API itself, None for every other failure.
 
@@ -55,7 +55,7 @@ class StartFailed:
         _clean(self, "message")
 
 
-@record
+@frozen
 class RetryDelayAnswered:
     """What the user's strategy returned, of any type; or ``problem``: why it returned nothing."""
 
@@ -67,7 +67,7 @@ class RetryDelayAnswered:
         _clean(self, "problem")
 
 
-@record
+@frozen
 class SocketOpened:
     """The WebSocket opening handshake has succeeded."""
 
@@ -76,7 +76,7 @@ class SocketOpened:
 
 # Messages that arrive together are handled one after the other, before anything of what they cause
 # is written. A message can therefore be about something that an earlier one of its batch has ended.
-@record
+@frozen
 class MessageReceived:
     """One binary WebSocket message."""
 
@@ -84,14 +84,14 @@ class MessageReceived:
     data: bytes = field(repr=False)
 
 
-@record
+@frozen
 class TextReceived:
     """A text message. The protocol has only binary ones."""
 
     generation: int
 
 
-@record
+@frozen
 class SocketClosed:
     """The socket ended or could not be opened; code 1006 without a close frame.
 
@@ -108,7 +108,7 @@ class SocketClosed:
         _clean(self, "reason", "error")
 
 
-@record
+@frozen
 class LineObserved:
     """Whether bytes that waited, to be sent or for the rest of a message, moved since the last.
 
@@ -121,7 +121,7 @@ class LineObserved:
 
 # One of the next two follows each Acknowledge, exactly once, also when the socket ends first. The
 # request table counts on it: it waits for the last of several before it abandons a request.
-@record
+@frozen
 class AcknowledgementWritten:
     """The kernel has taken the acknowledgement of a request, on the socket that brought it."""
 
@@ -129,7 +129,7 @@ class AcknowledgementWritten:
     request_id: str
 
 
-@record
+@frozen
 class AcknowledgementFailed:
     """The acknowledgement was not written, and never will be on this socket."""
 
@@ -138,7 +138,7 @@ class AcknowledgementFailed:
 
 
 # Exactly one follows each Execute, whatever the function, its thread or its process does.
-@record
+@frozen
 class ExecutionFinished:
     """``result`` is None when the function was cancelled."""
 
@@ -146,7 +146,7 @@ class ExecutionFinished:
     result: ExecutionResult | None = field(repr=False)
 
 
-@record
+@frozen
 class FunctionMisbehaved:
     """User code tried to end more than its own run; ``text`` names the function and what it did."""
 
@@ -157,14 +157,14 @@ class FunctionMisbehaved:
         _clean(self, "text")
 
 
-@record
+@frozen
 class FlushSucceeded:
     """The API has stored the reply to this request, and named its id in the answer."""
 
     request_id: str
 
 
-@record
+@frozen
 class FlushFailed:
     """``status`` as in StartFailed."""
 
@@ -177,21 +177,21 @@ class FlushFailed:
         _clean(self, "message")
 
 
-@record
+@frozen
 class CloseRequested:
     """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
 
     signals: bool = field(default=True, repr=False)
 
 
-@record
+@frozen
 class AbortRequested:
     """A second signal, a cancelled ``start()``, or a closed application event loop."""
 
     reason: str
 
 
-@record
+@frozen
 class Tick:
     """Time has passed. Expected at ``next_deadline()``; earlier or later does no harm."""
 

@@ -61,6 +61,8 @@ class ScheduleRetry:
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
         """The entry of the schedule for so many failures, with jitter."""
+        # Without the spread, all workers of a gateway that died would be at its successor, and at
+        # the API, in the same instant, and again after each of their delays.
         seconds = self._schedule[min(failures, len(self._schedule) - 1)]
         if not seconds and self._jitter:
             return FIRST_SPREAD * random()
@@ -82,6 +84,7 @@ class FixedRetry:
 
 def is_own(strategy: RetryStrategy) -> bool:
     """Whether it is a strategy of this module, which answers immediately. A subclass is not."""
+    # By the exact type: a subclass is code of the user, which may block or raise.
     return type(strategy) in (ScheduleRetry, FixedRetry)
 
 
@@ -102,6 +105,8 @@ def seconds_of(answer: Any) -> float:
     """
     if not is_a(answer, int, float):
         raise ValueError(f"returned a value of type {class_name(answer)}, not seconds")
+    # NaN fails the comparison below, and so does an int that is too large for a float: neither can
+    # be passed to a timer.
     number = float.__float__(answer) if is_a(answer, float) else int.__int__(answer)
     if 0 <= number <= LONGEST_DELAY:
         return float(number)

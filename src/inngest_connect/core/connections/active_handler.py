@@ -46,6 +46,8 @@ class ActiveHandler:
         if kind == _WORKER_REPLY_ACK:
             return ReplyAcked(pb.WorkerReplyAckData.FromString(payload).request_id)
         if kind == _WORKER_REQUEST_EXTEND_LEASE_ACK:
+            # Without a new id it is a refusal. An empty id is one too: nothing could be extended
+            # with it.
             answer = pb.WorkerRequestExtendLeaseAckData.FromString(payload)
             return LeaseAnswered(answer.request_id, answer.new_lease_id or None)
         if kind == _GATEWAY_HEARTBEAT:

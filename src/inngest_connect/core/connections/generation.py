@@ -66,6 +66,8 @@ class Generation:
 
     def enter(self, phase: Phase, now: float) -> None:
         """Change the phase, and start its time limit. Raises InvalidTransition, by ``PHASES``."""
+        # A refusal is a bug in the core. It ends the worker loudly: to go on in a phase that the
+        # table does not allow could acknowledge a request on a socket that nobody reads.
         if phase not in PHASES[self.phase].follows:
             raise InvalidTransition(f"{phase.value} cannot follow {self.phase.value}")
         self.phase = phase

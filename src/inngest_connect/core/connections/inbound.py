@@ -1,10 +1,10 @@
 """What a message of the gateway means to the worker, once it was read and its phase allows it."""
 
 from ...protocol import connect_pb2 as pb
-from ..record import record
+from ..frozen import frozen
 
 
-@record
+@frozen
 class ConnectionReady:
     """The handshake is complete. Intervals in seconds; ``complaints`` name unusable values."""
 
@@ -12,21 +12,21 @@ class ConnectionReady:
     complaints: tuple[str, ...] = ()
 
 
-@record
+@frozen
 class RequestArrived:
     """GATEWAY_EXECUTOR_REQUEST: a function is to be executed."""
 
     request: pb.GatewayExecutorRequestData
 
 
-@record
+@frozen
 class ReplyAcked:
     """WORKER_REPLY_ACK: the server has stored a reply."""
 
     request_id: str
 
 
-@record
+@frozen
 class LeaseAnswered:
     """WORKER_REQUEST_EXTEND_LEASE_ACK. ``new_lease_id`` is None when it refuses the extension."""
 
@@ -34,19 +34,19 @@ class LeaseAnswered:
     new_lease_id: str | None
 
 
-@record
+@frozen
 class HeartbeatAcked:
     """GATEWAY_HEARTBEAT, the answer to ours. ``round_trip`` is seconds."""
 
     round_trip: float
 
 
-@record
+@frozen
 class GatewayClosing:
     """GATEWAY_CLOSING: the gateway closes soon, because it is being replaced."""
 
 
-@record
+@frozen
 class SyncFailed:
     """SYNC_FAILED: the server did not accept the configuration of the apps."""
 
@@ -54,14 +54,14 @@ class SyncFailed:
     message: str
 
 
-@record
+@frozen
 class Malformed:
     """Bytes that cannot be read. ``kind`` names what is wrong; one log line per kind is enough."""
 
     kind: str
 
 
-@record
+@frozen
 class Violation:
     """A readable message at a time when the protocol does not allow it."""
 

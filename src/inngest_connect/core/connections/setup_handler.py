@@ -49,6 +49,8 @@ class SetupHandler:
             return None
         if kind == _K.GATEWAY_CONNECTION_READY:
             return self._ready(generation, payload, now)
+        # The gateway closes the connection after it, and the reason of that close decides about the
+        # next attempt. This message has the text that says what is wrong with the functions.
         if kind == _K.SYNC_FAILED:
             failure = pb.SystemError.FromString(payload)
             return SyncFailed(clean(failure.code), clean(failure.message))

@@ -7,7 +7,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from ...protocol import connect_pb2 as pb
-from ..record import record
+from ..frozen import frozen
 from ..settings import WorkerIdentity
 
 _K = pb.GatewayMessageType
@@ -16,7 +16,7 @@ _K = pb.GatewayMessageType
 ENVELOPE_BYTES: Final = 16
 
 
-@record
+@frozen
 class ExecutionResult:
     """What a function returned, before it is a reply. ``status`` is an SDKResponseStatus."""
 
@@ -125,6 +125,7 @@ def _names(request: pb.GatewayExecutorRequestData) -> dict[str, Any]:
         "env_id": request.env_id,
         "app_id": request.app_id,
         "function_slug": request.function_slug,
+        # Optional in the protocol: to set it empty is not the same as not to set it.
         "step_id": request.step_id if request.HasField("step_id") else None,
         "system_trace_ctx": request.system_trace_ctx,
         "user_trace_ctx": request.user_trace_ctx,

@@ -1,9 +1,9 @@
-"""``record``: a dataclass that type checkers hold to be frozen, and that is cheap to make.
+"""``frozen``: a dataclass whose instances type checkers treat as immutable, and that is cheap.
 
-Cheap twice (docs/performance.md). A frozen dataclass sets each field through
-``object.__setattr__``, which makes an instance three to four times as expensive, and a request
-makes a dozen. And what a dataclass generates, it compiles when the module is imported: the methods
-below are written once for all records instead.
+It is cheap in two ways, both measured in docs/performance.md. A frozen dataclass sets each field
+through ``object.__setattr__``, which makes an instance three to four times as expensive, and a
+request creates a dozen. And a dataclass compiles the methods that it generates when its module is
+imported: the methods below are written once for all classes instead.
 """
 
 import dataclasses
@@ -13,14 +13,16 @@ Class = TypeVar("Class")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def record(cls: type[Class]) -> type[Class]:
-    """Treat instances as immutable: they are handed from thread to thread."""
+def frozen(cls: type[Class]) -> type[Class]:
+    """Type checkers forbid to change an instance: it is handed from thread to thread."""
+    # Not ``frozen=True``: nothing at run time keeps an instance from being changed, mypy does.
     made: Any = dataclasses.dataclass(slots=True, repr=False, eq=False)(cls)
     made.__repr__, made.__eq__, made.__hash__ = _repr, _eq, _hash
     return made  # type: ignore[no-any-return]
 
 
 def _repr(self: Any) -> str:
+    # A field with ``repr=False`` holds a payload or a token, which no log and no traceback shows.
     shown = [f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if f.repr]
     return f"{type(self).__qualname__}({', '.join(shown)})"
 
