@@ -47,11 +47,11 @@ class Target:
     worker: WebSocketWorkerConnection
 
 
-def load_target(text: str, directory: Path | None = None) -> Target:
+def load_target(text: str) -> Target:
     """Import the module, find the attribute, and create a worker from it.
 
-    ``directory``, by default the current one, is put on ``sys.path``. Raises TargetError, and
-    ConfigurationError for what ``connect()`` finds wrong with the apps.
+    The current directory is put on ``sys.path``. Raises TargetError, and ConfigurationError for
+    what ``connect()`` finds wrong with the apps.
     """
     module_name, _, attribute = text.partition(":")
     if module_name.endswith(".py") or "/" in module_name or os.sep in module_name:
@@ -62,7 +62,7 @@ def load_target(text: str, directory: Path | None = None) -> Target:
     parts = [*module_name.split("."), *(attribute.split(".") if attribute else ())]
     if text.endswith(":") or not all(part.isidentifier() for part in parts):
         raise TargetError(f"{text!r} is not a module and attribute", _FORM)
-    directory = directory or Path.cwd()
+    directory = Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
     try:

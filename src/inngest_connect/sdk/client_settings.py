@@ -73,16 +73,18 @@ def api_variable(origin: str, variables: Mapping[str, str]) -> str | None:
     return None
 
 
-def check_client(client: ClientSettings, variables: Mapping[str, str] = os.environ) -> None:
+def check_client(client: ClientSettings) -> None:
     """Raises ConfigurationError for an API address or an environment that cannot be used."""
-    values = {name: variables.get(name, "").strip() for name in API_VARIABLES}
+    values = {name: os.environ.get(name, "").strip() for name in API_VARIABLES}
     for name, value in values.items():
         check_plain(name, value)  # the SDK removes line ends from the middle of a URL
-    source = api_variable(client.api_origin, variables)
+    source = api_variable(client.api_origin, os.environ)
     example = "https://api.inngest.com"
     check_url(source or "api_base_url", client.api_origin, ("http", "https"), example)
     if client.env is not None and not is_plain(client.env):
-        name = next((v for v in ENV_VARIABLES if variables.get(v, "").strip() == client.env), "env")
+        name = next(
+            (v for v in ENV_VARIABLES if os.environ.get(v, "").strip() == client.env), "env"
+        )
         raise ConfigurationError(
             f"{name} is {shown_value(client.env)}; the name of an environment has ASCII "
             "letters, digits and signs, and no spaces"
