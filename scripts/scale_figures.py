@@ -169,7 +169,7 @@ async def measure_executions(gateway: EmbeddedGateway, worker: Worker, count: in
     seconds = time.perf_counter() - begun
     growth = (worker.resident - before) / MEGABYTE
     kept.append(row(f"growth over {count} executions", growth, "MB", GROWTH_BOUND / MEGABYTE))
-    say(f"| executions a second, {AT_ONCE} at once, gateway included | {count / seconds:.0f} | |")
+    say(f"| executions per second, {AT_ONCE} in flight, with gateway | {count / seconds:.0f} | |")
     return kept
 
 

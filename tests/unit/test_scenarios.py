@@ -48,3 +48,10 @@ def test_every_row_has_a_test() -> None:
     found = scenario_docs.marked_tests(ROOT / "tests")
 
     assert [row for row in scenario_docs.ROWS if row not in found] == []
+
+
+def test_the_page_is_that_of_the_markers() -> None:
+    page = scenario_docs.render(scenario_docs.marked_tests(ROOT / "tests"))
+    is_current = scenario_docs.TARGET.read_text(encoding="utf-8") == page
+
+    assert is_current, "docs/scenarios.md is stale: run `make docs`"
