@@ -21,7 +21,8 @@ import pytest
 
 from inngest_connect import connect
 from inngest_connect.testing import EmbeddedGateway
-from tests.pages import PAGES, Block, blocks
+from scripts import scenario_docs
+from tests.pages import PAGES, ROOT, Block, blocks
 
 pytestmark = pytest.mark.integration
 
@@ -54,6 +55,13 @@ PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging
 
 ELSEWHERE = {"testing.md 1", "testing.md 2", "testing.md 3"}
 """Parts of examples/testing, which ``test_pytest_plugin.py`` runs."""
+
+
+def test_the_page_of_scenarios_has_the_tests_that_exist() -> None:
+    page = scenario_docs.render(scenario_docs.marked_tests(ROOT / "tests"))
+    is_current = scenario_docs.TARGET.read_text(encoding="utf-8") == page
+
+    assert is_current, "docs/scenarios.md is stale: run `make docs`"
 
 
 def test_every_block_is_known() -> None:
