@@ -8,7 +8,7 @@ are checked.
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
@@ -193,13 +193,11 @@ class Simulation:
                 self.functions.cancel(request_id)
             case do.Flush(request_id):
                 self.invariants.answered(request_id)
-                self.later(
-                    self.now + self.network.delay(), self._flushed, self.incarnation, command
-                )
+                at = self.now + self.network.delay()
+                self.later(at, self._flushed, self.incarnation, command)
             case do.RequestStart():
-                self.later(
-                    self.now + self.network.delay(), self._started, self.incarnation, command
-                )
+                at = self.now + self.network.delay()
+                self.later(at, self._started, self.incarnation, command)
             case do.OpenSocket(generation, url):
                 self.network.dial(generation, url.removeprefix("ws://"))
             case do.CloseSocket(generation, code, _):
@@ -209,6 +207,12 @@ class Simulation:
             case do.Finished():
                 self.network.abort_all()
                 self._over = True
+            case do.Withdraw():
+                pass  # a link takes every message immediately, so nothing can be withdrawn
+            case do.AskRetryDelay():
+                raise InvariantViolated("the core asks for a delay that ScheduleRetry knows")
+            case _:
+                assert_never(command)
         return None
 
     def freeze_worker(self, until: float) -> None:
