@@ -214,7 +214,7 @@ class ApiClient:
                 content = await _read(response, shown)
         except ApiError:
             raise
-        except Exception as error:  # noqa: BLE001 - each library has exceptions of its own
+        except Exception as error:  # noqa: BLE001 - each library has its own exceptions
             if limit.expired():
                 text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
                 text += f", {progress.stage}" if progress.stage else ""

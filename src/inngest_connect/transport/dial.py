@@ -79,7 +79,7 @@ async def dial(
                 socket_factory=open_socket,
                 **options,
             )
-    except Exception as error:  # noqa: BLE001 - every library on the way has its own tree
+    except Exception as error:  # noqa: BLE001 - each library has its own exceptions
         cause = _cause(error)
         if limit.expired():
             cause = f"no WebSocket within {timeout:g} s, {progress.stage}"

@@ -50,8 +50,8 @@ async def getaddrinfo(host: str, port: int) -> list[Any]:
 
 
 def _look_up(question: tuple[str, int], lookup: "concurrent.futures.Future[list[Any]]") -> None:
-    # Taken off before the result is set: whoever asks after the answer starts a lookup anew. The
-    # event loop of a caller that gave up may be closed; wrap_future() allows for that.
+    # Removed before the result is set, so that a question after the answer starts another lookup.
+    # The event loop of a caller that gave up may be closed; wrap_future() allows for that.
     try:
         answer = socket.getaddrinfo(*question, type=socket.SOCK_STREAM)
     except BaseException as error:  # noqa: BLE001 - libraries replace getaddrinfo, and may exit
