@@ -15,6 +15,7 @@ def page(status: int, **headers: str) -> Response:
     return Response("<html>not today</html>", status, named, "text/html")
 
 
+@pytest.mark.scenario("api-pages")
 @pytest.mark.parametrize("status", [401, 413])
 async def test_a_page_does_not_make_a_reply_undeliverable(status: int) -> None:
     errors: list[ErrorOccurred] = []
@@ -29,6 +30,7 @@ async def test_a_page_does_not_make_a_reply_undeliverable(status: int) -> None:
     assert "reply_refused" not in kinds
 
 
+@pytest.mark.scenario("api-pages")
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_page_in_place_of_the_first_answer_does_not_end_the_worker(status: int) -> None:
     async with faulty() as it:

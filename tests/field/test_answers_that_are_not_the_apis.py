@@ -92,6 +92,7 @@ async def test_a_flush_that_is_confirmed_by_its_request_id_is_delivered() -> Non
         await client.flush("r", REPLY, 0)
 
 
+@pytest.mark.scenario("api-pages")
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 422, 429])
 @pytest.mark.parametrize(
     "body",
@@ -156,6 +157,7 @@ async def test_a_date_in_retry_after_is_compared_with_the_clock_of_who_sent_it()
     assert error.retry_after == 90.0
 
 
+@pytest.mark.scenario("api-silence")
 async def test_a_body_that_trickles_is_limited_in_total() -> None:
     async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n\r\n")

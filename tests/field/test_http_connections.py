@@ -135,6 +135,7 @@ async def test_a_connection_that_is_closed_under_a_request_fails_that_exchange_a
     assert api.accepted == 2
 
 
+@pytest.mark.scenario("api-silence")
 async def test_a_connection_whose_server_is_silent_is_not_used_again() -> None:
     async with serving(timeout=0.3) as (api, client):
         api.answer = b""
@@ -192,6 +193,7 @@ NEVER: dict[str, Callable[[], AbstractAsyncContextManager[int]]] = {
 }
 
 
+@pytest.mark.scenario("api-silence")
 @pytest.mark.parametrize("what", NEVER)
 @pytest.mark.parametrize("path", ["start", "flush"])
 async def test_an_exchange_ends_whatever_the_other_side_never_does(path: str, what: str) -> None:
