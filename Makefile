@@ -1,6 +1,10 @@
-# Everything sets itself up: Python 3.11+ and make are all that has to be there.
-#   make demo    a worker and a gateway on this machine, for some seconds
-#   make test    lint, types, import rules, tests with branch coverage
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+#   make demo      a worker and a gateway on this machine, for some seconds
+#   make unit      the tests that need no sockets, in about a minute
+#   make test      lint, types, import rules, all tests with branch coverage
+#   make format    what ruff can fix and format
+#   make docs      what is generated in docs/ and from the table of options
+#   make simulate  simulated schedules (SEEDS=, FIRST=); make chaos: real processes (SECONDS=, SEED=)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && { echo $$p; break; }; done)
@@ -81,7 +85,7 @@ chaos: $(INSTALLED)
 scale: $(INSTALLED)
 	$(BIN)/python scripts/scale_figures.py $(ARGS)
 
-# Ours and the official workers, side by side; see docs/performance.md. ARGS=--quick takes a minute.
+# This worker and the official ones, compared; see docs/performance.md. ARGS=--quick takes a minute.
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8'
 	@if [ "$$(node --version 2>/dev/null | sed 's/v\([0-9]*\).*/\1/')" -ge 22 ] 2>/dev/null; then \
@@ -99,7 +103,7 @@ mutation: $(INSTALLED)
 figures: $(INSTALLED)
 	@$(BIN)/python scripts/reading_figures.py $(ARGS)
 
-# The oldest dependencies that pyproject.toml allows, in an environment of their own.
+# The oldest dependencies that pyproject.toml allows, in a separate environment.
 $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
@@ -111,7 +115,7 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q $(ARGS)
 
-# The newest inngest, pre-releases included, in an environment of its own; not part of `make test`.
+# The newest inngest, pre-releases included, in a separate environment; not part of `make test`.
 test-prerelease:
 	$(PYTHON) -m venv $(PRERELEASE)
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
@@ -129,7 +133,7 @@ proto:
 	cd src && ../$(PROTOC)/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 	  inngest_connect/protocol/connect.proto
 
-# What every scenario of the core comes to, word by word.
+# The transcripts of the core, which tests compare word by word.
 transcripts: $(INSTALLED)
 	$(BIN)/python -m tests.unit.core.test_transcripts
 
