@@ -375,6 +375,18 @@ def test_without_a_connection_the_clock_is_looked_at_every_five_seconds() -> Non
     assert max(looks) <= 5.0
 
 
+def test_the_clock_is_looked_at_from_the_loss_of_a_connection_on() -> None:
+    talk = Conversation(FixedRetry(600.0)).connected()
+    lives_and_ends(talk, 1, 0.0, "aborted")
+    talk.becomes_ready(2)
+    talk.heartbeats_answered_for(12.0, generation=2)
+
+    ends(talk, 2, "aborted")
+
+    assert talk.core.connections.attempts.retry_at == talk.now + 600.0
+    assert talk.core.next_deadline() == talk.now + 5.0
+
+
 # --- offline -------------------------------------------------------------------------------------
 
 

@@ -78,6 +78,20 @@ def test_a_short_interval_gives_nobody_up_before_the_shortest_patience(
     assert monitor.dead(now) is dead
 
 
+@pytest.mark.parametrize(("now", "dead"), [(3.4, False), (3.5, True)])
+def test_the_shortest_patience_counts_from_the_first_heartbeat_without_an_answer(
+    now: float, dead: bool
+) -> None:
+    monitor = HeartbeatMonitor(1.0, 0.0, 2.5)
+    monitor.take_due(0.0)
+    monitor.answered(0.1)
+    monitor.take_due(1.0)
+    monitor.take_due(2.0)
+    monitor.received(3.0)  # of another kind
+
+    assert monitor.dead(now) is dead
+
+
 def test_intervals_shorter_than_the_round_trip_are_judged_by_it() -> None:
     monitor = HeartbeatMonitor(1.0, 0.0)
     monitor.take_due(0.0)

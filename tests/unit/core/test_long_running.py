@@ -133,6 +133,15 @@ def test_an_age_is_shown_in_the_unit_that_suits_it(age: float, shown: str) -> No
     ]
 
 
+def test_a_function_that_starts_later_does_not_put_off_the_report_of_the_first() -> None:
+    functions = LongRunning(CoreSettings(long_running_warning=60.0), lambda *error: None)
+    functions.started("older", 1, 0.0)
+
+    functions.started("younger", 2, 30.0)
+
+    assert functions.first == 60.0
+
+
 @pytest.mark.parametrize(
     ("limit", "keeps"), [(None, "its lease. If"), (2, "its lease and one of 2 slots. If")]
 )

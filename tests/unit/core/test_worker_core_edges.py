@@ -135,7 +135,8 @@ def test_a_request_that_comes_again_after_its_lease_was_lost_is_left_to_others()
     talk.request("r1")
     talk.lease_answer("r1", None)
 
-    assert sent(talk.request("r1")) == []
+    assert talk.request("r1") == []
+    assert talk.core.counters["requests_repeated"] == 1
 
 
 def test_a_request_whose_kept_reply_had_to_go_is_neither_acknowledged_nor_executed() -> None:
@@ -148,9 +149,16 @@ def test_a_request_whose_kept_reply_had_to_go_is_neither_acknowledged_nor_execut
 
     again = talk.request("r1")
 
-    assert sent(again) == []
-    assert only(again, do.Execute) == []
-    assert only(again, ErrorOccurred)[0].kind == "repeated_request_refused"
+    assert again == [
+        ErrorOccurred(
+            "repeated_request_refused",
+            "a request that was answered came again, and its reply is not kept any more: it is "
+            "neither acknowledged nor executed here",
+            "r1",
+            run_id="run-of-r1",
+            function_slug="app-fn",
+        )
+    ]
     assert sent(talk.request("r2")) == ["WORKER_REQUEST_ACK", "WORKER_REPLY"]
 
 
@@ -531,6 +539,21 @@ def test_a_reply_of_exactly_the_limit_is_sent_as_it_is() -> None:
     talk.request("r1")
 
     assert errors(talk.function_returns("r1")) == []
+
+
+def test_a_request_on_two_sockets_is_abandoned_when_both_acknowledgements_failed() -> None:
+    talk = Conversation().connected()
+    call = pb.GatewayExecutorRequestData(request_id="r1", app_name="app", function_slug="app-fn")
+    data = envelope(K.GATEWAY_EXECUTOR_REQUEST, call.SerializeToString())
+    for _ in range(2):
+        talk.core.handle(inputs.MessageReceived(1, data), talk.now)
+
+    first = talk.core.handle(inputs.AcknowledgementFailed(1, "r1"), talk.now)
+    second = talk.core.handle(inputs.AcknowledgementFailed(1, "r1"), talk.now)
+
+    assert first == []
+    assert errors(second) == ["acknowledgement_failed"]
+    assert len(talk.core.requests) == 0
 
 
 def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_written() -> None:
