@@ -500,7 +500,10 @@ def test_without_any_answer_the_default_schedule_is_used() -> None:
     waited = talk.passes(6.0)
 
     assert errors(waited) == ["retry_strategy_failed"]
-    assert "Users" in one(waited, ErrorOccurred).message
+    assert one(waited, ErrorOccurred).message == (
+        "the retry strategy Users failed: it did not return within 6 s. The default schedule is "
+        "used for this attempt"
+    )
     assert one(waited, do.RequestStart).generation == 2
 
 

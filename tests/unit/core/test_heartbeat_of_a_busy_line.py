@@ -6,7 +6,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
 from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
 from inngest_connect.core.events import ErrorOccurred
-from tests.unit.core.conversation import Conversation, one, only
+from tests.unit.core.conversation import Conversation, K, one, only
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +76,13 @@ def test_a_short_interval_gives_nobody_up_before_the_shortest_patience(
     monitor = silent(0.1, patience=2.0)
 
     assert monitor.dead(now) is dead
+
+
+def test_without_a_shortest_patience_a_short_interval_is_judged_by_itself() -> None:
+    monitor = silent(0.125)
+
+    assert not monitor.dead(0.24)
+    assert monitor.dead(0.25)
 
 
 @pytest.mark.parametrize(("now", "dead"), [(3.4, False), (3.5, True)])
@@ -148,6 +155,26 @@ def test_a_worker_gives_up_a_connection_that_takes_nothing_for_three_intervals()
     assert kept == []
     assert one(given_up, do.AbortSocket).generation == 1
     assert one(given_up, ErrorOccurred).kind == "gateway_silent"
+
+
+def test_a_worker_gives_no_gateway_up_within_two_seconds_however_short_its_interval() -> None:
+    talk = Conversation()
+    talk.starts()
+    talk.becomes_ready(1, heartbeat="100ms")
+
+    kept = talk.passes(1.9)
+    given_up = talk.passes(0.1)
+
+    assert only(kept, do.AbortSocket) == []
+    assert one(given_up, do.AbortSocket).generation == 1
+
+
+def test_an_idle_worker_wakes_up_for_its_next_heartbeat_only() -> None:
+    talk = Conversation().connected()
+    talk.passes(0.0)
+    talk.gateway_says(1, K.GATEWAY_HEARTBEAT)
+
+    assert talk.core.next_deadline() == talk.now + 10.0
 
 
 def test_a_line_is_observed_in_vain_before_there_are_heartbeats() -> None:

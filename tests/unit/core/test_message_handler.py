@@ -399,5 +399,10 @@ def test_a_gateway_that_names_no_status_interval_wants_no_status() -> None:
     assert socket.generation.status_interval == 0.0
 
 
+def test_tokens_are_forgotten_once_they_were_sent() -> None:
+    assert Socket(Phase.AWAITING_HELLO).generation.credentials == CREDENTIALS
+    assert Socket(Phase.AWAITING_READY).generation.credentials is None
+
+
 def test_credentials_are_not_shown() -> None:
     assert repr(CREDENTIALS) == "Credentials()"

@@ -110,6 +110,23 @@ def test_the_key_that_worked_is_remembered() -> None:
     assert one(talk.attempt_begins(), do.RequestStart).key == 1
 
 
+def test_a_key_that_was_rotated_is_replaced_by_the_other_one_at_once() -> None:
+    """Each of the two was refused once, but one of them was accepted between."""
+    talk = Conversation(settings=CoreSettings(signing_keys=2))
+    talk.starts()
+    talk.happens(inputs.StartFailed(1, 401, "no"))
+    talk.passes(0.0)
+    talk.becomes_ready(2)
+    talk.heartbeats_answered_for(30.0, generation=2)
+    talk.happens(inputs.SocketClosed(2, 1006, ""))
+    talk.attempt_begins()
+
+    refused = talk.happens(inputs.StartFailed(3, 401, "rotated"))
+
+    assert one(refused, Reconnecting).delay == 0.0
+    assert one(talk.passes(0.0), do.RequestStart).key == 0
+
+
 @pytest.mark.scenario("4")
 def test_no_accepted_key_on_the_first_connection_is_fatal() -> None:
     talk = Conversation(settings=CoreSettings(signing_keys=2))
@@ -300,6 +317,24 @@ def test_repeated_internal_errors_in_the_handshake_are_called_what_they_are() ->
     assert told == ["handshake_refused"]
 
 
+def test_internal_errors_are_counted_from_the_last_accepted_handshake() -> None:
+    talk = Conversation()
+    talk.starts()
+    reported = []
+    for attempt in range(1, 8):
+        if attempt == 3:
+            talk.becomes_ready(attempt)
+            talk.heartbeats_answered_for(30.0, generation=attempt)
+        else:
+            talk.api_names_gateway(attempt)
+            talk.happens(inputs.SocketOpened(attempt))
+        closed = talk.happens(inputs.SocketClosed(attempt, 1011, "connect_internal_error"))
+        reported.append("handshake_refused" in errors(closed))
+        talk.attempt_begins()
+
+    assert reported == [False, False, False, False, False, True, True]
+
+
 def test_a_gateway_that_is_going_away_is_left_without_penalty() -> None:
     talk = Conversation()
     talk.starts()
@@ -344,6 +379,14 @@ def test_a_gateway_that_answers_only_heartbeats_is_alive() -> None:
     hours = talk.heartbeats_answered_for(600.0)
 
     assert not only(hours, do.AbortSocket)
+
+
+def test_the_id_of_the_last_connection_is_known_while_there_is_none() -> None:
+    talk = Conversation().connected()
+
+    talk.happens(inputs.SocketClosed(1, 1006, ""))
+
+    assert talk.core.connections.last_connection_id == "connection-1"
 
 
 @pytest.mark.scenario("45")
