@@ -1,5 +1,8 @@
 """The state machine, over all pairs of state and event."""
 
+import enum
+from unittest import mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -256,6 +259,31 @@ def test_no_sequence_of_events_leaves_the_table(events: list[E]) -> None:
         assert machine.state in PATH_TO
 
 
+Official = enum.Enum("ConnectionState", {"ACTIVE": "ACTIVE", "CLOSED": "CLOSED"})
+Door = enum.Enum("Door", {"CLOSED": "CLOSED"})
+
+
+def test_a_state_equals_its_name_and_that_of_the_official_sdk() -> None:
+    assert S.CLOSED == "CLOSED"
+    assert S.CLOSED == Official.CLOSED
+    assert S.CLOSED == mock.ANY
+    assert S.CLOSED != "ACTIVE"
+    assert S.CLOSED != Official.ACTIVE
+    assert S.CLOSED != Door.CLOSED
+
+
+@pytest.mark.parametrize("state", [S.CLOSED, "CLOSED", Official.CLOSED])
+def test_a_state_is_found_by_its_name_and_by_that_of_the_official_sdk(
+    state: S | enum.Enum | str,
+) -> None:
+    assert connection_state(state) is S.CLOSED
+
+
 def test_an_unknown_state_is_refused_with_the_known_names() -> None:
-    with pytest.raises(LocalMistake, match="'ACTIV' is not a connection state; there are "):
+    with pytest.raises(LocalMistake) as refused:
         connection_state("ACTIV")
+
+    assert str(refused.value) == (
+        "'ACTIV' is not a connection state; there are CONNECTING, ACTIVE, RECONNECTING, "
+        "DRAINING_RECONNECTING, CLOSING, CLOSED, PAUSED"
+    )

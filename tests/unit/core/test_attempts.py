@@ -483,11 +483,11 @@ def test_a_strategy_that_failed_is_reported_with_what_went_wrong() -> None:
     question = asked(talk)
 
     answered = talk.happens(
-        inputs.RetryDelayAnswered(question.question, None, "it raised KeyError: 'delays'")
+        inputs.RetryDelayAnswered(question.question, None, "it raised KeyError: 'delays'\n")
     )
 
     assert one(answered, ErrorOccurred).message == (
-        "the retry strategy Users failed: it raised KeyError: 'delays'. The default schedule is "
+        "the retry strategy Users failed: it raised KeyError: 'delays'\\n. The default schedule is "
         "used for this attempt"
     )
     assert one(answered, Reconnecting).delay == 1.0

@@ -2,7 +2,14 @@
 
 import pytest
 
-from inngest_connect.core.wire.user_text import class_name, error_message, guarded, shown_error
+from inngest_connect.core.wire.user_text import (
+    class_name,
+    error_message,
+    guarded,
+    has_method,
+    shown_error,
+    shown_value,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -58,3 +65,42 @@ def test_a_class_is_named_whatever_its_metaclass_does() -> None:
 def test_what_is_not_a_text_is_replaced() -> None:
     assert guarded(lambda: 1, "otherwise") == "otherwise"  # type: ignore[arg-type,return-value]
     assert type(guarded(lambda: Loud("x"), "")) is str
+
+
+class BadRepr:
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (-1, "-1"),
+        ("two\nlines", "'two\\nlines'"),
+        ("x" * 200, "'" + "x" * 99 + "..."),
+        ("signkey-prod-0123abc", "'***'"),
+        ("https://user:secret@host/path", "'https://***@host/path'"),
+        (BadRepr(), "an object of type BadRepr"),
+    ],
+    ids=["number", "lines", "long", "key", "url", "raises"],
+)
+def test_a_wrong_value_is_shown_short_and_without_secrets(value: object, shown: str) -> None:
+    assert shown_value(value) == shown
+
+
+class Elusive:
+    attribute = 1
+
+    def method(self) -> None: ...
+
+    def __getattr__(self, name: str) -> object:
+        if name == "exits":
+            raise SystemExit(3)
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "has"), [("method", True), ("attribute", False), ("missing", False), ("exits", False)]
+)
+def test_a_method_is_looked_for_without_running_into_the_object(name: str, has: bool) -> None:
+    assert has_method(Elusive(), name) is has
