@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
         ("0", 0), ("0s", 0), ("10s", 10), ("1m0s", 60), ("30s", 30), ("2m0s", 120),
         ("1h0m0s", 3600), ("1.5s", 1.5), ("500ms", 0.5), ("1m30.5s", 90.5), ("250\u00b5s", 250e-6),
         ("250\u03bcs", 250e-6), ("250us", 250e-6), ("100ns", 1e-7), ("-1.5h", -5400), ("+5s", 5),
-        (".5s", 0.5), ("1.s", 1), ("1h1h", 7200),
+        (".5s", 0.5), ("1.s", 1), ("1h1h", 7200), ("+0", 0), ("-0", 0), ("0" * 62 + "7s", 7),
     ],
 )  # fmt: skip
 def test_what_go_prints_and_accepts_is_understood(text: str, seconds: float) -> None:
@@ -27,7 +27,7 @@ def test_what_go_prints_and_accepts_is_understood(text: str, seconds: float) -> 
 
 @pytest.mark.scenario("J")
 @pytest.mark.parametrize(
-    "text", ["", "10", "s", "1x", "1 s", "--1s", "1s ", ".s", "1d", "٣s", "1e3s", "9" * 100 + "s"]
+    "text", ["", "10", "s", "1x", "1 s", "--1s", "1s ", ".s", "1d", "٣s", "1e3s", "0" * 63 + "7s"]
 )
 def test_what_go_refuses_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):

@@ -437,6 +437,19 @@ def test_a_further_request_to_stop_now_changes_nothing() -> None:
     assert only(ended, do.Finished), "the last moment for flushes begins once"
 
 
+@pytest.mark.parametrize(("requests", "left"), [((), ""), (("r1", "r2"), "; not finished: r1, r2")])
+def test_a_forced_stop_names_its_reason_and_what_is_not_finished(
+    requests: tuple[str, ...], left: str
+) -> None:
+    talk = Conversation().connected()
+    for name in requests:
+        talk.request(name)
+
+    forced = talk.happens(inputs.AbortRequested("second signal"))
+
+    assert one(forced, ErrorOccurred).message == f"stopping now: second signal{left}"
+
+
 def test_an_idle_worker_ends_without_a_notice() -> None:
     talk = Conversation().connected()
     talk.happens(inputs.CloseRequested())
