@@ -79,10 +79,11 @@ def test_a_short_interval_gives_nobody_up_before_the_shortest_patience(
 
 
 def test_without_a_shortest_patience_a_short_interval_is_judged_by_itself() -> None:
-    monitor = silent(0.125)
+    monitor = HeartbeatMonitor(0.125, 0.0)
+    monitor.take_due(0.0)
 
-    assert not monitor.dead(0.24)
-    assert monitor.dead(0.25)
+    assert not monitor.dead(0.37)
+    assert monitor.dead(0.375)
 
 
 @pytest.mark.parametrize(("now", "dead"), [(3.4, False), (3.5, True)])

@@ -24,3 +24,7 @@ def test_the_longest_limit_is_thirty_years() -> None:
 def test_the_limits_of_the_core_are_checked_too() -> None:
     with pytest.raises(ConfigurationError, match="ready_timeout is nan"):
         CoreSettings(ready_timeout=float("nan"))
+
+
+def test_whole_seconds_are_seconds() -> None:
+    assert Timing(start_timeout=5).start_timeout == 5
