@@ -538,14 +538,23 @@ def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:
     assert one(answered, Reconnecting).delay == pytest.approx(110.0)
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(-0.1, "-0.1"), (86_401, "a number")])
-def test_a_delay_outside_the_limits_is_not_used(seconds: float, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (-0.1, "returned -0.1, not 0 to 86400 seconds"),
+        (86_401, "returned a number, not 0 to 86400 seconds"),
+        ("soon", "returned a value of type str, not seconds"),
+    ],
+)
+def test_an_answer_that_is_not_a_delay_is_not_used(answer: object, problem: str) -> None:
     talk = Conversation(Users())
     question = asked(talk)
 
-    answered = talk.happens(inputs.RetryDelayAnswered(question.question, seconds))
+    answered = talk.happens(inputs.RetryDelayAnswered(question.question, answer))
 
-    assert shown in one(answered, ErrorOccurred).message
+    assert one(answered, ErrorOccurred).message == (
+        f"the retry strategy Users failed: {problem}. The default schedule is used for this attempt"
+    )
     assert one(answered, Reconnecting).delay == 1.0
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inngest_connect.core.settings import CoreSettings, Timing
+from inngest_connect.core.settings import CoreSettings, Timing, is_seconds
 from inngest_connect.errors import ConfigurationError
 
 pytestmark = pytest.mark.unit
@@ -26,5 +26,6 @@ def test_the_limits_of_the_core_are_checked_too() -> None:
         CoreSettings(ready_timeout=float("nan"))
 
 
-def test_whole_seconds_are_seconds() -> None:
+def test_whole_seconds_are_seconds_and_so_is_none_at_all() -> None:
     assert Timing(start_timeout=5).start_timeout == 5
+    assert is_seconds(0)

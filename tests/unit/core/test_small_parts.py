@@ -1,5 +1,7 @@
 """Retry, heartbeat, deadlines, keys, ULIDs, remote text, phases: the small pure parts."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from inngest_connect.core.commands import Flush
 from inngest_connect.core.connections.heartbeat import HeartbeatMonitor
 from inngest_connect.core.connections.phases import Phase
 from inngest_connect.core.deadlines import Deadlines
-from inngest_connect.core.retry import FixedRetry, ScheduleRetry
+from inngest_connect.core.retry import FixedRetry, ScheduleRetry, problem_of
 from inngest_connect.core.signing_keys import SigningKeys
 from inngest_connect.core.wire.remote_text import clean
 from inngest_connect.core.wire.ulid import is_ulid
@@ -69,15 +71,44 @@ def test_a_fixed_retry_may_be_short(seconds: float) -> None:
     assert FixedRetry(seconds).delay(1, lambda: 0.5) == seconds
 
 
-def test_wrong_retry_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="schedule"):
-        ScheduleRetry([])
-    with pytest.raises(ValueError, match="schedule"):
-        ScheduleRetry([1, -1])
-    with pytest.raises(ValueError, match="jitter"):
-        ScheduleRetry(jitter=1.0)
-    with pytest.raises(ValueError, match="-1"):
+def test_a_delay_of_a_day_is_the_longest() -> None:
+    assert FixedRetry(86_400).delay(1, middle) == 86_400
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shown"),
+    [
+        ([], "[]"),
+        ([1, -1], "[1, -1]"),
+        (None, "None"),
+        (b"12", "b'12'"),
+        (bytearray(b"12"), "bytearray(b'12')"),
+    ],
+    ids=["empty", "negative", "nothing", "bytes", "bytearray"],
+)
+def test_a_schedule_that_has_no_delays_is_refused(schedule: Any, shown: str) -> None:
+    with pytest.raises(ValueError, match="a retry schedule") as refused:
+        ScheduleRetry(schedule)
+
+    text = f"a retry schedule needs delays of 0 to 86400 s, not {shown}"
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize("jitter", [1.0, -0.1, "much"])
+def test_a_jitter_that_is_not_a_fraction_is_refused(jitter: Any) -> None:
+    with pytest.raises(ValueError, match="a fraction") as refused:
+        ScheduleRetry(jitter=jitter)
+
+    assert str(refused.value) == f"jitter is a fraction from 0 to below 1, not {jitter!r}"
+
+
+def test_a_fixed_delay_that_is_not_seconds_is_refused() -> None:
+    with pytest.raises(ValueError, match="a retry delay") as refused:
         FixedRetry(-1)
+
+    assert str(refused.value) == "a retry delay is 0 to 86400 s, not -1"
+    assert problem_of("soon") == "returned a value of type str, not seconds"
+    assert problem_of(1.5) is None
 
 
 @pytest.mark.scenario("18")
