@@ -22,7 +22,7 @@ import asyncio, gc, random, sys, tracemalloc
 import inngest
 random.SystemRandom.random = lambda self: 0.0  # no jitter: reconnects follow one another
 from inngest_connect import FixedRetry, connect
-from inngest_connect.core import answered_requests
+from inngest_connect.core.requests import answered_requests
 answered_requests.REPEAT_WINDOW = 0.0  # for 150 s they are kept on purpose
 
 client = inngest.Inngest(app_id="app", api_base_url=sys.argv[1], is_production=False)
@@ -91,7 +91,11 @@ async def traced_worker() -> AsyncIterator[TracedWorker]:
         )
         assert process.stdin is not None
         try:
-            await gateway.wait_for_worker()
+            connected = asyncio.create_task(gateway.wait_for_worker())
+            ended = asyncio.create_task(process.wait())
+            await asyncio.wait({connected, ended}, return_when=asyncio.FIRST_COMPLETED)
+            assert not ended.done(), "the worker's program has failed, see standard error"
+            ended.cancel()
             yield TracedWorker(gateway, process)
         finally:
             process.stdin.close()
