@@ -93,7 +93,7 @@ bench: $(INSTALLED)
 	else echo "node 22 or newer was not found: measuring without the JavaScript worker"; fi
 	$(BIN)/python -m bench $(ARGS)
 
-# Mutants of the core and the state machine; takes about ten minutes. See docs/testing.md.
+# Mutants of the core and the state machine; takes about half an hour. See docs/testing.md.
 mutation: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run --max-children 2
