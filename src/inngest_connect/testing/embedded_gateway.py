@@ -123,13 +123,19 @@ class EmbeddedGateway:
         """Return the address that the API names for a gateway."""
         return gateway.url
 
-    def client(self, app_id: str = "app", **options: Any) -> "inngest.Inngest":
-        """Return an ``inngest.Inngest`` for this gateway, with that class's ``options``."""
+    def client(
+        self, app_id: str = "app", *, api_origin: str | None = None, **options: Any
+    ) -> "inngest.Inngest":
+        """Return an ``inngest.Inngest`` for this gateway, with that class's ``options``.
+
+        ``api_origin`` is the address of something in front of this gateway, such as a FaultProxy.
+        """
         import inngest
 
+        origin = api_origin or self.api_origin
         defaults = {
-            "api_base_url": self.api_origin,
-            "event_api_base_url": self.api_origin,
+            "api_base_url": origin,
+            "event_api_base_url": origin,
             "is_production": False,
         }
         return inngest.Inngest(app_id=app_id, **{**defaults, **options})
