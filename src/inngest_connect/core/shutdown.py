@@ -124,9 +124,7 @@ class Shutdown:
             self._deadline = now + self._settings.shutdown_timeout
 
     def force(self, now: float) -> Sequence[str]:
-        """Give up what is unfinished; returns its request ids. Does nothing the second time."""
-        if self.forced:
-            return ()
+        """Give up what is unfinished; returns its request ids. To be called only once."""
         self.forced = True
         # From here on ``_deadline`` limits the last flush. Nothing is left that an operator could
         # wait for, so there are no more notices.
