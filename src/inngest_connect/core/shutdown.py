@@ -151,6 +151,8 @@ class Shutdown:
 
     def next_deadline(self) -> float | None:
         """The next time at which something changes by itself, None when nothing does."""
+        if self.stage is Stage.RUNNING:
+            return None  # asked at the end of every turn
         pause_at = self._pause_at if self._connections.current is not None else None
         return earliest(self._deadline, pause_at, self._notice_at)
 
