@@ -5,6 +5,7 @@ InvariantViolated when something that must never happen does. ``python -m simula
 seeds; ``make simulate`` is a short form.
 """
 
+from .counts import Counts, Totals
 from .invariants import InvariantViolated
 from .runner import Explanation, Report, explain, failure_of, run_seeds
 from .schedule import Entry, Schedule, make_schedule
@@ -13,6 +14,7 @@ from .simulation import Simulation
 from .timeline import Timeline
 
 __all__ = [
+    "Counts",
     "Entry",
     "Explanation",
     "InvariantViolated",
@@ -20,6 +22,7 @@ __all__ = [
     "Schedule",
     "Simulation",
     "Timeline",
+    "Totals",
     "explain",
     "failure_of",
     "make_schedule",

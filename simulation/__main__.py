@@ -52,6 +52,8 @@ def simulate(first: int, count: int, jobs: int) -> int:
         f"({report.per_second_and_job:.0f} a second and process), {len(report.failures)} failed"
         f"{', interrupted' if interrupted else ''}\n"
     )
+    for line in report.totals.lines():
+        sys.stdout.write(f"{line}\n")
     for seed, text in sorted(report.failures):
         sys.stdout.write(f"seed {seed}: {text}\n  python -m simulation --seed {seed}\n")
     if interrupted:

@@ -39,6 +39,8 @@ class Faults:
         if sim.core.finished:
             return
         sim.note("fault" if entry.kind != "request" else "executor", entry)
+        if entry.kind != "request":
+            sim.counts.situation(entry.kind.replace("_", " "))
         # Nothing lasts into the quiet part of the schedule.
         until = sim.now + min(entry.amount, sim.schedule.quiet_from - entry.at)
         match entry.kind:

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from .counts import Counts, Totals
 from .schedule import Schedule, make_schedule
 from .shrink import shrink
 from .simulation import Simulation
 from .timeline import Timeline
 
 _CHUNK: Final = 50
+
+_ChunkResult = tuple[int, list[tuple[int, str]], Totals]
+"""How many schedules were run, the failures, and what happened."""
 
 
 @dataclass(slots=True)
@@ -24,6 +28,7 @@ class Report:
     seconds: float = 0.0
     jobs: int = 1
     failures: list[tuple[int, str]] = field(default_factory=list)
+    totals: Totals = field(default_factory=Totals)
 
     @property
     def per_second_and_job(self) -> float:
@@ -31,10 +36,15 @@ class Report:
         return self.schedules / self.seconds / self.jobs if self.seconds else 0.0
 
 
-def failure_of(schedule: Schedule, timeline: Timeline | None = None) -> str | None:
-    """Return what a schedule violates, or None. An exception of the core is a failure too."""
+def failure_of(
+    schedule: Schedule, timeline: Timeline | None = None, counts: Counts | None = None
+) -> str | None:
+    """Return what a schedule violates, or None. An exception of the core is a failure too.
+
+    ``counts`` is filled with what happened.
+    """
     try:
-        Simulation(schedule, note=timeline).run()
+        Simulation(schedule, note=timeline, counts=counts).run()
     except Exception as error:  # noqa: BLE001 - any exception is a bug of the core
         return f"{type(error).__name__}: {error}"
     return None
@@ -56,9 +66,10 @@ def run_seeds(
     report = Report(jobs=jobs or os.cpu_count() or 1)
     begun = time.perf_counter()
     chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
-    for done, failures in _results(chunks, report.jobs):
+    for done, failures, totals in _results(chunks, report.jobs):
         report.schedules += done
         report.failures += failures
+        report.totals.update(totals)
         report.seconds = time.perf_counter() - begun
         if on_progress is not None:
             on_progress(report)
@@ -68,9 +79,7 @@ def run_seeds(
     return report
 
 
-def _results(
-    chunks: list[tuple[int, int]], jobs: int
-) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+def _results(chunks: list[tuple[int, int]], jobs: int) -> Iterator[_ChunkResult]:
     if jobs == 1:
         yield from map(_run_chunk, chunks)
         return
@@ -80,14 +89,16 @@ def _results(
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 
-def _run_chunk(chunk: tuple[int, int]) -> tuple[int, list[tuple[int, str]]]:
+def _run_chunk(chunk: tuple[int, int]) -> _ChunkResult:
     first, count = chunk
-    failures = []
+    failures, totals = [], Totals()
     for seed in range(first, first + count):
-        text = failure_of(make_schedule(seed))
+        counts = Counts()
+        text = failure_of(make_schedule(seed), counts=counts)
+        totals.add(counts)
         if text is not None:
             failures.append((seed, text))
-    return count, failures
+    return count, failures, totals
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from inngest_connect.testing.model.actions import (
 from inngest_connect.testing.model.gateway import GatewayModel
 
 from .conduct import Conduct
+from .counts import Counts
 from .faults import Faults
 from .functions import Functions
 from .health import Health
@@ -48,15 +49,20 @@ _MOST_STEPS = 200_000
 
 
 class Simulation:
-    """``run()`` raises InvariantViolated. ``note`` is called with every step, for a timeline."""
+    """``run()`` raises InvariantViolated.
+
+    ``note`` is called with every step, for a timeline. ``counts`` is filled with what happens.
+    """
 
     def __init__(
         self,
         schedule: Schedule,
         make_core: Callable[..., WorkerCore] = WorkerCore,
         note: Callable[[float, str, Any], None] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self.schedule = schedule
+        self.counts = counts if counts is not None else Counts()
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
