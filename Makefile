@@ -17,7 +17,7 @@ PRERELEASE := .venv-prerelease
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
-  test-performance test-simulation test-chaos simulate chaos scale bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
+  test-performance test-simulation test-chaos simulate fleet chaos scale bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -77,6 +77,10 @@ test-chaos: $(INSTALLED)
 
 simulate: $(INSTALLED)
 	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
+
+# 10,000 cores at once, see docs/reliability.md#a-fleet; about four minutes.
+fleet: $(INSTALLED)
+	$(BIN)/python -m simulation.fleet --plot docs/fleet.svg $(ARGS)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)

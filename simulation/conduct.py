@@ -21,8 +21,8 @@ USER_TRACE = b'{"traceparent":"the users"}'
 SYSTEM_TRACE = b'{"traceparent":"the systems"}'
 PAUSE_DELAY = 0.25
 """Seconds between an acknowledgement and WORKER_PAUSE, which could overtake it."""
-LONGEST_OFFLINE = 12.0
-"""Seconds between attempts that reach nothing, the jitter of a fifth included."""
+LONGEST_OFFLINE = 15.0
+"""Seconds between attempts that reach nothing, the jitter of a half included."""
 LONGEST_LOOK = 5.0
 """Seconds between looks at the clock while the worker waits for its next attempt."""
 

@@ -4,12 +4,18 @@ import re
 
 import pytest
 
-from inngest_connect.core.connections.attempts import GOING_AWAY_SPREAD
+from inngest_connect.core.connections.attempts import DRAIN_SPREAD, GOING_AWAY_SPREAD
 from inngest_connect.core.connections.heartbeat import DRAIN_PATIENCE, LONGEST_MESSAGE
 from inngest_connect.core.requests.answered_requests import REPEAT_WINDOW
 from inngest_connect.core.requests.leases import UNANSWERED_RETRY
 from inngest_connect.core.requests.long_running import LONGEST_RUN
-from inngest_connect.core.retry import DEFAULT_SCHEDULE, FLUSH_SCHEDULE
+from inngest_connect.core.retry import (
+    DEFAULT_SCHEDULE,
+    FLUSH_JITTER,
+    FLUSH_SCHEDULE,
+    JITTER,
+    LONGEST_JITTER,
+)
 from inngest_connect.core.settings import Timing
 from inngest_connect.protocol import (
     DEFAULT_EXTEND_LEASE_INTERVAL,
@@ -50,7 +56,10 @@ def test_every_kind_of_message_is_listed_with_its_number_and_its_sender() -> Non
         ("Flush", "about {:g}, {:g}, {:g}, {:g}, {:g}, then every {:g} s", FLUSH_SCHEDULE),
         ("Reconnecting", "about {:g}, {:g}, {:g}, {:g}, {:g}, {:g}, {:g}, {:g}, then every {:g} s",
          DEFAULT_SCHEDULE[1:]),
-        ("Drain", "after 0 to {:g} s of jitter", (GOING_AWAY_SPREAD,)),
+        ("Reconnecting", "with {:.0f} % of jitter, at most {:g} s", (JITTER * 100, LONGEST_JITTER)),
+        ("Refusals", "up to {:.0f} % of jitter on flush", (FLUSH_JITTER * 100,)),
+        ("Drain", "after 0 to {:g} s of jitter", (DRAIN_SPREAD,)),
+        ("Close codes", "connects elsewhere within {:g} s", (GOING_AWAY_SPREAD,)),
         ("Drain", "for at most {:g} s (`Timing.drain_ack_timeout`)",
          (Timing().drain_ack_timeout,)),
         ("Pause", "PAUSE {:g} ms after", (Timing().pause_delay * 1000,)),

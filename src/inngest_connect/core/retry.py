@@ -12,8 +12,20 @@ DEFAULT_SCHEDULE: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 30
 # instant, and a fraction of 0 s would not spread them.
 FIRST_SPREAD: Final = 1.0
 
+# The fraction by which a delay is shortened or lengthened. A fifth keeps ten thousand workers that
+# were refused together so close together that most of them are refused again. Chosen by
+# measurement, as the other spreads: docs/reliability.md#a-fleet.
+JITTER: Final = 0.5
+
+# Seconds by which jitter changes a delay at most: two minutes are enough for any fleet, and more
+# would only keep single workers away for longer.
+LONGEST_JITTER: Final = 60.0
+
 # Seconds between tries of one reply. Short: a reply is of use only while its lease is valid.
 FLUSH_SCHEDULE: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+
+# Less than that of attempts, for the same reason.
+FLUSH_JITTER: Final = 0.2
 
 
 # Seconds. A worker that waits longer than a day does not come back in practice.
@@ -39,12 +51,14 @@ class RetryStrategy(Protocol):
 class ScheduleRetry:
     """The delays of ``schedule`` (seconds), one after the other; the last one repeats.
 
-    ``jitter`` is the fraction by which each delay may be shortened or lengthened, so that a
-    thousand workers that lost the same gateway do not come back in the same instant; an entry of
-    0 s becomes 0 to 1 s. With ``jitter=0`` every delay is exact.
+    ``jitter`` is the fraction by which each delay may be shortened or lengthened, by at most 60 s,
+    so that a thousand workers that lost the same gateway do not come back in the same instant; an
+    entry of 0 s becomes 0 to 1 s. With ``jitter=0`` every delay is exact.
     """
 
-    def __init__(self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = 0.2) -> None:
+    def __init__(
+        self, schedule: Sequence[float] = DEFAULT_SCHEDULE, jitter: float = JITTER
+    ) -> None:
         try:
             # Bytes are a sequence of numbers, and not meant.
             is_bytes = is_a(schedule, bytes, bytearray)
@@ -66,7 +80,7 @@ class ScheduleRetry:
         seconds = self._schedule[min(failures, len(self._schedule) - 1)]
         if not seconds and self._jitter:
             return FIRST_SPREAD * random()
-        return seconds * (1 + self._jitter * (2 * random() - 1))
+        return seconds + min(self._jitter * seconds, LONGEST_JITTER) * (2 * random() - 1)
 
 
 class FixedRetry:

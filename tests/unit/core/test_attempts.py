@@ -45,7 +45,7 @@ def test_connections_that_end_right_after_ready_follow_the_schedule(how: str) ->
         talk.becomes_ready(generation)
         delays.append(lives_and_ends(talk, generation, 0.0, how))
 
-    first = 0.25 if how in ("closing", "drained") else 0.5
+    first = 1.0 if how == "drained" else 0.5
     assert delays == [first, 1, 2, 5, 10, 20, 30, 60, 120, 300, 300]
 
 
@@ -85,7 +85,7 @@ def test_only_a_connection_that_lived_two_heartbeat_intervals_resets_the_schedul
         talk.becomes_ready(4, heartbeat=heartbeat)
         delays.append(lives_and_ends(talk, 4, seconds, how))
 
-    assert delays == pytest.approx([5.0, 0.5 if how == "aborted" else 0.25])
+    assert delays == pytest.approx([5.0, 1.0 if how == "drained" else 0.5])
 
 
 def test_a_connection_that_lived_shows_no_failures_any_more() -> None:
@@ -158,7 +158,7 @@ def test_a_closing_gateway_that_refuses_again_and_again_follows_the_schedule() -
         delays.append(one(refused, Reconnecting).delay)
         talk.attempt_begins()
 
-    assert delays == [0.25, 1, 2, 5, 10, 20]
+    assert delays == [0.5, 1, 2, 5, 10, 20]
 
 
 def test_the_second_refusal_of_a_closing_gateway_is_a_failure_that_names_its_cause() -> None:
@@ -535,7 +535,7 @@ def test_the_servers_wish_remains_a_lower_bound_of_a_users_strategy() -> None:
     number = one(failed, do.AskRetryDelay).question
     answered = talk.happens(inputs.RetryDelayAnswered(number, 1.0))
 
-    assert one(answered, Reconnecting).delay == pytest.approx(110.0)
+    assert one(answered, Reconnecting).delay == 130.0
 
 
 @pytest.mark.parametrize(

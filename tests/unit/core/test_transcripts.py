@@ -128,7 +128,7 @@ def refusals_of_the_api() -> Recorded:
 def failures_of_the_api() -> Recorded:
     it = Recorded(FixedRetry(1.0), settings(signing_keys=2))
     it.starts()
-    for number, (status, after) in enumerate([(429, 3.0), (429, None), (500, None), (None, None)]):
+    for number, (status, after) in enumerate([(429, 2.0), (429, None), (500, None), (None, None)]):
         it.happens(inputs.StartFailed(number + 1, status, "its\x07text", after))
         it.passes(4.0)
     it.happens(inputs.StartFailed(5, None, "ws://evil is refused", gateway_group="group"))

@@ -319,12 +319,12 @@ def test_a_gateway_whose_address_is_refused_is_excluded_too() -> None:
 
 
 def test_a_gateway_that_goes_away_without_announcement_is_left_quickly() -> None:
-    """1001 connect_gateway_closing: within half a second."""
+    """1001 connect_gateway_closing: within a second."""
     talk = Conversation().connected()
 
     lost = talk.happens(inputs.SocketClosed(1, 1001, "connect_gateway_closing"))
 
-    assert one(lost, Reconnecting) == Reconnecting(0, 0.25, "connect_gateway_closing")
+    assert one(lost, Reconnecting) == Reconnecting(0, 0.5, "connect_gateway_closing")
 
 
 def test_a_second_announcement_of_a_drain_changes_nothing() -> None:

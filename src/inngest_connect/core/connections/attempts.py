@@ -7,9 +7,10 @@ The schedule is that of the retry strategy, and never ends. What counts as a fai
   gateway that drops every connection after READY would otherwise be called without a pause.
 
 READY ends the count of failed attempts; only a connection that has lived ends the count of young
-ones. The first loss in a row waits for the strategy's first delay, or for up to half a second when
-the gateway itself announced that it closes: a worker comes back quickly, and a fleet that lost the
-same gateway does not come back in the same instant.
+ones. The first loss in a row waits for the strategy's first delay, or for up to one second when the
+gateway closed the connection because it closes itself; a drained connection, which still serves,
+waits for up to two. So a worker comes back quickly, and a fleet that lost the same gateway does not
+come back in the same instant.
 
 An attempt that reached nothing outside this machine, because a name has no address or there is no
 route, proves nothing about the other side and costs it nothing. So it never counts for more than
@@ -31,15 +32,30 @@ from typing import Final
 from ..commands import AskRetryDelay
 from ..events import Reconnecting
 from ..outbox import Outbox
-from ..retry import DEFAULT_SCHEDULE, RetryStrategy, ScheduleRetry, is_own, seconds_of
+from ..retry import (
+    DEFAULT_SCHEDULE,
+    LONGEST_JITTER,
+    RetryStrategy,
+    ScheduleRetry,
+    is_own,
+    seconds_of,
+)
 from ..wire.user_text import class_name
 
 # A failure count that is at the slow end of the default schedule.
 SLOW_FAILURES: Final = 9
 
-# Seconds over which the workers of a gateway that closes come back. Short: until the old socket is
-# closed, its gateway holds new requests back, and servers wait for 5 to 25 s in all.
-GOING_AWAY_SPREAD: Final = 0.5
+# Seconds over which the workers of a gateway that has closed come back.
+GOING_AWAY_SPREAD: Final = 1.0
+
+# Seconds over which the workers of a gateway that drains connect elsewhere. Longer, because they
+# still serve what they have; short, because until the old socket is closed its gateway holds new
+# requests back, and servers wait for 5 to 25 s in all.
+DRAIN_SPREAD: Final = 2.0
+
+# The fraction of Retry-After that is added at random. A limit refuses many workers in one second,
+# with the same number; to come back in the same second would be to be refused again.
+RETRY_AFTER_JITTER: Final = 1.0
 
 # Seconds over which workers come back that learn together that the API answers again.
 EVIDENCE_SPREAD: Final = 2.0
@@ -131,7 +147,8 @@ class Attempts:
         at_least = 0.0
         if retry_after is not None:
             wished = min(retry_after, DEFAULT_SCHEDULE[-1])
-            at_least = wished * (1 + 0.2 * self._random())
+            jitter = min(RETRY_AFTER_JITTER * wished, LONGEST_JITTER)
+            at_least = wished + jitter * self._random()
         failures = min(self.failures, OFFLINE_FAILURES) if offline else self.failures
         self._plan_by_schedule(failures, cause, now, at_least)
 
@@ -179,7 +196,7 @@ class Attempts:
             self._plan_by_schedule(self._young, cause, now)
         elif still_serves:
             # A drain. The worker still serves, so no ``reconnecting`` is shown for it.
-            self.retry_at = now + self._soon()
+            self.retry_at = now + DRAIN_SPREAD * self._random()
         else:
             self.plan(self._soon(), cause, now)
         self._young += young

@@ -17,7 +17,7 @@ from ..commands import Flush, Withdraw
 from ..deadlines import Deadlines
 from ..events import ErrorOccurred, ReplyAcknowledged
 from ..outbox import Outbox
-from ..retry import FLUSH_SCHEDULE, ScheduleRetry
+from ..retry import FLUSH_JITTER, FLUSH_SCHEDULE, ScheduleRetry
 from ..settings import CoreSettings
 from ..signing_keys import SigningKeys
 from ..wire import messages
@@ -57,7 +57,7 @@ class ReplyDelivery:
         self._random = random
         self._leases = leases
         self._outbox = outbox
-        self._retry = ScheduleRetry(FLUSH_SCHEDULE)
+        self._retry = ScheduleRetry(FLUSH_SCHEDULE, FLUSH_JITTER)
         self.deadlines = Deadlines()
         self._flushing = 0
         self._forgetting_reported_at = float("-inf")
@@ -192,7 +192,7 @@ class ReplyDelivery:
         # without a connection nothing extends it. The jitter keeps workers that were refused
         # together from coming back together.
         wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._leases.interval)
-        delay = max(delay, wished * (1 + 0.2 * self._random()))
+        delay = max(delay, wished * (1 + FLUSH_JITTER * self._random()))
         self.deadlines.set(request_id, now + delay)
         text = f"a reply could not be flushed: {message}; trying again in {delay:.1f} s"
         self.error("flush_failed", text, reply)
