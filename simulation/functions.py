@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Final
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
-from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .conduct import SYSTEM_TRACE, USER_TRACE
 from .invariants import SECRET
+from .results import result_of
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -25,6 +25,7 @@ class Functions:
         self._sim = sim
         self._planned: dict[str, tuple[float, bool]] = {}
         """By request id: the duration, and whether a cancellation ends it."""
+        self._positions: dict[str, int] = {}
         self.end_by = sim.schedule.quiet_from + AFTER
 
     def dispatch(self, duration: float, can_cancel: bool) -> None:
@@ -32,7 +33,11 @@ class Functions:
         sim = self._sim
         message = pb.GatewayExecutorRequestData(
             app_name="app",
+            account_id="account",
+            env_id="environment",
+            app_id="id of the app",
             function_slug="app-fn",
+            step_id="step",
             run_id="run",
             request_payload=_BODY,
             system_trace_ctx=SYSTEM_TRACE,
@@ -40,6 +45,7 @@ class Functions:
         )
         request_id, actions = sim.model.dispatch(message, sim.now)
         self._planned[request_id] = (duration, can_cancel)
+        self._positions[request_id] = len(self._positions)
         sim.note("executor", f"dispatches {request_id}")
         sim.gateway_does(actions)
 
@@ -67,5 +73,5 @@ class Functions:
             sim.later(until, self._end, incarnation, request_id, cancelled)
             return
         sim.invariants.ended(request_id)
-        result = None if cancelled else ExecutionResult(pb.SDKResponseStatus.DONE, _BODY * 20)
+        result = None if cancelled else result_of(self._positions[request_id])
         sim.deliver(inputs.ExecutionFinished(request_id, result))

@@ -28,6 +28,8 @@ class Health:
         """The link that the worker uses for new requests."""
         self._since: float | None = None
         """Since when the worker could have extended a lease."""
+        self._active_by: float | None = None
+        """When the worker has to be ACTIVE; decided when nothing is wrong any more."""
 
     def check(self) -> None:
         """Look at the connection after something has happened."""
@@ -81,18 +83,22 @@ class Health:
         sim, core = self._sim, self._sim.core
         if core.finished:
             return
-        state, active = core.machine.state, core.machine.external_state is ConnectionState.ACTIVE
-        close_at = sim.functions.end_by + 10.0
-        if core.machine.is_shutting_down() or sim.now >= close_at:
-            if not core.machine.is_shutting_down() and state is not ConnectionState.ACTIVE:
-                raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state.value}")
-            sim.deliver(inputs.CloseRequested())
-            sim.later(max(sim.now, sim.functions.end_by) + RECOVERY, sim.end)
-            return
-        if not active and looks > 3:
+        active = core.machine.external_state is ConnectionState.ACTIVE
+        if self._active_by is None:
+            self._active_by = max(sim.now, core.connections.attempts.retry_at or 0.0) + RECOVERY
+        if not active and not core.machine.is_shutting_down() and sim.now >= self._active_by:
+            state = core.machine.state.value
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state}")
         served = self._served is not None and self._served.number in sim.network.numbers
         if active and looks and not served:
             raise InvariantViolated("the worker believes in a connection that has ended")
-        due = max(sim.now, core.connections.attempts.retry_at or 0.0) + RECOVERY
-        sim.later(max(close_at if active else due, sim.now + 1.0), self.recover, looks + 1)
+        close_at = sim.functions.end_by + 10.0
+        if not core.machine.is_shutting_down():
+            if not active:
+                sim.later(self._active_by, self.recover, looks + 1)
+                return
+            if sim.now < close_at:
+                sim.later(max(close_at, sim.now + 1.0), self.recover, looks + 1)
+                return
+        sim.deliver(inputs.CloseRequested())
+        sim.later(max(sim.now, sim.functions.end_by) + RECOVERY, sim.end)

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.protocol import GATEWAY_READ_LIMIT
 from inngest_connect.testing.model.settings import GatewaySettings
+
+from .results import REPLY_LIMIT
 
 MINUTES: Final = 10
 _SECONDS: Final = MINUTES * 60.0
@@ -93,7 +96,7 @@ def make_schedule(seed: int) -> Schedule:
     return Schedule(
         seed,
         tuple(entries),
-        _core_settings(draw),
+        _with_limits(_core_settings(draw), seed),
         _gateway_settings(draw),
         delay=draw.choice((0.001, 0.05, 1.0)),
         quiet_from=quiet_from,
@@ -148,6 +151,17 @@ def _core_settings(draw: random.Random) -> CoreSettings:
         on_lease_lost=draw.choice(("cancel", "continue")),
         signing_keys=draw.choice((0, 1, 2)),
         flushes_at_once=draw.choice((1, 8)),
+    )
+
+
+def _with_limits(settings: CoreSettings, seed: int) -> CoreSettings:
+    # Drawn separately, so that the rest of a schedule does not depend on it.
+    draw = random.Random(~seed - 1)
+    return replace(
+        settings,
+        startup_timeout=draw.choice((None, None, None, None, None, None, 30.0, 2.0)),
+        long_running_warning=draw.choice((3600.0, 3600.0, 60.0, None)),
+        max_reply_bytes=draw.choice((GATEWAY_READ_LIMIT, GATEWAY_READ_LIMIT, REPLY_LIMIT)),
     )
 
 

@@ -35,6 +35,7 @@ from .health import Health
 from .invariants import SECRET, Invariants, InvariantViolated
 from .model_api import ModelApi
 from .network import Network
+from .promises import Promises
 from .schedule import Schedule
 
 IDENTITY = WorkerIdentity(
@@ -85,6 +86,7 @@ class Simulation:
         self._model_due: float | None = None
         self._over = False
         self.core = self._new_core()
+        self.promises = Promises(self.core, schedule.core, self.counts.tally)
 
     def _new_core(self) -> WorkerCore:
         return self._make_core(IDENTITY, self.schedule.core, ScheduleRetry(), self.draw.random)
@@ -169,15 +171,18 @@ class Simulation:
             return
         self.note("worker", input)
         self.conduct.received(input)
+        self.promises.received(self.core, input, self.now)
         drive(self.core, input, self.now, self._carry_out)
         self._core_due = self.core.next_deadline()
         self.health.check()
         self.invariants.step(self.core, self.network.open_sockets())
         self.conduct.step(self.core, len(self.invariants.running), self._core_due, self.now)
+        self.promises.turn_ends(self._core_due)
 
     def _carry_out(self, command: do.Command) -> inputs.Input | None:
         self.note("worker does", command)
         self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
+        self.promises.command(command)
         match command:
             case do.Send(generation, data):
                 message = pb.ConnectMessage.FromString(data)
@@ -186,11 +191,13 @@ class Simulation:
                     self.invariants.answered(reply.request_id)
                 self.network.write(generation, data)
             case do.Acknowledge(generation, request_id, data):
+                written: inputs.Input = inputs.AcknowledgementFailed(generation, request_id)
                 if self.network.write(generation, data):
                     self.invariants.written(request_id)
                     self.conduct.acknowledged(request_id, self.now)
-                    return inputs.AcknowledgementWritten(generation, request_id)
-                return inputs.AcknowledgementFailed(generation, request_id)
+                    written = inputs.AcknowledgementWritten(generation, request_id)
+                self.promises.followed(written)
+                return written
             case do.Execute():
                 self.functions.execute(command)
             case seen.Event():
@@ -232,6 +239,7 @@ class Simulation:
         self.network.abort_all()
         self.core = self._new_core()
         self.conduct = Conduct()
+        self.promises = Promises(self.core, self.schedule.core, self.counts.tally)
         self._core_due = None
         self.worker_later(2.0, inputs.Started())
 

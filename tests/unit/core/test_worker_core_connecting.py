@@ -4,7 +4,7 @@ import pytest
 
 from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
-from inngest_connect.core.events import Connected, Reconnecting, StateChanged
+from inngest_connect.core.events import Connected, Disconnected, Reconnecting, StateChanged
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.errors import AuthenticationError, StartupTimeout
 from inngest_connect.protocol import connect_pb2 as pb
@@ -469,6 +469,8 @@ def test_two_drains_in_a_row_never_hold_more_than_two_sockets() -> None:
     second = talk.attempt_begins()
 
     assert one(second, do.AbortSocket).generation == 1
+    assert seen(second) == ["websocket_close", "disconnected"]
+    assert one(second, Disconnected).expected
     assert one(second, do.RequestStart).generation == 3
     talk.becomes_ready(3)
     assert talk.core.machine.state is S.ACTIVE

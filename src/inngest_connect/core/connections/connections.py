@@ -10,7 +10,7 @@ decided in ``worker_core``.
 from collections.abc import Callable
 from typing import Final
 
-from ...protocol import REASON_GATEWAY_CLOSING
+from ...protocol import CLOSE_ABNORMAL, REASON_GATEWAY_CLOSING
 from ..commands import AbortSocket, CloseSocket, OpenSocket, RequestStart
 from ..deadlines import earliest
 from ..events import Disconnected, WebSocketClosed, WebSocketOpened
@@ -24,6 +24,9 @@ from .attempts import Attempts
 from .generation import Credentials, Generation
 from .phases import Phase
 from .refusals import Refusals
+
+# Why a drained connection ends that waits for acknowledgements when another drain begins.
+GAVE_WAY: Final = "gave way to the next connection"
 
 LIVED_INTERVALS: Final = 2
 # A connection is young until it has lived for two heartbeat intervals of at least this many
@@ -78,7 +81,7 @@ class Connections:
             # so one that is still closing gives way; its replies are in the buffer.
             for generation in list(self.closing.values()):
                 self._outbox.put(AbortSocket(generation.number))
-                self.retire(generation, now)
+                self.ended(generation, CLOSE_ABNORMAL, GAVE_WAY, now, closing=False)
         # Numbers are never used again. An input that carries an old one finds nothing (``get``), so
         # a call, a dial or a socket that was aborted needs no other protection against its echoes.
         self._last_number += 1
