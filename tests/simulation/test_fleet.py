@@ -5,16 +5,18 @@ import pytest
 from simulation.fleet import Measurement, Overload, measure
 
 pytestmark = pytest.mark.simulation
-WORKERS = 300
+WORKERS = 200
 
 
-def small(scenario: str, overload: Overload = Overload.REFUSE) -> Measurement:
+def small(
+    scenario: str, overload: Overload = Overload.REFUSE, workers: int = WORKERS
+) -> Measurement:
     """The API needs 20 s for all workers, as it does for ten thousand with 500 calls a second."""
-    return measure(scenario, overload, workers=WORKERS, rate=WORKERS / 20, seed=1)
+    return measure(scenario, overload, workers=workers, rate=workers / 20, seed=1)
 
 
 def test_workers_of_a_killed_gateway_come_back_quickly_and_with_few_calls() -> None:
-    measured = small("one gateway of ten killed")
+    measured = small("one gateway of ten killed", workers=500)
 
     assert measured.calls_per_recovery < 2
     assert measured.after(99) < 8
