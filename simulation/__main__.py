@@ -12,14 +12,14 @@ from . import Report, explain, run_seeds
 INTERRUPTED = 130
 
 
-def replay(seed: int) -> int:
+def replay(seed: int, stack: bool = False) -> int:
     """Print one seed as a timeline. The exit code is 1 when it violates an invariant."""
-    explanation = explain(seed)
+    explanation = explain(seed, stack=stack)
     sys.stdout.write(explanation.text + "\n")
     return 0 if explanation.holds else 1
 
 
-def simulate(first: int, count: int, jobs: int) -> int:
+def simulate(first: int, count: int, jobs: int, stack: bool = False) -> int:
     """Run seeds with a progress bar, on all cores if ``jobs`` is 0.
 
     The exit code is 1 when a seed violates an invariant, and 130 after Ctrl-C, which keeps the
@@ -44,7 +44,7 @@ def simulate(first: int, count: int, jobs: int) -> int:
             progress.update(task, completed=so_far.schedules, failed=failed)
 
         try:
-            run_seeds(first, count, jobs=jobs or None, on_progress=show)
+            run_seeds(first, count, stack=stack, jobs=jobs or None, on_progress=show)
         except KeyboardInterrupt:
             interrupted = True
     sys.stdout.write(
@@ -54,8 +54,9 @@ def simulate(first: int, count: int, jobs: int) -> int:
     )
     for line in report.totals.lines():
         sys.stdout.write(f"{line}\n")
+    flag = "--stack " if stack else ""
     for seed, text in sorted(report.failures):
-        sys.stdout.write(f"seed {seed}: {text}\n  python -m simulation --seed {seed}\n")
+        sys.stdout.write(f"seed {seed}: {text}\n  python -m simulation {flag}--seed {seed}\n")
     if interrupted:
         return INTERRUPTED
     return 1 if report.failures else 0
@@ -78,11 +79,16 @@ def main() -> int:
         default=argparse.SUPPRESS,
         help="print this seed as a timeline instead, shrunk if it fails",
     )
+    parser.add_argument(
+        "--stack",
+        action="store_true",
+        help="simulate the whole worker with its sockets and threads, not the core alone",
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGINT, _interrupt_once)
     if "seed" in given:
-        return replay(given.seed)
-    return simulate(given.first, given.seeds, given.jobs)
+        return replay(given.seed, given.stack)
+    return simulate(given.first, given.seeds, given.jobs, given.stack)
 
 
 def _interrupt_once(*_: object) -> None:

@@ -54,7 +54,10 @@ class Health:
             return
         # A process that was stopped for long cannot know; to connect again is the safe side.
         thawed = sim.worker_frozen_until > 0.0 and sim.now <= sim.worker_frozen_until
-        if not thawed and self._since is not None and not sim.core.machine.is_shutting_down():
+        # What a peer that goes on again has to answer takes a moment.
+        moment = 2 * sim.schedule.delay + 2 * sim.schedule.gateway.handling_delay + 0.5
+        sound = self._since is not None and self._since <= sim.now - moment
+        if not thawed and sound and not sim.core.machine.is_shutting_down():
             text = f"connection {link.generation} is given up although it is sound"
             raise InvariantViolated(text)
 
@@ -70,7 +73,10 @@ class Health:
         slack = 4 * schedule.delay + 2 * schedule.gateway.handling_delay + 0.5
         needed = self._interval + UNANSWERED_RETRY + slack
         self.check()
-        in_time = self._since is not None and self._since <= lease_until - needed
+        # A request that is routed late has little of its lease left when it is acknowledged.
+        acknowledged_at = record.acknowledged_at or 0.0
+        since = None if self._since is None else max(self._since, acknowledged_at)
+        in_time = since is not None and since <= lease_until - needed
         if action.request_id not in sim.core.shutdown.abandoned:
             sim.invariants.expired(record, lease_until, self._since if in_time else None)
         sim.invariants.excuse(action.request_id)

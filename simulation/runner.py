@@ -16,6 +16,8 @@ from .timeline import Timeline
 
 _CHUNK: Final = 50
 
+_Chunk = tuple[int, int, bool]
+"""First seed, count, and whether the whole stack is simulated."""
 _ChunkResult = tuple[int, list[tuple[int, str]], Totals]
 """How many schedules were run, the failures, and what happened."""
 
@@ -36,16 +38,29 @@ class Report:
         return self.schedules / self.seconds / self.jobs if self.seconds else 0.0
 
 
+def world(stack: bool) -> tuple[Callable[[int], Schedule], type[Simulation]]:
+    """Return how schedules are made and run: for the whole stack, or for the core alone."""
+    if not stack:
+        return make_schedule, Simulation
+    # Only here: it imports the whole worker, which the core's simulation does not need.
+    from .stack import StackSimulation, make_stack_schedule
+
+    return make_stack_schedule, StackSimulation
+
+
 def failure_of(
-    schedule: Schedule, timeline: Timeline | None = None, counts: Counts | None = None
+    schedule: Schedule,
+    timeline: Timeline | None = None,
+    counts: Counts | None = None,
+    simulation: type[Simulation] = Simulation,
 ) -> str | None:
-    """Return what a schedule violates, or None. An exception of the core is a failure too.
+    """Return what a schedule violates, or None. An exception of the worker is a failure too.
 
     ``counts`` is filled with what happened.
     """
     try:
-        Simulation(schedule, note=timeline, counts=counts).run()
-    except Exception as error:  # noqa: BLE001 - any exception is a bug of the core
+        simulation(schedule, note=timeline, counts=counts).run()
+    except Exception as error:  # noqa: BLE001 - any exception is a bug of the worker
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -54,6 +69,7 @@ def run_seeds(
     first: int,
     count: int,
     *,
+    stack: bool = False,
     jobs: int | None = None,
     on_progress: Callable[[Report], None] | None = None,
     most_failures: int = 20,
@@ -65,7 +81,9 @@ def run_seeds(
     """
     report = Report(jobs=jobs or os.cpu_count() or 1)
     begun = time.perf_counter()
-    chunks = [(at, min(_CHUNK, first + count - at)) for at in range(first, first + count, _CHUNK)]
+    chunks = [
+        (at, min(_CHUNK, first + count - at), stack) for at in range(first, first + count, _CHUNK)
+    ]
     for done, failures, totals in _results(chunks, report.jobs):
         report.schedules += done
         report.failures += failures
@@ -79,7 +97,7 @@ def run_seeds(
     return report
 
 
-def _results(chunks: list[tuple[int, int]], jobs: int) -> Iterator[_ChunkResult]:
+def _results(chunks: list[_Chunk], jobs: int) -> Iterator[_ChunkResult]:
     if jobs == 1:
         yield from map(_run_chunk, chunks)
         return
@@ -89,12 +107,13 @@ def _results(chunks: list[tuple[int, int]], jobs: int) -> Iterator[_ChunkResult]
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 
-def _run_chunk(chunk: tuple[int, int]) -> _ChunkResult:
-    first, count = chunk
+def _run_chunk(chunk: _Chunk) -> _ChunkResult:
+    first, count, stack = chunk
+    make, simulation = world(stack)
     failures, totals = [], Totals()
     for seed in range(first, first + count):
         counts = Counts()
-        text = failure_of(make_schedule(seed), counts=counts)
+        text = failure_of(make(seed), counts=counts, simulation=simulation)
         totals.add(counts)
         if text is not None:
             failures.append((seed, text))
@@ -109,14 +128,17 @@ class Explanation:
     text: str
 
 
-def explain(seed: int) -> Explanation:
+def explain(seed: int, *, stack: bool = False) -> Explanation:
     """Describe what happens in one seed; a schedule that fails is shrunk first."""
-    schedule = make_schedule(seed)
-    failure = failure_of(schedule)
+    make, simulation = world(stack)
+    schedule = make(seed)
+    failure = failure_of(schedule, simulation=simulation)
     if failure is not None:
-        schedule = shrink(schedule, lambda smaller: failure_of(smaller) is not None)
+        schedule = shrink(
+            schedule, lambda smaller: failure_of(smaller, simulation=simulation) is not None
+        )
     timeline = Timeline()
-    violated = failure_of(schedule, timeline)
+    violated = failure_of(schedule, timeline, simulation=simulation)
     outcome = "all invariants hold" if violated is None else f"VIOLATED {violated}"
     entries = "\n".join(f"{entry.at:9.3f}  {entry}" for entry in schedule.entries)
     text = "\n".join(

@@ -1,0 +1,28 @@
+import hashlib
+
+import pytest
+
+from simulation import Timeline
+from simulation.stack import StackSimulation, make_stack_schedule
+
+
+def _timeline(seed: int) -> str:
+    timeline = Timeline()
+    StackSimulation(make_stack_schedule(seed), note=timeline).run()
+    return timeline.text()
+
+
+@pytest.mark.parametrize("seed", [3, 11, 20])
+def test_a_seed_replays_itself(seed: int) -> None:
+    first, second = _timeline(seed), _timeline(seed)
+
+    assert hashlib.sha256(first.encode()).digest() == hashlib.sha256(second.encode()).digest()
+
+
+def test_the_real_worker_runs_functions_and_answers_over_the_simulated_network() -> None:
+    simulation = StackSimulation(make_stack_schedule(1)).run()
+
+    ledger = simulation.model.ledger
+    assert ledger.dispatched == 3
+    assert ledger.answered == 3
+    assert simulation.program.heard[-1].value == "CLOSED"
