@@ -15,6 +15,8 @@ from .simulation import Simulation
 from .timeline import Timeline
 
 _CHUNK: Final = 50
+_CHUNKS: Final = 40
+"""For one process. A thread that was killed where it stood keeps some of its memory."""
 
 _Chunk = tuple[int, int, bool]
 """First seed, count, and whether the whole stack is simulated."""
@@ -103,7 +105,9 @@ def _results(chunks: list[_Chunk], jobs: int) -> Iterator[_ChunkResult]:
         return
     # Ctrl-C reaches all processes of a terminal; only the first one ends the others.
     ignore = (signal.SIGINT, signal.SIG_IGN)
-    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, ignore) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        jobs, signal.signal, ignore, maxtasksperchild=_CHUNKS
+    ) as pool:
         yield from pool.imap_unordered(_run_chunk, chunks)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from opentelemetry.metrics import NoOpMeterProvider
+
 from inngest_connect.connection import WebSocketWorkerConnection
 from inngest_connect.errors import (
     AuthenticationError,
@@ -91,6 +93,8 @@ class Program:
             startup_timeout=settings.startup_timeout,
             on_lease_lost=settings.on_lease_lost,
             logger=logger,
+            # The global provider would keep the instruments of every worker.
+            meter_provider=NoOpMeterProvider(),
         )
         self.connection.add_event_listener("state_change", self._heard)
         self.connection.add_event_listener("state_change", self._heard_later)

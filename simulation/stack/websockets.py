@@ -7,6 +7,7 @@ A write that fails is silent: the end of the connection is reported in a later t
 
 import asyncio
 import struct
+import weakref
 from collections import deque
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -123,7 +124,7 @@ class Transport:
     def get_extra_info(self, name: str) -> Any:
         """The socket, which is this object too."""
         assert name == "socket"
-        return self
+        return weakref.proxy(self)  # kept for as long as the listener exists, which this refers to
 
     def setsockopt(self, *_: object) -> None:
         """Corking changes nothing that a peer sees."""
