@@ -6,7 +6,10 @@ from simulation.stack.event_loop import VirtualLoop
 from simulation.stack.threads import Until
 from tests.unit.simulation.stack.world import World
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+pytestmark = [
+    pytest.mark.unit,
+    pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning"),
+]
 
 
 def _run(world: World, main: object) -> VirtualLoop:

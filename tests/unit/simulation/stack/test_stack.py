@@ -5,6 +5,8 @@ import pytest
 from simulation import Timeline
 from simulation.stack import StackSimulation, make_stack_schedule
 
+pytestmark = pytest.mark.unit
+
 
 def _timeline(seed: int) -> str:
     timeline = Timeline()

@@ -5,6 +5,8 @@ import pytest
 from simulation.stack.threads import Event, SimpleQueue, Thread, Until
 from tests.unit.simulation.stack.world import World
 
+pytestmark = pytest.mark.unit
+
 
 def test_a_sleeping_thread_continues_when_its_time_has_come() -> None:
     world = World()
