@@ -218,6 +218,8 @@ class AttemptPromises:
 
     def _planned(self, event: seen.Reconnecting) -> None:
         watch, expected = self._watch, self._expected
+        if watch.stage not in _CONNECTING_STAGES:
+            raise watch.broken("attempts", f"no attempt is needed in stage {watch.stage.value}")
         self._expected = None
         at = watch.now + event.delay
         if expected is not None:
@@ -253,6 +255,8 @@ class AttemptPromises:
     def _begun(self, command: do.RequestStart) -> None:
         watch = self._watch
         watch.tally["attempts"] += 1
+        if watch.stage not in _CONNECTING_STAGES:
+            raise watch.broken("attempts", f"no connection is needed in stage {watch.stage.value}")
         if self._must_exclude:
             watch.tally["excludes"] += 1
             if missing := self._must_exclude - set(command.exclude_gateways):

@@ -47,6 +47,8 @@ class ConnectionPromises:
         self._watch = watch
         self.lines: dict[int, Line] = {}
         self.serving: int | None = None
+        self.replaced: set[int] = set()
+        """Drained connections that wait for acknowledgements."""
         self.attempt: int | None = None
         """The generation of the attempt under way."""
         self.closed_serving: int | None = None
@@ -111,6 +113,7 @@ class ConnectionPromises:
         self.replaces = self.serving is not None
         if self.serving is not None:
             self.lines[self.serving].replaced = True
+            self.replaced.add(self.serving)
             self._clear(self.serving)
             limits.set(("limits_close", self.serving), now + settings.drain_ack_timeout)
         ready = self._ready.pop(generation)
@@ -204,6 +207,7 @@ class ConnectionPromises:
 
     def _ended(self, generation: int) -> None:
         watch = self._watch
+        self.replaced.discard(generation)
         if generation == self.serving:
             self.serving = None
         if generation == self.attempt:

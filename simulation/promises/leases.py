@@ -99,6 +99,7 @@ class LeasePromises:
             self._due.set(request_id, watch.now + self._interval)
             return
         self._released(request_id)
+        self._newest[request_id] = ""  # a lease that is granted later has an id of its own
         if known.ended:
             return  # its reply is on its way, and ends the lease
         watch.tally["reports_lost_lease"] += 1
@@ -130,6 +131,8 @@ class LeasePromises:
         known = self._requests.known.get(event.request_id)
         if known is not None and known.ended:
             raise self._watch.broken("reports_lost_lease", f"{event} after the function ended")
+        if known is None or known.started_at is None:
+            self._newest.pop(event.request_id, None)  # if it comes again, it is a new one
         if event.request_id == self._to_report:
             self._to_report = ""
 
@@ -140,6 +143,7 @@ class LeasePromises:
     def _error(self, event: seen.ErrorOccurred) -> None:
         if event.kind in GIVEN_UP and event.request_id is not None:
             self._released(event.request_id)
+            self._newest.pop(event.request_id, None)
 
     def _turn_ends(self) -> None:
         watch = self._watch

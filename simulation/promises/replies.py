@@ -229,6 +229,8 @@ class ReplyPromises:
         if self._rewrites:
             self._rewrites = False
             self._check_rewritten()
+        if self._connections.replaced and not core.finished:
+            self._check_replaced()
         if core.finished or not self.waiting:
             return
         stage = core.shutdown.stage
@@ -252,6 +254,13 @@ class ReplyPromises:
             if reply.written_on != current.number:
                 text = f"{request_id} is not written on connection {current.number}"
                 raise self._watch.broken("rewrites_replies", text)
+
+    def _check_replaced(self) -> None:
+        carriers = {reply.written_on for reply in self.waiting.values()}
+        self._watch.tally["closes_replaced"] += 1
+        if needless := self._connections.replaced - carriers:
+            text = f"connections {sorted(needless)} wait for nothing"
+            raise self._watch.broken("closes_replaced", text)
 
     def _hurry(self) -> None:
         if not self._hurried:

@@ -40,6 +40,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "limits_attempt": "an attempt had taken too long",
     "limits_silence": "a connection had been silent for too long",
     "limits_close": "a connection was not closed in time",
+    "closes_replaced": "a drained connection was replaced and waited for acknowledgements",
     "drains": "a serving connection was drained",
     # Attempts.
     "attempts": "an attempt was due",

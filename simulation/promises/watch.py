@@ -15,6 +15,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.shutdown import Stage
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState
@@ -52,6 +53,8 @@ class Watch:
         """Keys are tuples that begin with the name of the promise."""
         self.input: inputs.Input = inputs.Tick()
         """What the present turn began with."""
+        self.stage = Stage.RUNNING
+        """The stage of the shutdown when the present turn began."""
         self.closing_at: float | None = None
         """When the worker began to shut down."""
         self.due: float | None = None
@@ -104,6 +107,7 @@ class Watch:
     def received(self, core: WorkerCore, input: inputs.Input, now: float) -> None:
         """Take the input that begins a turn, before the core handles it."""
         self.core, self.now, self.input = core, now, input
+        self.stage = core.shutdown.stage
         self.followed(input)
 
     def followed(self, input: inputs.Input) -> None:
