@@ -67,9 +67,11 @@ class Health:
         record = sim.model.ledger.records[action.request_id]
         if record.outcome != "expired" or not record.acknowledged_by:
             return
-        sim.note("executor", f"gives {action.request_id} up: its lease has expired")
-        schedule = sim.schedule
-        lease_until = sim.now - schedule.gateway.lease_grace
+        sim.note("executor", f"gives {action.request_id} up: {action.failure}")
+        schedule, lease_until = sim.schedule, record.expired_at
+        if lease_until is None:  # the executor does not wait for longer, whatever the worker does
+            sim.invariants.excuse(action.request_id)
+            return
         slack = 4 * schedule.delay + 2 * schedule.gateway.handling_delay + 0.5
         needed = self._interval + UNANSWERED_RETRY + slack
         self.check()

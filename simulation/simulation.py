@@ -67,7 +67,7 @@ class Simulation:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, self.model.issued)
+        self.api = ModelApi(self.draw, self._issued)
         self.invariants = Invariants()
         self.conduct = Conduct()
         self.network = Network(self)
@@ -244,6 +244,9 @@ class Simulation:
         self.worker_later(2.0, inputs.Started())
 
     # --- the API -------------------------------------------------------------------------------
+
+    def _issued(self, connection_id: str, session: str, sync: str) -> None:
+        self.model.issued(connection_id, session, sync, self.now)
 
     def _started(self, incarnation: int, command: do.RequestStart) -> None:
         excluded = command.exclude_gateways

@@ -241,8 +241,7 @@ async def test_no_more_functions_run_concurrently_than_the_limit_allows() -> Non
         async with connect([app.pair], max_worker_concurrency=2, wait=True) as worker:
             # Two workers' worth of requests, so that the gateway does not hold them back.
             for connection in gateway.store.model.connections.values():
-                assert connection.connect is not None
-                connection.connect.max_worker_concurrency = 0
+                gateway.store.model.executor.capacity.connected(connection.instance, 0)
             runs = [asyncio.create_task(gateway.invoke("app-wait")) for _ in range(6)]
             await gateway.store.until(lambda model: model.ledger.acknowledged == 6)
             await app.seen.two_running.wait()

@@ -68,7 +68,7 @@ class GatewayStore:
 
     def issued(self, connection_id: str, session_token: str, sync_token: str) -> None:
         """The API answered a start request with these tokens; the gateways check them."""
-        self.model.issued(connection_id, session_token, sync_token)
+        self.model.issued(connection_id, session_token, sync_token, self._now())
 
     def flush(self, response: pb.SDKResponse) -> None:
         """The API received a reply."""

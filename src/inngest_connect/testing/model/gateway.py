@@ -4,41 +4,35 @@ Rules of this file: it is as strict as docs/protocol.md says the server is; time
 what has to be done is returned as actions.
 
 Theory of operation. A connection goes HANDSHAKING -> READY -> DRAINING -> closed. What a worker
-sends passes one of two queues, as in the server: heartbeats, WORKER_READY and WORKER_PAUSE are
-handled in their order, everything else by several handlers at the same time, so with
-``handling_delay`` they overtake one another. Before WORKER_READY nothing is answered. Requests,
-leases and replies belong to the environment, not to a socket: see ``ExecutorModel``.
+sends waits in ``Arrivals`` until it is handled, in another order if there is a ``handling_delay``.
+Before WORKER_READY nothing is answered. Requests, leases and replies belong to the environment, not
+to a socket: see ``ExecutorModel``.
 """
 
 import contextlib
-import heapq
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from ...core.deadlines import earliest
-from ...core.wire.durations import parse_duration
-from ...core.wire.messages import envelope
-from ...core.wire.ulid import is_ulid
 from ...protocol import connect_pb2 as pb
-from .actions import Action, CloseConnection, DropConnection, SendTo
+from .actions import Action, CloseConnection
+from .arrivals import Arrivals
 from .connection import GatewayConnection, GatewayPhase
-from .executor import ExecutorModel, Request
-from .handshake import HandshakeRefused, check_connect
+from .executor import ExecutorModel
+from .handshake import HandshakeRefused, Sessions, check_connect, synchronized_as
 from .ledger import Ledger
+from .messages import INTERNAL_ERROR, WorkerMessages
+from .outgoing import Outgoing
+from .request import Request
 from .settings import GatewaySettings
 
-_CONTROL: Final = frozenset({pb.WORKER_HEARTBEAT, pb.WORKER_READY, pb.WORKER_PAUSE})
 _SYNCHRONIZED: Final = -1
 """In place of a message kind: the apps of a connection are synchronized."""
-
-_INVALID_PAYLOAD: Final[dict[int, tuple[int, str]]] = {
-    pb.WORKER_REQUEST_ACK: (1008, "connect_worker_request_ack_invalid_payload"),
-    pb.WORKER_REQUEST_EXTEND_LEASE: (1008, "connect_worker_request_extend_lease_invalid_payload"),
-    pb.WORKER_REPLY: (1011, "connect_internal_error"),
-}
-"""Close code and reason for a payload that cannot be decoded, by the kind of its message."""
+_PHASE_CHANGES: Final = -2
+"""The phase follows GATEWAY_CONNECTION_READY."""
 
 
 class GatewayModel:
@@ -46,30 +40,38 @@ class GatewayModel:
 
     def __init__(self, settings: GatewaySettings, random_bits: Callable[[int], int]) -> None:
         self.settings = settings
+        self.settings_of: dict[str, GatewaySettings] = {}
+        """Other settings for new connections, by gateway."""
         self.connections: dict[int, GatewayConnection] = {}
         self.draining_gateways: set[str] = set()
         self.apps: dict[str, pb.AppConfiguration] = {}
         """The apps that workers have introduced, whether or not one is connected now."""
-        self.protocol_errors: list[str] = []
+        self.seen: Counter[str] = Counter()
+        """How often something rare has happened that is nobody's mistake."""
         self.sync_failure: tuple[str, str] | None = None
         """A code and a message with which every worker is refused, None to accept them."""
-        self._sessions: dict[str, tuple[str, str]] | None = None
-        """Session and sync token by connection id; None until the API has issued one."""
+        self._sessions = Sessions(settings.session_lifetime)
+        self._synchronized_apps: set[tuple[object, ...]] = set()
         self._out: list[Action] = []
-        self.executor = ExecutorModel(settings, self.connections, self._out, random_bits)
+        self.executor = ExecutorModel(settings, self.connections, self._out, random_bits, self.seen)
         self.ledger: Ledger = self.executor.ledger
         self.requests: dict[str, Request] = self.executor.requests
-        self._random_bits = random_bits
-        self._silence = 5 * parse_duration(settings.heartbeat_interval)
-        self._waiting: list[tuple[float, int, int, int, bytes]] = []
-        """A heap: when a message is handled, its position, connection, kind and payload."""
-        self._last_message = 0
+        self._arrivals = Arrivals(random_bits)
+        self._outgoing = Outgoing(self.connections, self.executor, self._out, self.seen)
+        self._messages = WorkerMessages(self.executor, self._outgoing, self.draining_gateways)
+        self.protocol_errors: list[str] = self._outgoing.protocol_errors
 
-    def issued(self, connection_id: str, session_token: str, sync_token: str) -> None:
+    def issued(self, connection_id: str, session_token: str, sync_token: str, now: float) -> None:
         """Take the tokens of an answered start request. From the first call on they are checked."""
-        if self._sessions is None:
-            self._sessions = {}
-        self._sessions[connection_id] = session_token, sync_token
+        self._sessions.issued(connection_id, session_token, sync_token, now)
+
+    def fail_store(self, until: float) -> None:
+        """Have the server store nothing before that time: no replies, extensions or heartbeats."""
+        self._messages.store_fails_until = until
+
+    def can_store(self, now: float) -> bool:
+        """Return whether ``flush`` may be called; the API answers 500 while it is not."""
+        return now >= self._messages.store_fails_until
 
     # --- connections -------------------------------------------------------------------------
 
@@ -78,25 +80,41 @@ class GatewayModel:
         if gateway in self.draining_gateways:
             self._out.append(CloseConnection(number, 1001, "connect_gateway_closing"))
         else:
-            connection = GatewayConnection(number, gateway, last_heartbeat_at=now)
+            settings = self.settings_of.get(gateway, self.settings)
+            connection = GatewayConnection(number, gateway, settings, now)
             self.connections[number] = connection
-            self._send(connection, pb.GATEWAY_HELLO)
+            self._outgoing.send(connection, pb.GATEWAY_HELLO)
         return self._take(now)
 
     def closed(self, number: int, now: float) -> list[Action]:
         """The WebSocket has ended."""
         if number in self.connections:
-            self._forget(self.connections[number])
+            self._outgoing.forget(self.connections[number])
         return self._take(now)
+
+    def blocked(self, number: int, now: float) -> None:
+        """The line takes nothing more of what the gateway writes, until ``unblocked``."""
+        connection = self.connections.get(number)
+        if connection is not None and connection.blocked_until is None:
+            connection.blocked_until = now + connection.settings.write_timeout
+
+    def unblocked(self, number: int) -> None:
+        """The line takes what the gateway writes again."""
+        if number in self.connections:
+            self.connections[number].blocked_until = None
 
     def received(self, number: int, data: bytes, now: float) -> list[Action]:
         """A message arrived."""
         if (connection := self.connections.get(number)) is None:
             return []
+        if len(data) > connection.settings.max_message_bytes:
+            limit = connection.settings.max_message_bytes + 1
+            self._outgoing.close(connection, 1009, f"read limited at {limit} bytes")
+            return self._take(now)
         try:
             message = pb.ConnectMessage.FromString(data)
         except DecodeError:
-            self._close(connection, 1007, "failed to unmarshal Protobuf")
+            self._outgoing.close(connection, 1007, "failed to unmarshal Protobuf")
             return self._take(now)
         if connection.connect is None:
             self._worker_connect(connection, message, now)
@@ -105,126 +123,74 @@ class GatewayModel:
             with contextlib.suppress(DecodeError):
                 ack = pb.WorkerRequestAckData.FromString(message.payload)
                 self.executor.acknowledgement_arrived(ack.request_id)
-        if self.settings.handling_delay:
-            at = now + self.settings.handling_delay * self._random_bits(16) / 65536
-            if message.kind in _CONTROL:
-                at = connection.control_at = max(at, connection.control_at)
-            self._later(at, number, message.kind, message.payload)
-        else:
-            self._handle(connection, message.kind, message.payload, now)
+        if not self._arrivals.add(connection, message.kind, message.payload, now):
+            self._messages.handle(connection, message.kind, message.payload, now)
         return self._take(now)
-
-    def _later(self, at: float, number: int, kind: int, payload: bytes) -> None:
-        self._last_message += 1
-        heapq.heappush(self._waiting, (at, self._last_message, number, kind, payload))
 
     def _worker_connect(
         self, connection: GatewayConnection, message: pb.ConnectMessage, now: float
     ) -> None:
         try:
-            connection.connect, connection.functions = check_connect(
-                message, self.settings.max_apps, self._sessions
+            connect, connection.functions = check_connect(
+                message, connection.settings.max_apps, self._sessions, now
             )
+            if not self.can_store(now):
+                raise HandshakeRefused(*INTERNAL_ERROR, of_the_worker=False)
         except HandshakeRefused as refused:
-            self._close(connection, refused.code, refused.reason)
-            return
-        self.apps |= {app.app_name: app for app in connection.connect.apps}
-        connection.last_heartbeat_at = now
-        if self.settings.sync_delay:
-            self._later(now + self.settings.sync_delay, connection.number, _SYNCHRONIZED, b"")
-        else:
-            self._synchronized(connection)
-
-    def _handle(self, connection: GatewayConnection, kind: int, payload: bytes, now: float) -> None:
-        # The constants of the module, because the attributes of the enum are slow to look up and a
-        # simulation handles millions of messages.
-        try:
-            match kind:
-                case pb.WORKER_HEARTBEAT:
-                    connection.last_heartbeat_at = now
-                    connection.heartbeats += 1
-                    if connection.holds_work:
-                        self.executor.release_held(connection)
-                    self._answer(connection, pb.GATEWAY_HEARTBEAT)
-                case pb.WORKER_REQUEST_EXTEND_LEASE:
-                    self._extend_lease(connection, payload, now)
-                case pb.WORKER_REQUEST_ACK:
-                    request_id = pb.WorkerRequestAckData.FromString(payload).request_id
-                    if not self.executor.acknowledged(request_id, connection, now):
-                        text = f"acknowledgement of unknown request {request_id}"
-                        self.protocol_errors.append(text)
-                case pb.WORKER_REPLY:
-                    self._reply(connection, payload, now)
-                case pb.WORKER_READY:
-                    if connection.gateway in self.draining_gateways:
-                        self._close(connection, 1001, "connect_gateway_closing")
-                    elif connection.phase is GatewayPhase.HANDSHAKING:
-                        connection.phase = GatewayPhase.READY
-                case pb.WORKER_PAUSE:
-                    connection.paused = True
-                    connection.phase = GatewayPhase.DRAINING
-                    self.executor.fail_unacknowledged(connection)
-                    self.executor.release_held(connection)
-                case pb.WORKER_STATUS:
-                    pass  # the server only logs it
-                case _:
-                    self.protocol_errors.append(f"unexpected kind {kind}")
-        except DecodeError:
-            self._close(connection, *_INVALID_PAYLOAD[kind])
-
-    def _extend_lease(self, connection: GatewayConnection, payload: bytes, now: float) -> None:
-        data = pb.WorkerRequestExtendLeaseData.FromString(payload)
-        if not is_ulid(data.lease_id):
-            self._close(connection, *_INVALID_PAYLOAD[pb.WORKER_REQUEST_EXTEND_LEASE])
-            return
-        answer = pb.WorkerRequestExtendLeaseAckData(
-            request_id=data.request_id,
-            function_slug=data.function_slug,
-            new_lease_id=self.executor.extend(data.request_id, data.lease_id, now),
-        )
-        self._answer(connection, pb.WORKER_REQUEST_EXTEND_LEASE_ACK, answer.SerializeToString())
-
-    def _reply(self, connection: GatewayConnection, payload: bytes, now: float) -> None:
-        response = pb.SDKResponse.FromString(payload)
-        if self.executor.refuses_reply(response.request_id, connection):
-            self.protocol_errors.append(
-                f"reply without an acknowledgement to {response.request_id}"
+            self._outgoing.close(
+                connection, refused.code, refused.reason, mistake=refused.of_the_worker
             )
             return
-        self.executor.store(response, now, flushed=False)
-        ack = pb.WorkerReplyAckData(request_id=response.request_id)
-        self._answer(connection, pb.WORKER_REPLY_ACK, ack.SerializeToString())
+        connection.connect = connect
+        self.apps |= {app.app_name: app for app in connect.apps}
+        self.executor.capacity.connected(connect.instance_id, connect.max_worker_concurrency)
+        connection.last_heartbeat_at = now
+        settings = connection.settings
+        known = settings.skip_unchanged_sync and synchronized_as(connect) in self._synchronized_apps
+        if settings.sync_delay and not known:
+            self._arrivals.later(now + settings.sync_delay, connection.number, _SYNCHRONIZED)
+        else:
+            self._synchronized(connection, connect, now)
 
-    def _synchronized(self, connection: GatewayConnection) -> None:
+    def _synchronized(
+        self, connection: GatewayConnection, connect: pb.WorkerConnectRequestData, now: float
+    ) -> None:
+        if connection.gateway in self.draining_gateways:
+            self._outgoing.close(connection, 1001, "connect_gateway_closing")
+            return
         if self.sync_failure is not None:
             code, text = self.sync_failure
             failure = pb.SystemError(code=code, message=text)
-            self._send(connection, pb.SYNC_FAILED, failure.SerializeToString())
-            self._close(connection, 1008, code)
+            self._outgoing.send(connection, pb.SYNC_FAILED, failure.SerializeToString())
+            self._outgoing.close(connection, 1008, code)
             return
+        self._synchronized_apps.add(synchronized_as(connect))
+        settings = connection.settings
         ready = pb.GatewayConnectionReadyData(
-            heartbeat_interval=self.settings.heartbeat_interval,
-            extend_lease_interval=self.settings.extend_lease_interval,
-            status_interval=self.settings.status_interval,
+            heartbeat_interval=settings.heartbeat_interval,
+            extend_lease_interval=settings.extend_lease_interval,
+            status_interval=settings.status_interval,
         )
-        self._send(connection, pb.GATEWAY_CONNECTION_READY, ready.SerializeToString())
-        assert connection.connect is not None
-        if not connection.connect.worker_manual_readiness_ack:
-            connection.phase = GatewayPhase.READY
+        self._outgoing.send(connection, pb.GATEWAY_CONNECTION_READY, ready.SerializeToString())
+        if not connect.worker_manual_readiness_ack:
+            if settings.ready_delay:
+                self._arrivals.later(now + settings.ready_delay, connection.number, _PHASE_CHANGES)
+            else:
+                connection.phase = GatewayPhase.READY
 
     def drain(self, gateway: str, now: float) -> list[Action]:
         """Drain a gateway: it closes new connections, and the others after ``drain_window``."""
         self.draining_gateways.add(gateway)
         for connection in [c for c in self.connections.values() if c.gateway == gateway]:
             if connection.connect is None:
-                self._close(connection, 1001, "connect_gateway_closing")
+                self._outgoing.close(connection, 1001, "connect_gateway_closing")
                 continue
             # The server still stores it as READY, so the router goes on choosing it.
             ready = connection.phase is GatewayPhase.READY
-            connection.holds_work = ready and self.settings.hold_during_drain
+            connection.holds_work = ready and connection.settings.hold_during_drain
             connection.phase = GatewayPhase.DRAINING
-            connection.window_ends_at = now + self.settings.drain_window
-            self._send(connection, pb.GATEWAY_CLOSING)
+            connection.window_ends_at = now + connection.settings.drain_window
+            self._outgoing.send(connection, pb.GATEWAY_CLOSING)
             self.executor.fail_unacknowledged(connection)
         return self._take(now)
 
@@ -237,7 +203,7 @@ class GatewayModel:
 
     def forward_again(self, request_id: str, connection: int, now: float) -> list[Action]:
         """Write a request to that connection once more, as a repeated forward does."""
-        self.executor.forward(self.requests[request_id], self.connections[connection])
+        self.executor.forward(self.requests[request_id], self.connections[connection], now)
         return self._take(now)
 
     def flush(self, response: pb.SDKResponse, now: float) -> list[Action]:
@@ -247,30 +213,30 @@ class GatewayModel:
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has to be called next."""
-        handled_at = self._waiting[0][0] if self._waiting else None
-        first = earliest(self.executor.next_deadline(), handled_at)
+        first = earliest(self.executor.next_deadline(), self._arrivals.next_at())
         for connection in self.connections.values():
-            first = earliest(first, connection.window_ends_at, connection.silent_at(self._silence))
+            first = earliest(first, connection.window_ends_at, connection.lost_at())
         return first
 
     def tick(self, now: float) -> list[Action]:
         """Handle the delayed messages that are due, and end what has run out of time."""
-        while self._waiting and self._waiting[0][0] <= now:
-            _, _, number, kind, payload = heapq.heappop(self._waiting)
-            if (connection := self.connections.get(number)) is None:
+        while (due := self._arrivals.pop_due(now)) is not None:
+            number, kind, payload = due
+            connection = self.connections.get(number)
+            if connection is None or connection.connect is None:
                 continue  # what a closed connection left unhandled is lost
             if kind == _SYNCHRONIZED:
-                self._synchronized(connection)
-            else:
-                self._handle(connection, kind, payload, now)
+                self._synchronized(connection, connection.connect, now)
+            elif kind != _PHASE_CHANGES:
+                self._messages.handle(connection, kind, payload, now)
+            elif connection.phase is GatewayPhase.HANDSHAKING:
+                connection.phase = GatewayPhase.READY
         self.executor.tick(now)
         for connection in list(self.connections.values()):
-            silent_at = connection.silent_at(self._silence)
             if connection.window_ends_at is not None and now >= connection.window_ends_at:
-                self._close(connection, 1001, "connect_gateway_closing")
-            elif silent_at is not None and now >= silent_at:
-                self._forget(connection)
-                self._out.append(DropConnection(connection.number))
+                self._outgoing.close(connection, 1001, "connect_gateway_closing")
+            elif now >= connection.lost_at():
+                self._outgoing.drop(connection)
         return self._take(now)
 
     def _take(self, now: float) -> list[Action]:
@@ -279,21 +245,3 @@ class GatewayModel:
         actions = self._out.copy()
         self._out.clear()
         return actions
-
-    def _send(self, to: GatewayConnection, kind: pb.GatewayMessageType, raw: bytes = b"") -> None:
-        self._out.append(SendTo(to.number, envelope(kind, raw)))
-
-    def _answer(self, to: GatewayConnection, kind: pb.GatewayMessageType, raw: bytes = b"") -> None:
-        if to.phase is not GatewayPhase.HANDSHAKING:
-            self._send(to, kind, raw)
-
-    def _close(self, connection: GatewayConnection, code: int, reason: str) -> None:
-        if code != 1001:
-            self.protocol_errors.append(f"closed {code} {reason}")
-        self._forget(connection)
-        self._out.append(CloseConnection(connection.number, code, reason))
-
-    def _forget(self, connection: GatewayConnection) -> None:
-        self.connections.pop(connection.number, None)
-        self.executor.fail_unacknowledged(connection)
-        self.executor.release_held(connection)

@@ -38,6 +38,8 @@ class RequestRecord:
     """Replies that were refused because no acknowledgement arrived before them."""
     answered_at: float | None = None
     outcome: Outcome = "waiting"
+    expired_at: float | None = None
+    """When the lease expired that the executor found expired."""
 
 
 class Ledger:

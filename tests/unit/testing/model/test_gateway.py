@@ -2,87 +2,19 @@
 
 import pytest
 
-from inngest_connect.core.wire.messages import ExecutionResult, envelope, request_ack
+from inngest_connect.core.wire.messages import ExecutionResult
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing.model.actions import (
     Action,
     CloseConnection,
     DropConnection,
     RequestEnded,
-    SendTo,
 )
-from inngest_connect.testing.model.gateway import GatewayModel
 from inngest_connect.testing.model.settings import GatewaySettings
 from inngest_connect.testing.model.ulid import make_ulid
+from tests.unit.testing.model.model_talk import K, Talk, closes, connect_data, kinds, reply_to
 
-K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit
-
-
-def connect_data(**changes: object) -> pb.WorkerConnectRequestData:
-    fields: dict[str, object] = {
-        "connection_id": make_ulid(1.0, lambda _: 1),
-        "instance_id": "i",
-        "auth_data": pb.AuthData(session_token="t"),
-        "capabilities": b"{}",
-        "apps": [pb.AppConfiguration(app_name="app", functions=b'[{"id":"app-fn"}]')],
-        "worker_manual_readiness_ack": True,
-    }
-    return pb.WorkerConnectRequestData(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-class Talk:
-    """One model and its workers."""
-
-    def __init__(self, **settings: object) -> None:
-        bits = iter(range(1, 10_000))
-        self.model = GatewayModel(
-            GatewaySettings(**settings),  # type: ignore[arg-type]
-            lambda _: next(bits),
-        )
-        self.now = 100.0
-
-    def opens(self, number: int = 1, gateway: str = "g") -> list[Action]:
-        return self.model.opened(number, gateway, self.now)
-
-    def sends(self, kind: int, payload: bytes = b"", number: int = 1) -> list[Action]:
-        data = envelope(kind, payload)  # type: ignore[arg-type]
-        return self.model.received(number, data, self.now)
-
-    def ready(self, number: int = 1, gateway: str = "g", **changes: object) -> "Talk":
-        self.opens(number, gateway)
-        self.sends(K.WORKER_CONNECT, connect_data(**changes).SerializeToString(), number)
-        self.sends(K.WORKER_READY, b"", number)
-        return self
-
-    def dispatch(self) -> tuple[str, list[Action]]:
-        message = pb.GatewayExecutorRequestData(app_name="app", function_slug="app-fn")
-        return self.model.dispatch(message, self.now)
-
-    def acks(self, request_id: str, number: int = 1) -> list[Action]:
-        ack = request_ack(pb.GatewayExecutorRequestData(request_id=request_id))
-        return self.model.received(number, ack, self.now)
-
-    def extends(self, request_id: str, lease_id: str, number: int = 1) -> str | None:
-        data = pb.WorkerRequestExtendLeaseData(request_id=request_id, lease_id=lease_id)
-        (answer,) = self.sends(K.WORKER_REQUEST_EXTEND_LEASE, data.SerializeToString(), number)
-        assert isinstance(answer, SendTo)
-        message = pb.ConnectMessage.FromString(answer.data)
-        ack = pb.WorkerRequestExtendLeaseAckData.FromString(message.payload)
-        return ack.new_lease_id if ack.HasField("new_lease_id") else None
-
-    def lease(self, request_id: str) -> str:
-        return self.model.requests[request_id].lease_id
-
-
-def kinds(actions: list[Action]) -> list[str]:
-    return [
-        K.Name(pb.ConnectMessage.FromString(a.data).kind) for a in actions if isinstance(a, SendTo)
-    ]
-
-
-def closes(actions: list[Action]) -> list[tuple[int, str]]:
-    return [(a.code, a.reason) for a in actions if isinstance(a, CloseConnection)]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +236,6 @@ def test_a_connection_without_recent_heartbeats_gets_no_requests() -> None:
 
 def test_a_pause_can_overtake_an_acknowledgement() -> None:
     """The request is then run here and routed again (docs/protocol.md#pause)."""
-    draws = iter([65000, 10])
     talk = Talk(handling_delay=1.0)
     talk.opens()
     talk.sends(K.WORKER_CONNECT, connect_data().SerializeToString())
@@ -312,7 +243,7 @@ def test_a_pause_can_overtake_an_acknowledgement() -> None:
     talk.now += 1
     talk.model.tick(talk.now)
     request_id, _ = talk.dispatch()
-    talk.model._random_bits = lambda _: next(draws)
+    talk.bits = iter([65000, 10])
     talk.acks(request_id)
     talk.sends(K.WORKER_PAUSE)
 
@@ -320,13 +251,13 @@ def test_a_pause_can_overtake_an_acknowledgement() -> None:
 
     assert talk.model.ledger.acknowledged == 0
     assert "unknown request" in talk.model.protocol_errors[0]
+    assert talk.model.seen["pause overtook an acknowledgement"] == 1
 
 
 def test_control_messages_keep_their_order_and_data_messages_do_not() -> None:
-    draws = iter([60000, 100, 50])
     talk = Talk().ready()
-    talk.model.settings = GatewaySettings(handling_delay=1.0)
-    talk.model._random_bits = lambda _: next(draws)
+    talk.model.connections[1].settings = GatewaySettings(handling_delay=1.0)
+    talk.bits = iter([60000, 100, 50])
     reply = pb.SDKResponse(request_id="r").SerializeToString()
 
     for kind, payload in (
@@ -401,10 +332,6 @@ def test_an_acknowledgement_counts_only_on_the_socket_that_delivered_the_request
     assert "unknown request" in talk.model.protocol_errors[0]
 
 
-def reply_to(request_id: str) -> bytes:
-    return pb.SDKResponse(request_id=request_id, body=b"1").SerializeToString()
-
-
 def test_a_reply_without_an_acknowledgement_is_refused_and_noted() -> None:
     talk = Talk().ready()
     request_id, _ = talk.dispatch()
@@ -438,8 +365,8 @@ def test_a_reply_whose_acknowledgement_can_be_lost_is_taken() -> None:
 )
 def test_a_session_of_another_start_is_refused(session: str, sync: str, connection: int) -> None:
     talk = Talk()
-    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s")
-    talk.model.issued(make_ulid(1.0, lambda _: 2), "u", "v")
+    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s", 100.0)
+    talk.model.issued(make_ulid(1.0, lambda _: 2), "u", "v", 100.0)
     talk.opens()
     auth = pb.AuthData(session_token=session, sync_token=sync)
     data = connect_data(auth_data=auth, connection_id=make_ulid(1.0, lambda _: connection))
@@ -451,7 +378,7 @@ def test_a_session_of_another_start_is_refused(session: str, sync: str, connecti
 
 def test_a_session_serves_one_connection() -> None:
     talk = Talk()
-    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s")
+    talk.model.issued(make_ulid(1.0, lambda _: 1), "t", "s", 100.0)
     auth = pb.AuthData(session_token="t", sync_token="s")
 
     talk.ready(auth_data=auth)
