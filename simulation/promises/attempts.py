@@ -37,6 +37,7 @@ EVIDENCE_SPACING: Final = 10.0
 STOPPED: Final = 10.0
 """Seconds by which a Tick is late after the process was stopped."""
 YOUNG_INTERVALS: Final = 2
+LONGEST_EXCLUSION: Final = 16
 CLOSING: Final = "connect_gateway_closing"
 UNAUTHENTICATED: Final = "connect_authentication_failed"
 TOO_LATE: Final = "connect_worker_hello_timeout"
@@ -224,10 +225,8 @@ class AttemptPromises:
         at = watch.now + event.delay
         if expected is not None:
             self._judge(event, expected)
-        elif (
-            self._planned_at is None or at >= self._planned_at
-        ) and watch.core.shutdown.stage in _CONNECTING_STAGES:
-            raise watch.broken("evidence", f"nothing has brought forward: {event}")
+        else:
+            self._judge_evidence(event, at)
         self._plan(at)
 
     def _judge(self, event: seen.Reconnecting, expected: Expected) -> None:
@@ -240,6 +239,13 @@ class AttemptPromises:
         if longest > least:
             quarter = int(4 * (event.delay - least) / (longest - least))
             watch.tally[_QUARTERS[max(0, min(quarter, 3))]] += 1
+
+    def _judge_evidence(self, event: seen.Reconnecting, at: float) -> None:
+        watch, by = self._watch, self._evidence_by
+        if by is None or self._planned_at is None or at >= self._planned_at:
+            raise watch.broken("evidence", f"nothing has brought forward: {event}")
+        if at < by - EVIDENCE_SPREAD - ROUNDING:
+            raise watch.broken("evidence", f"planned for {at:.3f}, too early for {by:.3f}")
 
     def _plan(self, at: float) -> None:
         self._planned_at = at
@@ -259,8 +265,10 @@ class AttemptPromises:
             raise watch.broken("attempts", f"no connection is needed in stage {watch.stage.value}")
         if self._must_exclude:
             watch.tally["excludes"] += 1
-            if missing := self._must_exclude - set(command.exclude_gateways):
-                raise watch.broken("excludes", f"{sorted(missing)} are not excluded")
+        excluded = set(command.exclude_gateways)
+        if excluded != self._must_exclude and len(excluded) < LONGEST_EXCLUSION:
+            text = f"{sorted(excluded)} are excluded, not {sorted(self._must_exclude)}"
+            raise watch.broken("excludes", text)
         self._keys.check(command.key, "an attempt")
         watch.limits.clear(("attempts",))
         self._planned_at = None
@@ -284,10 +292,10 @@ class AttemptPromises:
 
     def _tick(self, tick: inputs.Tick) -> None:
         now, planned_at = self._watch.now, self._planned_at
-        late = self._due is not None and now - self._due >= STOPPED
-        if late and planned_at is not None and now < planned_at:
-            self._watch.tally["continues"] += 1
+        if self._due is not None and now - self._due >= STOPPED:
+            # Also for what this turn plans, because an attempt that was under way has failed.
             self._evidence_by = now + EVIDENCE_SPREAD
+            self._watch.tally["continues"] += planned_at is not None and now < planned_at
 
     def _turn_ends(self) -> None:
         watch = self._watch

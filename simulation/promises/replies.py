@@ -50,6 +50,7 @@ class ReplyPromises:
         self._due = Limits()
         self._flushing: dict[str, None] = {}
         self._results: dict[str, ExecutionResult] = {}
+        self._too_large: set[str] = set()
         self._rewrites = False
         """A connection began or ended in this turn, so what waits is written again."""
         self._hurried = False
@@ -114,8 +115,15 @@ class ReplyPromises:
             return
         reply.payload = payload
         result = self._results.pop(response.request_id, None)
-        if result is None or len(payload) + len(result.body) > watch.settings.max_reply_bytes:
-            return  # refused, or it may be too large
+        if result is None:
+            return  # it was refused
+        replaced = response.body != result.body
+        if replaced or response.request_id in self._too_large:
+            watch.tally["reports_too_large"] += 1
+            if not (replaced and response.request_id in self._too_large):
+                text = f"{response.request_id} is replaced: {replaced}"
+                raise watch.broken("reports_too_large", text)
+            return
         watch.tally["keeps_result"] += 1
         sent = (response.status, response.body, response.no_retry, response.retry_after or None)
         if sent != (result.status, result.body, result.no_retry, result.retry_after):
@@ -202,6 +210,13 @@ class ReplyPromises:
         self._forget(event.request_id)
 
     def _error(self, event: seen.ErrorOccurred) -> None:
+        if event.kind == "reply_too_large" and event.request_id is not None:
+            self._too_large.add(event.request_id)
+        elif event.kind == "reply_evicted":
+            self._watch.tally["evicts_oldest"] += 1
+            if event.request_id != next(iter(self.waiting)):
+                text = f"{event.request_id} is given up before an older reply"
+                raise self._watch.broken("evicts_oldest", text)
         if event.kind in GIVEN_UP and event.request_id is not None:
             self._forget(event.request_id)
 

@@ -41,6 +41,9 @@ class ShutdownPromises:
         self._running: dict[str, None] = {}
         self._undelivered: set[str] = set()
         self._lost: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._named = False
+        """What shutdown_timeout has given up was reported."""
         watch.on_input(inputs.Started, self._started_now)
         watch.on_command(seen.Connected, self._connected)
         watch.on_command(seen.StateChanged, self._state_changed)
@@ -53,6 +56,7 @@ class ShutdownPromises:
         watch.on_sent(pb.WORKER_PAUSE, lambda generation, data: self._paused.add(generation))
         watch.on_command(do.Execute, lambda run: self._runs(run.request.request_id))
         watch.on_input(inputs.ExecutionFinished, self._returned)
+        watch.on_command(do.CancelExecution, lambda end: self._cancelled.add(end.request_id))
         watch.on_command(seen.LeaseLost, lambda event: self._lost.add(event.request_id))
         watch.on_command(seen.ErrorOccurred, self._error)
         watch.on_command(do.Finished, self._finished)
@@ -99,7 +103,13 @@ class ShutdownPromises:
             watch.tally["shutdown_timeout"] += 1
             if watch.now < at - ROUNDING:
                 raise watch.broken("shutdown_timeout", f"{at - watch.now:.3f} s early")
+            if self._named != bool(watch.core.shutdown.abandoned):
+                raise watch.broken("names_abandoned", "shutdown_timeout does not say what is left")
             self._force()
+        if watch.core.shutdown.forced and self._running and not watch.core.finished:
+            watch.tally["cancels_abandoned"] += 1
+            if left := set(self._running) - self._cancelled:
+                raise watch.broken("cancels_abandoned", f"{sorted(left)} are not cancelled")
         notice_at = watch.limits.get(("notices",))
         if notice_at is not None and watch.now >= notice_at - ROUNDING:
             if self._has_work():
@@ -121,6 +131,8 @@ class ShutdownPromises:
             if at is None or watch.now < at - ROUNDING:
                 raise watch.broken("notices", f"a notice at {watch.now:.3f}, due at {at}")
             watch.limits.set(("notices",), watch.now + NOTICE_INTERVAL)
+        elif event.kind == "shutdown_timeout":
+            self._named = True
         elif event.kind == "reply_undelivered" and event.request_id is not None:
             self._undelivered.add(event.request_id)
 

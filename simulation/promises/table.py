@@ -32,6 +32,8 @@ PROMISES: Final[Mapping[str, str]] = {
     "flushes_unacknowledged": "a written reply was not acknowledged in time",
     "flushes_again": "a flush had failed and was due again",
     "flushes_once": "a flush began",
+    "evicts_oldest": "a reply was evicted from a full buffer",
+    "reports_too_large": "a function returned more than fits into a reply",
     "fits": "a message was sent",
     "keeps_result": "a reply was sent for the first time",
     # Connections.
@@ -72,6 +74,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "last_flush": "a forced shutdown left replies behind",
     "waits_for_work": "the worker ended without being forced",
     "notices": "a shutdown waited for work",
+    "cancels_abandoned": "functions ran after a shutdown was forced",
     "pauses": "the serving connection was closed by a shutdown",
     "names_abandoned": "the worker ended and left work behind",
     "nothing_left": "the worker ended",
