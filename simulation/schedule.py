@@ -16,6 +16,8 @@ from .results import REPLY_LIMIT
 
 MINUTES: Final = 10
 _SECONDS: Final = MINUTES * 60.0
+_CALM: Final = 40.0
+"""Seconds between the last fault and the quiet rest."""
 _QUIET_FROM: Final = 0.6
 """The rest of a schedule has no faults, so everything can and must recover."""
 
@@ -83,8 +85,10 @@ _CLOSES: Final = (
 def make_schedule(seed: int) -> Schedule:
     """Return the schedule of this seed, always the same one."""
     draw = random.Random(seed)
-    quiet_from = _SECONDS * _QUIET_FROM
-    busy = draw.choice((60.0, 240.0, quiet_from))
+    longest = _SECONDS * _QUIET_FROM
+    busy = draw.choice((30.0, 60.0, 120.0, longest))
+    # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
+    quiet_from = min(busy + _CALM, longest)
     entries = [_request(draw, busy) for _ in range(draw.choice((1, 3, 8, 20)))]
     for _ in range(draw.choice((0, 1, 2, 4, 8))):
         entries += _fault(draw, busy)

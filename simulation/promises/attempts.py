@@ -302,7 +302,8 @@ class AttemptPromises:
         self._due = watch.due
         by, self._evidence_by = self._evidence_by, None
         planned_at = self._planned_at
-        if by is not None and planned_at is not None and planned_at > by + ROUNDING:
+        connects = watch.core.shutdown.stage in _CONNECTING_STAGES
+        if connects and by is not None and planned_at is not None and planned_at > by + ROUNDING:
             raise watch.broken("evidence", f"planned for {planned_at:.3f}, not by {by:.3f}")
         expected, self._expected = self._expected, None
         if expected is not None and watch.closing_at is None:

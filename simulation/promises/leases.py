@@ -128,6 +128,9 @@ class LeasePromises:
 
     def _lost(self, event: seen.LeaseLost) -> None:
         self._released(event.request_id)
+        # Delivered again, it comes with a lease of its own.
+        self._newest.pop(event.request_id, None)
+        self._extended_once.discard(event.request_id)
         known = self._requests.known.get(event.request_id)
         if known is not None and known.ended:
             raise self._watch.broken("reports_lost_lease", f"{event} after the function ended")

@@ -63,6 +63,19 @@ def test_the_pause_lets_an_acknowledgement_land_first() -> None:
     assert "WORKER_PAUSE" in sent(soon)
 
 
+def test_the_pause_lets_the_acknowledgement_of_a_repeated_request_land_first() -> None:
+    talk = Conversation().connected()
+    talk.request("r1")
+    talk.passes(1.0)
+    talk.request("r1")
+
+    at_once = closes(talk)
+    soon = talk.passes(0.25)
+
+    assert "WORKER_PAUSE" not in sent(at_once)
+    assert "WORKER_PAUSE" in sent(soon)
+
+
 @pytest.mark.scenario("45")
 def test_a_request_after_the_shutdown_began_is_neither_acknowledged_nor_run() -> None:
     talk = Conversation().connected()

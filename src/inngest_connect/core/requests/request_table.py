@@ -178,10 +178,11 @@ class RequestTable:
 
     def acknowledgement_written(self, request_id: str, carrier: Carrier | None, now: float) -> None:
         """The request belongs to this worker: lease it, and run it when there is a slot."""
+        # Of a repeated request, too: the gateway fails each forward that WORKER_PAUSE overtakes.
+        self.last_acknowledged_at = now
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
             return  # abandoned by a shutdown, or the second of two acknowledgements
-        self.last_acknowledged_at = now
         # Presenting a lease id that is not a ULID makes the gateway close the whole connection.
         if is_ulid(entry.request.lease_id):
             self._leases.grant(request_id, entry.request.lease_id, now)
