@@ -25,6 +25,7 @@ from inngest_connect.state_machine import ConnectionState
 from ..conduct import Conduct
 from ..counts import Counts
 from ..invariants import InvariantViolated
+from ..promises import Promises
 from ..schedule import Schedule
 from ..simulation import Simulation
 from .event_loop import VirtualLoop
@@ -60,6 +61,8 @@ class StackSimulation(Simulation):
         """When the core was CLOSED."""
         self.executing: set[str] = set()
         """Requests whose ExecutionFinished is awaited."""
+        self.driving = False
+        """An input is being handled, and commands carried out."""
         self.core_due = FOREVER
         """When the core has to be called next, as it said when it was called last."""
         self.emitted_events = 0
@@ -94,6 +97,7 @@ class StackSimulation(Simulation):
         self.machine = Machine(self.draw, lambda: self.now, self._goes_on, self.violated)
         self.program = Program(self, self.machine)
         self.core = self.program.connection._core
+        self.promises = Promises(self.core, self.core.settings, self.counts.tally)
 
     def _run(self) -> None:
         for _ in range(self.schedule.gateways):
@@ -205,6 +209,7 @@ class StackSimulation(Simulation):
         self.conduct = Conduct()
         self.emitted.clear()
         self.executing.clear()
+        self.driving = False
         self.core_due = FOREVER
         self.functions.running_async.clear()
         self.emitted_events = 0
@@ -227,7 +232,8 @@ class StackSimulation(Simulation):
         """In place of ``os._exit``."""
         self.note("program", f"exits by force: {reason}")
         self.exited = True
-        if not (self.program.aborted_at is not None or self.invariants.running):
+        program = self.program
+        if program.aborted_at is None and not program.delayed and not self.invariants.running:
             self.violated(f"the process has to be ended by force: {reason}")
         self.machine.kill()
         self.end()
@@ -293,6 +299,9 @@ class StackSimulation(Simulation):
         thread, own = self.machine.running, self.program.io_thread
         if thread is None or thread.name != own:
             self.violated(f"the core is called on {thread and thread.name}, not on {own}")
+        if self.driving:
+            self.violated(f"{input} is handled while a command is carried out")
+        self.driving = True
         self.note("worker", input)
         due = max(self.core_due, self.worker_frozen_until)
         if now > due + _LATEST:
@@ -302,6 +311,7 @@ class StackSimulation(Simulation):
                 self.violated(f"{input.request_id} ends twice")
             self.executing.discard(input.request_id)
         self.conduct.received(input)
+        self.checked(self._received, input)
         if isinstance(input, inputs.AcknowledgementWritten):
             self.invariants.written(input.request_id)
             self.conduct.acknowledged(input.request_id, now)
@@ -312,12 +322,17 @@ class StackSimulation(Simulation):
             return carry_out(command)
 
         drive(core, input, now, watched)
+        self.driving = False
         next_due = core.next_deadline()
         self.core_due = FOREVER if next_due is None else max(next_due, now)
         self.checked(self._after, core)
 
+    def _received(self, input: inputs.Input) -> None:
+        self.promises.received(self.core, input, self.now)
+
     def _command(self, command: do.Command) -> None:
         self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
+        self.promises.command(command)
         match command:
             case do.Send(_, data):
                 message = pb.ConnectMessage.FromString(data)
@@ -341,6 +356,7 @@ class StackSimulation(Simulation):
     def _after(self, core: WorkerCore) -> None:
         self.health.check()
         self.invariants.step(core, self.network.open_sockets())
+        self.promises.turn_ends(core.next_deadline())
 
     # --- the end -------------------------------------------------------------------------------
 

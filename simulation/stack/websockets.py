@@ -64,7 +64,8 @@ class Transport:
         self.close_handshake: Any = SimpleNamespace(sent=None, received=None)
         self.kernel_room = sim.kernel_buffer
         self._closing = False
-        self._ended = False
+        """As in asyncio: it was closed, aborted, or a write has failed."""
+        self._lost_already = False
         self._waits: deque[tuple[bytes, bool]] = deque()
         """Payloads that the kernel has not taken whole, and whether each is the close frame."""
         self._waiting_bytes = 0
@@ -98,12 +99,10 @@ class Transport:
 
     def disconnect(self, graceful: bool = True) -> None:
         """Close the TCP connection: when all is written, or immediately."""
-        if self.is_disconnected:
-            return
-        self.is_disconnected = True
-        if graceful and self._waits and not self._closing:
-            return  # ``writable`` goes on
-        self._lose()
+        if graceful and self._waits and not self._lost_already:
+            self._closing = True  # ``_writable`` goes on
+        else:
+            self._lose()
 
     async def wait_disconnected(self) -> None:
         """Return when the connection has ended."""
@@ -171,16 +170,16 @@ class Transport:
         """The peer has taken ``size`` bytes out of the kernel's buffer."""
         self.kernel_room += size
         self._sent_bytes += size
-        if self._waits and not self._ended:
+        if self._waits:
             self._soon(self._writable)
 
     def _writable(self) -> None:
-        if self._ended or not self._waits:
+        if not self._waits:
             return
         self._push()
         if self._waits:
             return
-        if self.is_disconnected:
+        if self._closing:
             self._lose()
         else:
             self._listener.resume_writing()
@@ -196,8 +195,8 @@ class Transport:
 
     def receive(self, kind: Any, payload: bytes, *, fin: bool = True) -> None:
         """A frame of the peer has arrived in the kernel."""
-        if self._ended or self._closing:
-            return
+        if self._closing:
+            return  # nothing is read any more
         self._inbound.append((kind, payload, fin))
         self._received_bytes += len(payload) + _OVERHEAD
         self._wake_reader()
@@ -214,11 +213,12 @@ class Transport:
 
     def _read(self) -> None:
         self._reading = False
+        if self.is_disconnected:
+            return
         frames, self._inbound = self._inbound, deque()
-        while frames and not self._ended:
+        while frames:
+            # Also after a disconnect: picows delivers what it has read.
             kind, payload, fin = frames.popleft()
-            if self.is_disconnected and self._closing:
-                break
             self._listener.on_ws_frame(self, Frame(kind, payload, not frames, fin))
         if self._peer_ended:
             self._lose()
@@ -226,16 +226,16 @@ class Transport:
     # --- the end ---------------------------------------------------------------------------------
 
     def _lose(self) -> None:
-        if self._closing:
+        if self._lost_already:
             return
-        self._closing = True
+        self._closing = self._lost_already = True
         self._waits.clear()
         self._waiting_bytes = 0
         self._sim.stack_network.left(self.generation)
         self._soon(self._lost)
 
     def _lost(self) -> None:
-        self._ended = self.is_disconnected = True
+        self.is_disconnected = True
         self._listener.on_ws_disconnected(self)
         if not self._disconnected.done():
             self._disconnected.set_result(None)

@@ -13,6 +13,7 @@ hundred acknowledgements. An input that comes alone is a batch of one (``handle`
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -64,6 +65,8 @@ class Orchestrator:
         self._rewrite = rewrite
         self._retry = retry
         self._inputs: HandOver[inputs.Input] = HandOver(loop, self._handle, after=self._settle)
+        self._following: deque[inputs.Input] = deque()
+        self._is_driving = False
         self._sockets: dict[int, WebSocketManager] = {}
         self._attempts: dict[int, asyncio.Task[None]] = {}
         self._group = asyncio.TaskGroup()
@@ -146,10 +149,19 @@ class Orchestrator:
     def _handle(self, input: inputs.Input) -> None:
         if self._done.done():
             return
+        self._following.append(input)
+        if self._is_driving:
+            # Carrying out a command has led to it: to abort a socket reports the acknowledgements
+            # that it takes along. The commands before it are carried out first (``drive``).
+            return
+        self._is_driving = True
         try:
-            drive(self._core, input, monotonic(), self._carry_out)
+            while self._following:
+                drive(self._core, self._following.popleft(), monotonic(), self._carry_out)
         except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
             self._crash(error)
+        finally:
+            self._is_driving = False
 
     def _settle(self) -> None:
         if self._done.done():

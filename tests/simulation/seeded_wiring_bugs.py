@@ -134,6 +134,14 @@ def functions_are_not_started(right: Any) -> Any:
     return settle
 
 
+def a_command_is_carried_out_inside_another(right: Any) -> Any:
+    def handle(self: Orchestrator, input: inputs.Input) -> None:
+        self._is_driving = False
+        right(self, input)
+
+    return handle
+
+
 def an_undocumented_exception_ends_the_worker(right: Any) -> Any:
     async def post(self: ApiClient, path: str, body: bytes, key: int) -> bytes:
         request = self._http.build_request("POST", self._url + path, content=body)
@@ -306,6 +314,7 @@ _REPLACED = (
     (WebSocketManager, "on_ws_disconnected", a_lost_connection_is_not_reported),
     (Orchestrator, "_carry_out", a_socket_is_not_aborted),
     (Orchestrator, "_settle", functions_are_not_started),
+    (Orchestrator, "_handle", a_command_is_carried_out_inside_another),
     (ApiClient, "_post", an_undocumented_exception_ends_the_worker),
     (ApiClient, "flush", the_key_is_not_switched),
     (ApiClient, "flush", any_success_confirms_a_flush),

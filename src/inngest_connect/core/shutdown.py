@@ -147,6 +147,13 @@ class Shutdown:
         if self.stage is Stage.FLUSHING:
             self._hurry(now)
 
+    def wants_connection(self) -> bool:
+        """Whether what is left needs a connection. Replies do not: they are flushed over HTTP."""
+        if self.stage in (Stage.SETTLING, Stage.FINISHING):
+            return self._requests.unfinished > 0
+        # A function that was given up can still run, but nothing is extended for it any more.
+        return self.stage is Stage.RUNNING
+
     # --- moving along -----------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:

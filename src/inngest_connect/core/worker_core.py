@@ -419,11 +419,7 @@ class WorkerCore:
                 connections.replace(generation, REASON_GATEWAY_CLOSING, now)
 
     def _wants_connection(self) -> bool:
-        # A shutdown without unfinished work needs no connection: replies are flushed over HTTP.
-        state = self.machine.state
-        return state.connects and (
-            state is not ConnectionState.CLOSING or self.requests.unfinished > 0
-        )
+        return self.machine.state.connects and self.shutdown.wants_connection()
 
     # --- ends -------------------------------------------------------------------------------
 

@@ -238,6 +238,23 @@ def test_a_second_request_stops_now_and_names_what_was_abandoned() -> None:
     assert error.request_ids == ("running",)
 
 
+def test_a_forced_stop_makes_no_connection_for_a_function_that_it_gave_up() -> None:
+    talk = Conversation().connected()
+    talk.request("running")
+    talk.request("ready")
+    talk.function_returns("ready")
+    talk.happens(inputs.AbortRequested("test"))
+
+    lost = talk.happens(inputs.SocketClosed(1, 1006, "")) + talk.passes(1.0)
+    ended = talk.happens(inputs.FlushSucceeded("ready"))
+
+    assert only(lost, do.RequestStart) == []
+    assert "reconnecting" not in seen(lost)
+    error = one(ended, do.Finished).error
+    assert isinstance(error, WorkAbandoned)
+    assert error.request_ids == ("running",)
+
+
 def test_a_forced_stop_waits_for_the_last_flush_only_so_long() -> None:
     talk = Conversation().connected()
     talk.request("ready")
