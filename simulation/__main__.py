@@ -1,6 +1,7 @@
 """The command ``python -m simulation``, which ``make simulate`` runs."""
 
 import argparse
+import gc
 import signal
 import sys
 
@@ -88,6 +89,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, _interrupt_once)
     if "seed" in given:
         return replay(given.seed, given.stack)
+    gc.freeze()  # the modules stay, so that searching them for garbage is lost time
     return simulate(given.first, given.seeds, given.jobs, given.stack)
 
 

@@ -5,6 +5,7 @@ before the core does and each command of the core, and raises InvariantViolated.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -16,6 +17,7 @@ from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .invariants import InvariantViolated
+from .promises.watch import kind_of
 
 USER_TRACE = b'{"traceparent":"the users"}'
 SYSTEM_TRACE = b'{"traceparent":"the systems"}'
@@ -25,6 +27,9 @@ LONGEST_OFFLINE = 15.0
 """Seconds between attempts that reach nothing, the jitter of a half included."""
 LONGEST_LOOK = 5.0
 """Seconds between looks at the clock while the worker waits for its next attempt."""
+
+_TOLD: Final = frozenset({pb.GATEWAY_CLOSING, pb.GATEWAY_CONNECTION_READY})
+"""Kinds of messages that change what a worker may send."""
 
 
 @dataclass(slots=True)
@@ -64,7 +69,8 @@ class Conduct:
         """Take an input before the core does."""
         match input:
             case inputs.MessageReceived(generation, data):
-                self._message(self._line(generation), data)
+                if kind_of(data) in _TOLD:
+                    self._message(self._line(generation), data)
             case inputs.StartSucceeded():
                 self._offline = False
                 self._may_be_excluded.add(input.gateway_group)
@@ -183,15 +189,15 @@ class Conduct:
     def step(self, core: WorkerCore, running: int, due: float | None, now: float) -> None:
         """Check the core after it has handled an input; ``due`` is when it is called next."""
         requests, leases = core.requests, core.leases
-        waits = core.connections.current is None and not core.finished
-        if waits and (due is None or due > now + LONGEST_LOOK):
+        over, alone = core.finished, core.connections.current is None
+        if alone and not over and (due is None or due > now + LONGEST_LOOK):
             raise InvariantViolated(f"a machine that sleeps now is noticed only at {due}")
         if requests.running != running:
             raise InvariantViolated(f"{requests.running} functions are counted, {running} run")
         for request_id in requests.queue:
             if request_id not in leases:
                 raise InvariantViolated(f"{request_id} is queued without a lease")
-        if core.connections.current is None or core.finished:
+        if alone or over or not len(leases):
             return
         times = [at for lease in leases if (at := leases.next_extension(lease.request_id))]
         first = min(times, default=None)
@@ -199,7 +205,10 @@ class Conduct:
             raise InvariantViolated(f"an extension is due at {first:.3f}, the next turn is {due}")
 
     def _line(self, generation: int) -> _Line:
-        return self._lines.setdefault(generation, _Line())
+        line = self._lines.get(generation)
+        if line is None:
+            line = self._lines[generation] = _Line()
+        return line
 
 
 def _foreign_traces(

@@ -36,16 +36,20 @@ class Health:
         sim = self._sim
         current = sim.core.connections.current
         link = sim.network.links.get(current.number) if current is not None else None
-        held = max(
-            sim.worker_frozen_until,
-            sim.network.gateway_frozen_until,
-            sim.network.losing_until,
-        )
         self._served = link
-        if link is None or link.broken or sim.now < max(held, link.held_until):
+        if link is None or link.broken:
+            self._since = None
+            return
+        now, network = sim.now, sim.network
+        if (
+            now < sim.worker_frozen_until
+            or now < network.gateway_frozen_until
+            or now < network.losing_until
+            or now < link.held_until
+        ):
             self._since = None
         elif self._since is None:
-            self._since = sim.now
+            self._since = now
 
     def aborted(self, link: Link | None) -> None:
         """The worker has dropped a connection, which must not have been a sound one."""

@@ -62,7 +62,10 @@ class Network:
 
     def open_sockets(self) -> int:
         """How many sockets the worker has open."""
-        return sum(1 for link in self.links.values() if link.accepted)
+        opened = 0
+        for link in self.links.values():  # asked after every step, where a generator costs more
+            opened += link.accepted
+        return opened
 
     # --- what the worker does ------------------------------------------------------------------
 

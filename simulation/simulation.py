@@ -36,6 +36,7 @@ from .invariants import SECRET, Invariants, InvariantViolated
 from .model_api import ModelApi
 from .network import Network
 from .promises import Promises
+from .promises.watch import kind_of, payload_of
 from .schedule import Schedule
 
 IDENTITY = WorkerIdentity(
@@ -118,14 +119,16 @@ class Simulation:
         due = self._core_due
         if due is not None:
             # A process that thaws reads what has come before its timers fire, as event loops do.
-            due = max(due, self.worker_frozen_until)
+            if due < self.worker_frozen_until:
+                due = self.worker_frozen_until
             if at is None or due < at:
                 at, source = due, 1
         if self._model_due is not None and (at is None or self._model_due < at):
             at, source = self._model_due, 2
         if at is None:
             return False
-        self.now = max(self.now, at)
+        if at > self.now:
+            self.now = at
         if source == 0:
             _, _, action, arguments = heapq.heappop(self._heap)
             action(*arguments)
@@ -185,9 +188,8 @@ class Simulation:
         self.promises.command(command)
         match command:
             case do.Send(generation, data):
-                message = pb.ConnectMessage.FromString(data)
-                if message.kind == pb.WORKER_REPLY:
-                    reply = pb.SDKResponse.FromString(message.payload)
+                if kind_of(data) == pb.WORKER_REPLY:
+                    reply = pb.SDKResponse.FromString(payload_of(data) or b"")
                     self.invariants.answered(reply.request_id)
                 self.network.write(generation, data)
             case do.Acknowledge(generation, request_id, data):

@@ -102,7 +102,7 @@ class WorkerCore:
     @property
     def finished(self) -> bool:
         """Whether the worker is CLOSED: further inputs change nothing."""
-        return self.machine.is_closed()
+        return self.machine.state is ConnectionState.CLOSED
 
     def handle(self, input: inputs.Input, now: float) -> list[Command]:
         """Take one input and return what to do about it, in order."""
@@ -200,7 +200,7 @@ class WorkerCore:
 
     def next_deadline(self) -> float | None:
         """When to call again with a Tick, None if nothing waits for time."""
-        if self.machine.is_closed():
+        if self.machine.state is ConnectionState.CLOSED:
             return None
         # Only what ``handle(Tick())`` can act on. A deadline that is due and changes nothing would
         # be due again immediately, and the worker would spin.
