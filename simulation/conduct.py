@@ -199,7 +199,8 @@ class Conduct:
                 raise InvariantViolated(f"{request_id} is queued without a lease")
         if alone or over or not len(leases):
             return
-        times = [at for lease in leases if (at := leases.next_extension(lease.request_id))]
+        extension = leases.deadlines.get  # a twentieth of the time would be spent on a call more
+        times = [at for lease in leases if (at := extension(lease.request_id))]
         first = min(times, default=None)
         if first is not None and (due is None or due > first):
             raise InvariantViolated(f"an extension is due at {first:.3f}, the next turn is {due}")

@@ -7,6 +7,7 @@ imported: the methods below are written once for all classes instead.
 """
 
 import dataclasses
+import functools
 from typing import Any, TypeVar, dataclass_transform
 
 Class = TypeVar("Class")
@@ -22,9 +23,14 @@ def frozen(cls: type[Class]) -> type[Class]:
 
 
 def _repr(self: Any) -> str:
-    # A field with ``repr=False`` holds a payload or a token, which no log and no traceback shows.
-    shown = [f"{f.name}={getattr(self, f.name)!r}" for f in dataclasses.fields(self) if f.repr]
+    shown = [f"{name}={getattr(self, name)!r}" for name in _shown(type(self))]
     return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+@functools.cache
+def _shown(cls: Any) -> tuple[str, ...]:
+    # A field with ``repr=False`` holds a payload or a token, which no log and no traceback shows.
+    return tuple(field.name for field in dataclasses.fields(cls) if field.repr)
 
 
 def _values(self: Any) -> tuple[Any, ...]:
