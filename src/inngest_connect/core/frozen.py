@@ -23,8 +23,9 @@ def frozen(cls: type[Class]) -> type[Class]:
 
 
 def _repr(self: Any) -> str:
-    shown = [f"{name}={getattr(self, name)!r}" for name in _shown(type(self))]
-    return f"{type(self).__qualname__}({', '.join(shown)})"
+    cls: Any = type(self)
+    shown = [f"{name}={getattr(self, name)!r}" for name in _shown(cls)]
+    return f"{cls.__qualname__}({', '.join(shown)})"
 
 
 @functools.cache
