@@ -6,9 +6,11 @@ seeds; ``make simulate`` is a short form.
 """
 
 from .counts import Counts, Totals
+from .entry import Entry
 from .invariants import InvariantViolated
+from .recorded import recorded, replayed
 from .runner import Explanation, Report, explain, failure_of, run_seeds
-from .schedule import Entry, Schedule, make_schedule
+from .schedule import Schedule, make_schedule
 from .shrink import shrink
 from .simulation import Simulation
 from .timeline import Timeline
@@ -26,6 +28,8 @@ __all__ = [
     "explain",
     "failure_of",
     "make_schedule",
+    "recorded",
+    "replayed",
     "run_seeds",
     "shrink",
 ]

@@ -4,19 +4,25 @@ import argparse
 import gc
 import signal
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import Report, explain, run_seeds
+from . import Report, explain, recorded, run_seeds
 
 INTERRUPTED = 130
 
 
-def replay(seed: int, stack: bool = False) -> int:
-    """Print one seed as a timeline. The exit code is 1 when it violates an invariant."""
+def replay(seed: int, record: Path | None = None, stack: bool = False) -> int:
+    """Print one seed as a timeline. The exit code is 1 when it violates an invariant.
+
+    The schedule, shrunk if it fails, is written to ``record``.
+    """
     explanation = explain(seed, stack=stack)
     sys.stdout.write(explanation.text + "\n")
+    if record is not None:
+        record.write_text(recorded(explanation.schedule), encoding="utf-8")
     return 0 if explanation.holds else 1
 
 
@@ -85,10 +91,13 @@ def main() -> int:
         action="store_true",
         help="simulate the whole worker with its sockets and threads, not the core alone",
     )
+    parser.add_argument(
+        "--record", type=Path, help="with --seed: write the schedule to this file, as a test"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGINT, _interrupt_once)
     if "seed" in given:
-        return replay(given.seed, given.stack)
+        return replay(given.seed, given.record, given.stack)
     gc.freeze()  # the modules stay, so that searching them for garbage is lost time
     return simulate(given.first, given.seeds, given.jobs, given.stack)
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import DecodeError
 
 from inngest_connect.core import inputs
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing.model.malformed import MALFORMED
 
-from .schedule import Entry
+from .entry import Entry
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -45,9 +46,9 @@ class Faults:
         until = sim.now + min(entry.amount, sim.schedule.quiet_from - entry.at)
         match entry.kind:
             case "request":
-                sim.functions.dispatch(entry.amount, entry.detail == "async")
+                sim.functions.request(entry.amount, entry.detail)
             case "drain":
-                self._drain(until)
+                self.drain(until)
             case "kill_gateway":
                 self._kill_gateway()
             case "reset":
@@ -59,6 +60,24 @@ class Faults:
                 sim.network.half_open()
             case "api":
                 sim.api.fail(entry.detail, until)
+            case "start_api":
+                sim.api.fail(entry.detail, until, "start")
+            case "flush_api":
+                sim.api.fail(entry.detail, until, "flush")
+            case "keys":
+                sim.api.accept_keys(entry.detail, until)
+            case "stale_advice":
+                sim.api.stale_until = until
+            case "refuse_handshakes":
+                sim.network.refuse_handshakes(until, entry.detail)
+            case "die_young":
+                sim.network.end_young(until, entry.detail)
+            case "slow_line":
+                sim.network.slow_down(until, entry.detail)
+            case "sleep":
+                sim.sleep(until)
+            case "pause_application":
+                sim.functions.pause(until)
             case "freeze_worker":
                 sim.freeze_worker(until)
             case "freeze_gateway":
@@ -67,6 +86,8 @@ class Faults:
                 sim.network.lose_acknowledgements(until)
             case "deliver_again":
                 self._deliver_again()
+            case "deliver_answered_again":
+                self._deliver_answered_again(entry.amount)
             case "revoke_lease":
                 for request_id in list(sim.model.requests)[:1]:
                     sim.model.executor.revoke(request_id)
@@ -101,13 +122,17 @@ class Faults:
             return None
         name = candidates[-1]
         named.remove(name)
+        self._sim.api.former.append(name)
         return name
 
-    def _drain(self, replaced_at: float) -> None:
+    def drain(self, replaced_at: float) -> None:
+        """Drain the serving gateway, and start another one at ``replaced_at``."""
         sim = self._sim
         name = self._take_away_gateway()
         if name is None:
             return
+        if sim.core.machine.is_shutting_down() and sim.core.connections.current is not None:
+            sim.counts.situation("a drain during a shutdown")
         if replaced_at > sim.now:
             sim.later(replaced_at, self.add_gateway)
         else:
@@ -131,3 +156,18 @@ class Faults:
                 if number in sim.model.connections:
                     actions = sim.model.forward_again(request_id, number, sim.now)
                     sim.gateway_does(actions)
+
+    def _deliver_answered_again(self, window: float) -> None:
+        sim = self._sim
+        current = sim.core.connections.current
+        link = sim.network.links.get(current.number) if current is not None else None
+        for record in list(sim.model.ledger.records.values()):
+            answered_at = record.answered_at
+            if link is None or answered_at is None or answered_at < sim.now - window:
+                continue
+            answered = sim.core.delivery.answered
+            if record.request_id in answered:
+                kept = "is kept" if answered.reply(record.request_id) is not None else "is not kept"
+                sim.counts.situation(f"a request comes again whose reply {kept}")
+            message = sim.functions.message(record.request_id).SerializeToString()
+            sim.network.send_down(link, envelope(pb.GATEWAY_EXECUTOR_REQUEST, message))

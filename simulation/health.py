@@ -37,7 +37,7 @@ class Health:
         current = sim.core.connections.current
         link = sim.network.links.get(current.number) if current is not None else None
         self._served = link
-        if link is None or link.broken:
+        if link is None or link.broken or link.queue is not None:
             self._since = None
             return
         now, network = sim.now, sim.network
@@ -97,14 +97,16 @@ class Health:
             return
         active = core.machine.external_state is ConnectionState.ACTIVE
         if self._active_by is None:
-            self._active_by = max(sim.now, core.connections.attempts.retry_at or 0.0) + RECOVERY
+            retry_at = (core.connections.attempts.retry_at or 0.0) + sim.slept
+            self._active_by = max(sim.now, retry_at) + RECOVERY
         if not active and not core.machine.is_shutting_down() and sim.now >= self._active_by:
             state = core.machine.state.value
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state}")
         served = self._served is not None and self._served.number in sim.network.numbers
         if active and looks and not served:
             raise InvariantViolated("the worker believes in a connection that has ended")
-        close_at = sim.functions.end_by + 10.0
+        # Four round trips of a slow line after the last message, a lost connection is noticed.
+        close_at = sim.functions.end_by + 15.0
         if not core.machine.is_shutting_down():
             if not active:
                 sim.later(self._active_by, self.recover, looks + 1)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from inngest_connect.core import inputs
 
 from .faults import is_acknowledgement
+from .send_queue import SendQueue
+from .short_lives import ShortLives
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -39,6 +41,8 @@ class Link:
     """When the last message to the worker arrives; the next one not before."""
     held_until: float = 0.0
     """A black hole: what is sent arrives afterwards, if the link is still open then."""
+    queue: SendQueue | None = None
+    """What waits to be sent by the worker on a slow line; None on a fast one."""
 
 
 class Network:
@@ -55,6 +59,9 @@ class Network:
         """No gateway process runs before."""
         self.losing_until = 0.0
         """Acknowledgements can be lost, or delivered twice, before."""
+        self.short_lives = ShortLives(sim, self)
+        self.slow_until = 0.0
+        """Links are slow before; 0 if none ever was."""
 
     def delay(self) -> float:
         """Seconds that one message takes."""
@@ -93,14 +100,27 @@ class Network:
         if link.number in self.numbers:
             sim.gateway_does(sim.model.opened(link.number, link.gateway, sim.now))
 
-    def write(self, generation: int, data: bytes) -> bool:
-        """Return whether the worker's own end of the socket takes it: all that a worker learns."""
+    def write(
+        self, generation: int, data: bytes, reply_to: str | None = None, request_id: str = ""
+    ) -> bool | None:
+        """Return whether the worker's own end of the socket takes it: all that a worker learns.
+
+        None when it waits in the queue of a slow line, which will report the acknowledgement of
+        ``request_id``.
+        """
         link = self.links.get(generation)
         if link is None or not link.accepted or link.closed_by_worker or link.refuses_writes:
             return False
+        if link.queue is not None:
+            link.queue.put(data, reply_to, request_id)
+            return None
+        self.transmit(link, data)
+        return True
+
+    def transmit(self, link: Link, data: bytes) -> None:
+        """The kernel has taken a message of the worker."""
         link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
         self._sim.later(link.up_at, self._gateway_receives, link, data)
-        return True
 
     def close(self, generation: int, code: int) -> None:
         """Send a close frame. The gateway answers it, which ends the socket."""
@@ -108,6 +128,13 @@ class Network:
         if link is None or link.closed_by_worker:
             return
         link.closed_by_worker = True
+        if link.queue is not None:
+            link.queue.close(code)
+        elif not link.broken:
+            self.transmit_close(link, code)
+
+    def transmit_close(self, link: Link, code: int) -> None:
+        """The kernel has taken the worker's close frame."""
         if not link.broken:
             link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
             self._sim.later(link.up_at, self._gateway_answers_close, link, code)
@@ -116,6 +143,8 @@ class Network:
         """Forget the worker's end without a close frame; returns the link."""
         link = self.links.pop(generation, None)
         if link is not None:
+            if link.queue is not None:
+                link.queue.end()
             self._gateway_loses(link)
         return link
 
@@ -134,7 +163,11 @@ class Network:
         if sim.now < until:
             sim.later(until, self._gateway_receives, link, data)
             return
+        if sim.now < self.short_lives.until and self.short_lives.refuses(link):
+            return
         sim.gateway_does(sim.model.received(link.number, data, sim.now))
+        if sim.now < self.short_lives.until:
+            self.short_lives.handled(link)
 
     def _gateway_answers_close(self, link: Link, code: int) -> None:
         if link.broken or link.number not in self.numbers:
@@ -187,6 +220,8 @@ class Network:
             sim.later(sim.worker_frozen_until, self._end, link, code, reason)
             return
         del self.links[link.generation]
+        if link.queue is not None:
+            link.queue.end()
         error = "connection reset" if code == 1006 else None
         sim.deliver(inputs.SocketClosed(link.generation, code, reason, error))
 
@@ -210,6 +245,34 @@ class Network:
         for link in list(self.links.values()):
             link.broken = True
             self.gateway_forgets(link)
+
+    def refuse_handshakes(self, until: float, end: tuple[int, str] | str | None) -> None:
+        """See ``ShortLives.refuse``."""
+        self.short_lives.refuse(until, end)
+
+    def end_young(self, until: float, how: str) -> None:
+        """See ``ShortLives.end_young``."""
+        self.short_lives.end_young(until, how)
+
+    def slow_down(self, until: float, stalled: bool) -> None:
+        """What the worker writes on its connections waits; with ``stalled`` nobody reads it."""
+        self.slow_until = max(self.slow_until, until)
+        for link in self.links.values():
+            if link.accepted and not link.broken and link.queue is None:
+                link.queue = SendQueue(self._sim, link, self.slow_until, stalled)
+
+    def observe_lines(self) -> None:
+        """Tell the worker what moved on its lines, as it is told before each Tick."""
+        for link in list(self.links.values()):
+            if link.accepted:
+                moved = link.queue.take_moved() if link.queue is not None else None
+                self._sim.deliver(inputs.LineObserved(link.generation, moved))
+
+    def withdraw(self, generation: int, request_id: str) -> None:
+        """Take a reply out of a queue."""
+        link = self.links.get(generation)
+        if link is not None and link.queue is not None:
+            link.queue.withdraw(request_id)
 
     def freeze_gateway(self, until: float) -> None:
         """Stop the processes of all gateways."""

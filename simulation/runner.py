@@ -131,8 +131,12 @@ def _run_chunk(chunk: _Chunk) -> _ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``holds`` is whether no invariant is violated; ``text`` is human-readable."""
+    """``holds`` is whether no invariant is violated; ``text`` is human-readable.
 
+    ``schedule`` is what was run, shrunk if it fails.
+    """
+
+    schedule: Schedule
     holds: bool
     text: str
 
@@ -161,4 +165,4 @@ def explain(seed: int, *, stack: bool = False) -> Explanation:
             outcome,
         )
     )
-    return Explanation(violated is None, text)
+    return Explanation(schedule, violated is None, text)

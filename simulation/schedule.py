@@ -12,7 +12,10 @@ from inngest_connect.core.settings import CoreSettings
 from inngest_connect.protocol import GATEWAY_READ_LIMIT
 from inngest_connect.testing.model.settings import GatewaySettings
 
+from .entry import Entry
+from .model_api import ANSWERS
 from .results import REPLY_LIMIT
+from .situations import Draft, add_situations
 
 MINUTES: Final = 10
 _SECONDS: Final = MINUTES * 60.0
@@ -20,24 +23,6 @@ _CALM: Final = 40.0
 """Seconds between the last fault and the quiet rest."""
 _QUIET_FROM: Final = 0.6
 """The rest of a schedule has no faults, so everything can and must recover."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One fault or request, ``at`` virtual seconds; ``faults.py`` says what the others mean."""
-
-    at: float
-    kind: str
-    amount: float = 0.0
-    detail: Any = None
-
-    def __str__(self) -> str:
-        shown = [self.kind]
-        if self.amount:
-            shown.append(f"{self.amount:g}")
-        if self.detail is not None:
-            shown.append(repr(self.detail))
-        return " ".join(shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +36,8 @@ class Schedule:
     delay: float
     quiet_from: float
     gateways: int
+    remembered_bytes: int | None = None
+    """How much of the replies that were stored a worker keeps; None for its default."""
 
     def without(self, dropped: frozenset[int]) -> "Schedule":
         """Return the same schedule without the entries at these positions."""
@@ -66,6 +53,8 @@ _WEIGHTS: Final = {
     "api": 4,
     "freeze_worker": 1,
     "freeze_gateway": 1,
+    "sleep": 1,
+    "pause_application": 1,
     "kill_gateway": 2,
     "lose_acknowledgements": 2,
     "deliver_again": 2,
@@ -75,7 +64,6 @@ _WEIGHTS: Final = {
     "crash": 1,
 }
 """How likely each kind of fault is, compared with the others."""
-_API_ANSWERS: Final = (None, "hang", "answer_lost", 401, 403, 429, 500, 503)
 _CLOSES: Final = (
     (1000, ""), (1001, "connect_gateway_closing"), (1008, "connect_authentication_failed"),
     (1011, "connect_internal_error"), (1012, "restart"),
@@ -96,15 +84,18 @@ def make_schedule(seed: int) -> Schedule:
         entries.append(Entry(_time(draw, busy), "close"))
         if draw.random() < 0.3:
             entries.append(Entry(_time(draw, busy), "abort"))
+    draft = Draft(draw, busy, entries)
+    add_situations(draft)
     entries.sort(key=lambda entry: entry.at)
     return Schedule(
         seed,
         tuple(entries),
-        _with_limits(_core_settings(draw), seed),
-        _gateway_settings(draw),
+        CoreSettings(**(_core_settings(draw) | _limits(seed) | draft.core)),
+        GatewaySettings(**(_gateway_settings(draw) | draft.gateway)),
         delay=draw.choice((0.001, 0.05, 1.0)),
         quiet_from=quiet_from,
         gateways=draw.choice((1, 1, 3)),
+        remembered_bytes=draft.remembered_bytes,
     )
 
 
@@ -123,14 +114,21 @@ def _fault(draw: random.Random, busy: float) -> list[Entry]:
     kind = draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
     seconds = draw.choice((0.05, 1.0, 7.0, 30.0, 100.0))
     if kind == "api":
-        away = Entry(at, kind, seconds, draw.choice(_API_ANSWERS))
+        away = Entry(at, kind, seconds, draw.choice(ANSWERS))
         # With the loss of the connection it is an outage, which takes many attempts.
         return [away, Entry(at, "reset")] if draw.random() < 0.5 else [away]
     if kind == "close_code":
         return [Entry(at, kind, 0.0, draw.choice(_CLOSES))]
     if kind == "drain":
         return _drains(draw, at)
-    if kind in ("black_hole", "freeze_worker", "freeze_gateway", "lose_acknowledgements"):
+    if kind in (
+        "black_hole",
+        "freeze_worker",
+        "freeze_gateway",
+        "lose_acknowledgements",
+        "sleep",
+        "pause_application",
+    ):
         return [Entry(at, kind, seconds)]
     return [Entry(at, kind)]
 
@@ -147,38 +145,37 @@ def _drains(draw: random.Random, at: float) -> list[Entry]:
     return [Entry(at, "lose_acknowledgements", 7.0), Entry(at, "request", 0.01, "async"), *drains]
 
 
-def _core_settings(draw: random.Random) -> CoreSettings:
-    return CoreSettings(
-        max_worker_concurrency=draw.choice((None, None, 1, 3)),
-        max_buffer_bytes=draw.choice((500_000_000, 500_000_000, 2_000)),
-        shutdown_timeout=draw.choice((None, None, 0.0, 10.0)),
-        on_lease_lost=draw.choice(("cancel", "continue")),
-        signing_keys=draw.choice((0, 1, 2)),
-        flushes_at_once=draw.choice((1, 8)),
-    )
+def _core_settings(draw: random.Random) -> dict[str, Any]:
+    return {
+        "max_worker_concurrency": draw.choice((None, None, 1, 3)),
+        "max_buffer_bytes": draw.choice((500_000_000, 500_000_000, 2_000)),
+        "shutdown_timeout": draw.choice((None, None, 0.0, 10.0)),
+        "on_lease_lost": draw.choice(("cancel", "continue")),
+        "signing_keys": draw.choice((0, 1, 2)),
+        "flushes_at_once": draw.choice((1, 8)),
+    }
 
 
-def _with_limits(settings: CoreSettings, seed: int) -> CoreSettings:
+def _limits(seed: int) -> dict[str, Any]:
     # Drawn separately, so that the rest of a schedule does not depend on it.
     draw = random.Random(~seed - 1)
-    return replace(
-        settings,
-        startup_timeout=draw.choice((None, None, None, None, None, None, 30.0, 2.0)),
-        long_running_warning=draw.choice((3600.0, 3600.0, 60.0, None)),
-        max_reply_bytes=draw.choice((GATEWAY_READ_LIMIT, GATEWAY_READ_LIMIT, REPLY_LIMIT)),
-    )
+    return {
+        "startup_timeout": draw.choice((None, None, None, None, None, None, 30.0, 2.0)),
+        "long_running_warning": draw.choice((3600.0, 3600.0, 60.0, None)),
+        "max_reply_bytes": draw.choice((GATEWAY_READ_LIMIT, GATEWAY_READ_LIMIT, REPLY_LIMIT)),
+    }
 
 
-def _gateway_settings(draw: random.Random) -> GatewaySettings:
+def _gateway_settings(draw: random.Random) -> dict[str, Any]:
     lease = draw.choice((40.0, 120.0))
-    return GatewaySettings(
-        lease=lease,
-        extend_lease_interval=f"{lease / 4:g}s",
-        heartbeat_interval=draw.choice(("10s", "10s", "5s")),
-        status_interval=draw.choice(("0s", "0s", "30s")),
-        drain_window=draw.choice((5.0, 25.0)),
-        sync_delay=draw.choice((0.0, 0.0, 3.0)),
-        handling_delay=draw.choice((0.0, 0.0, 0.05, 0.5)),
-        hold_during_drain=draw.random() < 0.7,
-        replay_predecessor=draw.random() < 0.8,
-    )
+    return {
+        "lease": lease,
+        "extend_lease_interval": f"{lease / 4:g}s",
+        "heartbeat_interval": draw.choice(("10s", "10s", "5s")),
+        "status_interval": draw.choice(("0s", "0s", "30s")),
+        "drain_window": draw.choice((5.0, 25.0)),
+        "sync_delay": draw.choice((0.0, 0.0, 3.0)),
+        "handling_delay": draw.choice((0.0, 0.0, 0.05, 0.5)),
+        "hold_during_drain": draw.random() < 0.7,
+        "replay_predecessor": draw.random() < 0.8,
+    }

@@ -14,6 +14,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.drive import drive
+from inngest_connect.core.requests.answered_requests import AnsweredRequests
 from inngest_connect.core.retry import ScheduleRetry
 from inngest_connect.core.settings import AppIdentity, WorkerIdentity
 from inngest_connect.core.worker_core import WorkerCore
@@ -35,6 +36,7 @@ from .health import Health
 from .invariants import SECRET, Invariants, InvariantViolated
 from .model_api import ModelApi
 from .network import Network
+from .outcomes import count_outcomes
 from .promises import Promises
 from .promises.watch import kind_of, payload_of
 from .schedule import Schedule
@@ -68,7 +70,7 @@ class Simulation:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, self._issued)
+        self.api = ModelApi(self.draw, self._issued, self.counts)
         self.invariants = Invariants()
         self.conduct = Conduct()
         self.network = Network(self)
@@ -76,6 +78,8 @@ class Simulation:
         self.health = Health(self)
         self.worker_frozen_until = 0.0
         """The worker's process is stopped before."""
+        self.slept = 0.0
+        """Seconds that the worker's clock has not counted, because its machine slept."""
         self.faults = Faults(self)
         self._make_core = make_core
         self._note = note
@@ -90,7 +94,11 @@ class Simulation:
         self.promises = Promises(self.core, schedule.core, self.counts.tally)
 
     def _new_core(self) -> WorkerCore:
-        return self._make_core(IDENTITY, self.schedule.core, ScheduleRetry(), self.draw.random)
+        schedule = self.schedule
+        core = self._make_core(IDENTITY, schedule.core, ScheduleRetry(), self.draw.random)
+        if schedule.remembered_bytes is not None:
+            core.delivery.answered = AnsweredRequests(replies_bytes=schedule.remembered_bytes)
+        return core
 
     # --- running -------------------------------------------------------------------------------
 
@@ -111,6 +119,7 @@ class Simulation:
         for record in self.model.ledger.records.values():
             if record.acknowledged_by and record.outcome == "waiting":
                 self.invariants.unanswered(record, self.core)
+        count_outcomes(self)
         return self
 
     def _step(self) -> bool:
@@ -133,6 +142,8 @@ class Simulation:
             _, _, action, arguments = heapq.heappop(self._heap)
             action(*arguments)
         elif source == 1:
+            if self.network.slow_until:
+                self.network.observe_lines()
             self.deliver(inputs.Tick())
         else:
             self.gateway_does(self.model.tick(self.now))
@@ -174,36 +185,45 @@ class Simulation:
             return
         self.note("worker", input)
         self.conduct.received(input)
-        self.promises.received(self.core, input, self.now)
-        drive(self.core, input, self.now, self._carry_out)
-        self._core_due = self.core.next_deadline()
+        now = self.now - self.slept
+        self.promises.received(self.core, input, now)
+        drive(self.core, input, now, self._carry_out)
+        due = self.core.next_deadline()
+        if due is None or not self.slept:
+            self._core_due = due
+        else:
+            # The sum is rounded, and must not be a moment too early after the subtraction above.
+            self._core_due = due + self.slept + 1e-9
         self.health.check()
         self.invariants.step(self.core, self.network.open_sockets())
-        self.conduct.step(self.core, len(self.invariants.running), self._core_due, self.now)
-        self.promises.turn_ends(self._core_due)
+        self.conduct.step(self.core, len(self.invariants.running), due, now)
+        self.promises.turn_ends(due)
 
     def _carry_out(self, command: do.Command) -> inputs.Input | None:
         self.note("worker does", command)
-        self.conduct.command(command, self.core, self.now, self.worker_frozen_until)
+        now, frozen = self.now - self.slept, self.worker_frozen_until - self.slept
+        self.conduct.command(command, self.core, now, frozen)
         self.promises.command(command)
         match command:
-            case do.Send(generation, data):
+            case do.Send(generation, data, reply_to=reply_to):
                 if kind_of(data) == pb.WORKER_REPLY:
                     reply = pb.SDKResponse.FromString(payload_of(data) or b"")
                     self.invariants.answered(reply.request_id)
-                self.network.write(generation, data)
+                self.network.write(generation, data, reply_to)
             case do.Acknowledge(generation, request_id, data):
-                written: inputs.Input = inputs.AcknowledgementFailed(generation, request_id)
-                if self.network.write(generation, data):
-                    self.invariants.written(request_id)
-                    self.conduct.acknowledged(request_id, self.now)
-                    written = inputs.AcknowledgementWritten(generation, request_id)
-                self.promises.followed(written)
-                return written
+                taken = self.network.write(generation, data, request_id=request_id)
+                if taken is None:
+                    return None
+                follow_up = self.taken(generation, request_id, taken)
+                self.promises.followed(follow_up)
+                return follow_up
             case do.Execute():
                 self.functions.execute(command)
             case seen.Event():
                 self.invariants.observed(command)
+                if isinstance(command, seen.ErrorOccurred):
+                    fatal = ", fatal" if command.fatal else ""
+                    self.counts.situation(f"error: {command.kind}{fatal}")
             case do.CancelExecution(request_id):
                 self.functions.cancel(request_id)
             case do.Flush(request_id):
@@ -222,13 +242,29 @@ class Simulation:
             case do.Finished():
                 self.network.abort_all()
                 self._over = True
-            case do.Withdraw():
-                pass  # a link takes every message immediately, so nothing can be withdrawn
+            case do.Withdraw(generation, request_id):
+                self.network.withdraw(generation, request_id)
             case do.AskRetryDelay():
                 raise InvariantViolated("the core asks for a delay that ScheduleRetry knows")
             case _:
                 assert_never(command)
         return None
+
+    def taken(self, generation: int, request_id: str, written: bool) -> inputs.Input:
+        """What the worker learns of an acknowledgement."""
+        if not written:
+            return inputs.AcknowledgementFailed(generation, request_id)
+        self.invariants.written(request_id)
+        self.conduct.acknowledged(request_id, self.now - self.slept)
+        return inputs.AcknowledgementWritten(generation, request_id)
+
+    def sleep(self, until: float) -> None:
+        """Stop the worker's machine, whose clock does not count the time."""
+        slept = max(until - max(self.now, self.worker_frozen_until), 0.0)
+        self.freeze_worker(until)
+        self.slept += slept
+        if self._core_due is not None:
+            self._core_due += slept
 
     def freeze_worker(self, until: float) -> None:
         """Stop the worker's process; everything for it is delivered when it continues."""
@@ -236,9 +272,9 @@ class Simulation:
 
     def crash(self) -> None:
         """Kill the process; another one starts two seconds later."""
+        self.network.abort_all()
         self.incarnation += 1
         self.invariants.crashed()
-        self.network.abort_all()
         self.core = self._new_core()
         self.conduct = Conduct()
         self.promises = Promises(self.core, self.schedule.core, self.counts.tally)
@@ -252,15 +288,23 @@ class Simulation:
 
     def _started(self, incarnation: int, command: do.RequestStart) -> None:
         excluded = command.exclude_gateways
-        delay, answer = self.api.start(command.generation, excluded, SECRET, self.now)
+        delay, answer = self.api.start(command.generation, excluded, SECRET, self.now, command.key)
         self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, answer)
 
     def _flushed(self, incarnation: int, command: do.Flush) -> None:
-        stored, delay, answer = self.api.flush(command.request_id, self.now)
+        stored, delay, answer = self.api.flush(command.request_id, self.now, command.key)
         if stored:
             response = pb.SDKResponse.FromString(command.payload)
             self.gateway_does(self.model.flush(response, self.now))
-        self.later(self.now + delay + self.network.delay(), self._deliver_to, incarnation, answer)
+        at = self.now + delay + self.network.delay()
+        self.later(at, self._flush_answered, incarnation, answer)
+
+    def _flush_answered(self, incarnation: int, answer: inputs.Input) -> None:
+        if incarnation != self.incarnation:
+            return
+        if isinstance(answer, inputs.FlushSucceeded) and answer.request_id not in self.core.buffer:
+            self.counts.situation("a flush succeeds after the socket's acknowledgement")
+        self.deliver(answer)
 
     # --- the gateways --------------------------------------------------------------------------
 

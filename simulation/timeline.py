@@ -9,7 +9,7 @@ from inngest_connect.core import commands as do
 from inngest_connect.core import inputs
 from inngest_connect.protocol import connect_pb2 as pb
 
-from .schedule import Entry
+from .entry import Entry
 
 _K = pb.GatewayMessageType
 _LEFT_OUT: Final = frozenset({_K.WORKER_HEARTBEAT, _K.GATEWAY_HEARTBEAT, _K.WORKER_STATUS})

@@ -53,7 +53,8 @@ class LeasePromises:
         request_id = written.request_id
         known = self._requests.known.get(request_id)
         first = request_id not in self._newest
-        if known is not None and first and not self._watch.core.shutdown.forced:
+        is_new = known is not None and first and not known.ended
+        if known is not None and is_new and not self._watch.core.shutdown.forced:
             self._grant(request_id, known.request.lease_id)
 
     def _repeated(self, request: pb.GatewayExecutorRequestData) -> None:

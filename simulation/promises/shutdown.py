@@ -141,8 +141,9 @@ class ShutdownPromises:
         if watch.closing_at is None or generation != self._connections.closed_serving:
             return
         core = watch.core
-        written_at = core.requests.last_acknowledged_at
-        if core.shutdown.forced and watch.now < written_at + watch.settings.pause_delay:
+        landed_at = core.requests.last_acknowledged_at + watch.settings.pause_delay
+        under_way = core.requests.acknowledgements_due or watch.now < landed_at
+        if core.shutdown.forced and under_way:
             return  # it would overtake an acknowledgement, and the close follows in any case
         watch.tally["pauses"] += 1
         if generation not in self._paused:

@@ -4,8 +4,9 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from ..entry import Entry
 from ..faults import Faults
-from ..schedule import Entry, Schedule, make_schedule
+from ..schedule import Schedule, make_schedule
 
 if TYPE_CHECKING:
     from .stack import StackSimulation
@@ -23,12 +24,15 @@ _KINDS: Final = (
     "fragment",
 )
 
+_OF_THE_CORE: Final = ("slow_line", "sleep", "deliver_answered_again", "keys")
+"""Faults of the core's simulation that this one has no counterpart for, or its own."""
+
 
 def make_stack_schedule(seed: int) -> Schedule:
     """Return the core's schedule of this seed, with up to three faults of the shells."""
     schedule = make_schedule(seed)
     draw = random.Random(f"stack {seed}")
-    entries = list(schedule.entries)
+    entries = [entry for entry in schedule.entries if entry.kind not in _OF_THE_CORE]
     busy = max((entry.at for entry in entries), default=0.0) + 1.0
     for _ in range(draw.choice((0, 1, 3))):
         at = round(draw.random() * busy, 3)

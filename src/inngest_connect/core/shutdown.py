@@ -97,8 +97,8 @@ class Shutdown:
         self._delivery = delivery
         self._outbox = outbox
         self._signals = True
-        self._pause_at: float | None = None
-        """When WORKER_PAUSE is due on the serving connection, None once it was sent there."""
+        self._pauses = False
+        """Whether the serving connection has still to be sent WORKER_PAUSE."""
         self._notice_at: float | None = None
         self._deadline: float | None = None
         """When the shutdown is forced, or a forced one stops to flush."""
@@ -113,12 +113,8 @@ class Shutdown:
         """
         self._signals = signals
         self._error = error
-        # A gateway that receives WORKER_PAUSE before an acknowledgement routes the request again,
-        # while it runs here. The two are written in order on one socket, but the gateway handles
-        # them concurrently, so only time separates them.
         self._enter(Stage.SETTLING, now)
-        landed_at = self._requests.last_acknowledged_at + self._settings.pause_delay
-        self._pause_at = max(now, landed_at)
+        self._pauses = True
         self._notice_at = now + FIRST_NOTICE
         if self._settings.shutdown_timeout is not None:
             self._deadline = now + self._settings.shutdown_timeout
@@ -140,7 +136,7 @@ class Shutdown:
 
     def paused(self) -> None:
         """A connection that was made meanwhile has sent WORKER_PAUSE as its first message."""
-        self._pause_at = None
+        self._pauses = False
 
     def connection_lost(self, now: float) -> None:
         """The serving connection ended: nothing delivers replies over a socket any more."""
@@ -160,8 +156,18 @@ class Shutdown:
         """The next time at which something changes by itself, None when nothing does."""
         if self.stage is Stage.RUNNING:
             return None  # asked at the end of every turn
-        pause_at = self._pause_at if self._connections.current is not None else None
-        return earliest(self._deadline, pause_at, self._notice_at)
+        return earliest(self._deadline, self._pause_at(), self._notice_at)
+
+    def _pause_at(self) -> float | None:
+        """When WORKER_PAUSE is due, None while that is not known."""
+        # A gateway that handles WORKER_PAUSE before an acknowledgement routes the request again,
+        # while it runs here. The two are written in order on one socket, but the gateway handles
+        # them concurrently, so only time separates them. It counts from when the last one was
+        # written: on a slow line that can be long after the shutdown began.
+        requests = self._requests
+        if not self._pauses or self._connections.current is None or requests.acknowledgements_due:
+            return None
+        return requests.last_acknowledged_at + self._settings.pause_delay
 
     def settle(self, now: float) -> bool:
         """Move along as far as the situation allows. Returns True when nothing is left to do.
@@ -179,9 +185,9 @@ class Shutdown:
             self._report_what_is_awaited(now)
         # Also when forced: until its socket closes, a gateway that was not paused sends requests
         # here that are not executed, and each of them waits for an acknowledgement in vain.
-        current = self._connections.current
-        if self._pause_at is not None and current is not None and now >= self._pause_at:
-            self._pause_at = None
+        pause_at, current = self._pause_at(), self._connections.current
+        if pause_at is not None and current is not None and now >= pause_at:
+            self._pauses = False
             current.send(_WORKER_PAUSE, messages.PAUSE)
         # Several stages can pass in one turn: an idle worker goes from FINISHING to CLOSING.
         while self._has_what_it_awaits():
@@ -196,7 +202,7 @@ class Shutdown:
         match self.stage:
             case Stage.SETTLING:
                 # Without a connection there is nothing to pause; a new one is paused when ready.
-                return self._pause_at is None or self._connections.current is None
+                return not self._pauses or self._connections.current is None
             case Stage.FINISHING:
                 return not self._requests.unfinished
             case Stage.FLUSHING:

@@ -7,10 +7,11 @@ from inngest_connect.core import inputs
 from inngest_connect.core.events import ErrorOccurred
 from inngest_connect.core.retry import FixedRetry
 from inngest_connect.core.settings import CoreSettings
+from inngest_connect.core.wire.messages import envelope
 from inngest_connect.errors import WorkAbandoned
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState as S
-from tests.unit.core.conversation import Conversation, errors, one, only, seen, sent
+from tests.unit.core.conversation import LEASE, Conversation, errors, one, only, seen, sent
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.unit
@@ -74,6 +75,28 @@ def test_the_pause_lets_the_acknowledgement_of_a_repeated_request_land_first() -
 
     assert "WORKER_PAUSE" not in sent(at_once)
     assert "WORKER_PAUSE" in sent(soon)
+
+
+@pytest.mark.parametrize("report", [inputs.AcknowledgementWritten, inputs.AcknowledgementFailed])
+def test_the_pause_waits_for_an_acknowledgement_on_a_slow_line(
+    report: type[inputs.AcknowledgementWritten] | type[inputs.AcknowledgementFailed],
+) -> None:
+    talk = Conversation().connected()
+    message = pb.GatewayExecutorRequestData(
+        request_id="r1", app_name="app", function_slug="app-fn", lease_id=LEASE
+    )
+    data = envelope(K.GATEWAY_EXECUTOR_REQUEST, message.SerializeToString())
+    talk.core.handle(inputs.MessageReceived(1, data), talk.now)
+
+    closing = closes(talk)
+    waited = talk.passes(3.0)
+    talk.happens(report(1, "r1"))
+    soon = talk.passes(0.25)
+
+    assert "WORKER_PAUSE" not in sent(closing + waited)
+    assert talk.core.counters["requests_received"] == 1
+    assert "WORKER_PAUSE" in sent(talk.log)
+    assert ("WORKER_PAUSE" in sent(soon)) is (report is inputs.AcknowledgementWritten)
 
 
 @pytest.mark.scenario("45")
@@ -268,6 +291,21 @@ def test_a_forced_stop_waits_for_the_last_flush_only_so_long() -> None:
     assert isinstance(error, WorkAbandoned)
     assert error.request_ids == ("ready",)
     assert "reply_undelivered" in errors(ended)
+
+
+def test_a_connection_lost_while_a_forced_stop_flushes_is_not_replaced() -> None:
+    """Its function runs on, and an attempt would still be under way when sockets are closed."""
+    talk = Conversation().connected()
+    talk.request("running")
+    talk.request("ready")
+    talk.function_returns("ready")
+    talk.happens(inputs.AbortRequested("test"))
+
+    lost = talk.happens(inputs.SocketClosed(1, 1006, ""))
+    waited = talk.passes(6.0)
+
+    assert not only(lost + waited, do.RequestStart)
+    assert one(waited, do.Finished)
 
 
 def test_a_gateway_that_never_answers_the_close_is_left_after_two_seconds() -> None:

@@ -92,6 +92,8 @@ class RequestTable:
         """Acknowledged and leased, but not started."""
         self.running = 0
         self.unfinished = 0
+        self.acknowledgements_due = 0
+        """Acknowledgements that are not reported yet, repeated ones included."""
         self.last_acknowledged_at = float("-inf")
         self._functions = {app.name: app.function_slugs for app in identity.apps}
         self._sdk_version = f"inngest-{identity.sdk_language}:v{identity.sdk_version}"
@@ -151,6 +153,7 @@ class RequestTable:
             # request to answer.
             self._requests[request_id] = entry
             self.unfinished += 1
+            self.acknowledgements_due += 1
             carrier.acknowledge(request)
             return True
         if known is None and self._delivery.answered.reply(request_id) is None:
@@ -166,6 +169,7 @@ class RequestTable:
         # On the connection that brought it, which need not be the one of the first time: the
         # gateway waits for the acknowledgement there. What is done for it depends on how far it has
         # come.
+        self.acknowledgements_due += 1
         carrier.acknowledge(request)
         if known is not None:
             if known.progress is Progress.ACKNOWLEDGING:
@@ -178,6 +182,7 @@ class RequestTable:
 
     def acknowledgement_written(self, request_id: str, carrier: Carrier | None, now: float) -> None:
         """The request belongs to this worker: lease it, and run it when there is a slot."""
+        self.acknowledgements_due -= 1
         # Of a repeated request, too: the gateway fails each forward that WORKER_PAUSE overtakes.
         self.last_acknowledged_at = now
         entry = self._requests.get(request_id)
@@ -199,6 +204,7 @@ class RequestTable:
 
     def acknowledgement_failed(self, request_id: str) -> None:
         """Abandon the request: an answer would use up one of its retries."""
+        self.acknowledgements_due -= 1
         entry = self._requests.get(request_id)
         if entry is None or entry.progress is not Progress.ACKNOWLEDGING:
             return

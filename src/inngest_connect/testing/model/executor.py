@@ -193,6 +193,8 @@ class ExecutorModel:
             return lease.lease_id
         if answer == "revived":
             self._seen["expired lease revived"] += 1
+            if record is not None:
+                record.late_extensions += 1
         until = now + self._settings.lease
         lease.rotate(self._ulid(until), until, instance)
         if record is not None:

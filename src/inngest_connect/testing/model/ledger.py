@@ -30,6 +30,8 @@ class RequestRecord:
     executions: int = 0
     """How often a watched worker started the function for it."""
     extensions: int = 0
+    late_extensions: int = 0
+    """Extensions of a lease that had run out, within its grace."""
     refused_extensions: int = 0
     replies: int = 0
     flushes: int = 0

@@ -1,8 +1,9 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 
-from simulation import Timeline
+from simulation import Entry, Timeline
 from simulation.stack import StackSimulation, make_stack_schedule
 
 pytestmark = pytest.mark.unit
@@ -22,7 +23,10 @@ def test_a_seed_replays_itself(seed: int) -> None:
 
 
 def test_the_real_worker_runs_functions_and_answers_over_the_simulated_network() -> None:
-    simulation = StackSimulation(make_stack_schedule(1)).run()
+    requests = tuple(Entry(at, "request", 1.0, "async") for at in (1.0, 2.0, 3.0))
+    schedule = replace(make_stack_schedule(1), entries=requests, quiet_from=5.0)
+
+    simulation = StackSimulation(schedule).run()
 
     ledger = simulation.model.ledger
     assert ledger.dispatched == 3
