@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.simulation, pytest.mark.timeout(2400)]
 SCHEDULES = 6_000
 
 IN_TWO_THOUSAND = {
-    "the API answers a flush: 401": 100,
+    "the API answers a flush: 401": 60,
     "the API answers a flush: 403": 50,
     "the API answers a flush: 413": 50,
     "the API answers a flush: 429": 50,
@@ -29,7 +29,7 @@ IN_TWO_THOUSAND = {
     "the API answers a start: late": 10,
     "the API names a gateway that drains, although it is excluded": 20,
     "the fallback key serves at start": 20,
-    "the fallback key serves at flush": 10,
+    "the fallback key serves at flush": 5,
     "signing key 0 is refused at start": 40,
     "sleep": 50,
     "pause application": 50,
