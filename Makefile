@@ -16,7 +16,7 @@ LOWEST := .venv-lowest
 PRERELEASE := .venv-prerelease
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization \
+.PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
   test-performance test-simulation test-chaos simulate fleet chaos scale bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
 
 help:
@@ -65,6 +65,10 @@ test-state-machine: $(INSTALLED)
 
 test-characterization: $(INSTALLED)
 	$(PYTEST) tests/characterization -q $(ARGS)
+
+# What docs/protocol.md says of the gateway; of a real one too, with INNGEST_DEV_URL=http://...:8288.
+test-contract: $(INSTALLED)
+	$(PYTEST) tests/integration/contract $(ARGS)
 
 test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
