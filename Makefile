@@ -4,7 +4,7 @@
 #   make test      lint, types, import rules, all tests with branch coverage
 #   make format    what ruff can fix and format
 #   make docs      what is generated in docs/ and from the table of options
-#   make simulate  simulated schedules (SEEDS=, FIRST=); make chaos: real processes (SECONDS=, SEED=)
+#   make simulate  simulated schedules (SEEDS=, FIRST=, ARGS=--stack); make chaos: real processes (SECONDS=, SEED=)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && { echo $$p; break; }; done)
@@ -80,7 +80,7 @@ test-chaos: $(INSTALLED)
 	$(PYTEST) tests/chaos -q $(ARGS)
 
 simulate: $(INSTALLED)
-	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
+	$(BIN)/python -m simulation --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0) $(ARGS)
 
 # 10,000 cores at once, see docs/reliability.md#a-fleet; about four minutes.
 fleet: $(INSTALLED)

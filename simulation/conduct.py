@@ -118,11 +118,14 @@ class Conduct:
                 if text := _foreign_traces(pb.SDKResponse.FromString(payload)):
                     problem = f"a flush {text}"
             case do.Execute(request):
-                first = next(iter(self._waiting), request.request_id)
-                if first != request.request_id:
-                    problem = f"{request.request_id} is executed before {first}"
-                self._waiting.pop(request.request_id, None)
-                self._executed.add(request.request_id)
+                request_id, queue = request.request_id, core.requests.queue
+                first = next(
+                    (i for i in self._waiting if i in queue or i == request_id), request_id
+                )
+                if first != request_id:
+                    problem = f"{request_id} is executed before {first}"
+                self._waiting.pop(request_id, None)
+                self._executed.add(request_id)
             case do.Finished():
                 if self._ever_connected and not self._closing:
                     problem = "the worker ends although it was not asked to"
@@ -136,6 +139,9 @@ class Conduct:
                     problem = f"{command.delay:.1f} s until the worker looks for its network again"
             case seen.LeaseLost():
                 self._waiting.pop(command.request_id, None)
+                self._executed.discard(command.request_id)  # it can be given to this worker again
+            case seen.ErrorOccurred(kind="reply_evicted" | "reply_refused"):
+                self._executed.discard(command.request_id or "")  # nothing of it is kept
         if problem:
             raise InvariantViolated(problem)
 

@@ -219,8 +219,7 @@ class AttemptPromises:
 
     def _planned(self, event: seen.Reconnecting) -> None:
         watch, expected = self._watch, self._expected
-        # A forced shutdown still counts the functions that it has cancelled as work.
-        if watch.stage not in _CONNECTING_STAGES and not watch.core.shutdown.forced:
+        if watch.stage not in _CONNECTING_STAGES:
             raise watch.broken("attempts", f"no attempt is needed in stage {watch.stage.value}")
         self._expected = None
         at = watch.now + event.delay
@@ -262,8 +261,7 @@ class AttemptPromises:
     def _begun(self, command: do.RequestStart) -> None:
         watch = self._watch
         watch.tally["attempts"] += 1
-        # A forced shutdown still counts the functions that it has cancelled as work.
-        if watch.stage not in _CONNECTING_STAGES and not watch.core.shutdown.forced:
+        if watch.stage not in _CONNECTING_STAGES:
             raise watch.broken("attempts", f"no connection is needed in stage {watch.stage.value}")
         if self._must_exclude:
             watch.tally["excludes"] += 1

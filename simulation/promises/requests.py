@@ -61,6 +61,7 @@ class RequestPromises:
         watch.on_command(seen.RequestCompleted, self._completed)
         watch.on_command(seen.ReplyAcknowledged, self._answered)
         watch.on_command(seen.LeaseLost, self._lease_lost)
+        watch.on_input(inputs.ExecutionFinished, self._function_ended)
         watch.on_command(seen.ErrorOccurred, self._error)
         for kind in (pb.WORKER_REQUEST_ACK, pb.WORKER_REQUEST_EXTEND_LEASE):
             watch.on_sent(kind, self._names_request)
@@ -157,6 +158,11 @@ class RequestPromises:
             del self.known[event.request_id]
         elif self._watch.settings.on_lease_lost == "cancel":
             known.lost = True
+
+    def _function_ended(self, finished: inputs.ExecutionFinished) -> None:
+        known = self.known.get(finished.request_id)
+        if known is not None and known.lost and finished.result is None:
+            del self.known[finished.request_id]  # delivered again, it is a new one
 
     def _error(self, event: seen.ErrorOccurred) -> None:
         request_id = event.request_id

@@ -16,6 +16,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, machine: Machine) -> None:
         super().__init__()
         self._machine = machine
+        machine.loops.append(self)
         self._ready: Any
         self._stopping: bool
         self._scheduled: list[Any]

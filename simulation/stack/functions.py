@@ -42,6 +42,8 @@ class StackFunctions(Functions):
         self._stack = sim
         self._requests: list[str] = []
         self.running_async: set[str] = set()
+        self.ended: dict[str, float] = {}
+        """When each execution of this process has ended."""
         StackFunctions.current = self
 
     def dispatch(self, duration: float, can_cancel: bool) -> None:
@@ -74,6 +76,7 @@ class StackFunctions(Functions):
     def finish(self, request_id: str) -> None:
         """A function has ended, in whichever way."""
         self._stack.note("function", f"ends {request_id}")
+        self.ended[request_id] = self._stack.now
         self._stack.invariants.ended(request_id)
 
     def block(self, seconds: float) -> None:

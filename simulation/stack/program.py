@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import NoOpMeterProvider
 
@@ -17,6 +17,7 @@ from inngest_connect.errors import (
     WorkerCrashed,
 )
 from inngest_connect.factory import connect
+from inngest_connect.observability.outlet import DRAIN_SECONDS
 from inngest_connect.state_machine import ConnectionState
 
 from ..invariants import SECRET, InvariantViolated
@@ -56,13 +57,12 @@ class Program:
         self._sim = sim
         self._machine = machine
         self.form = draw.choice(("run", "run", "start", "block"))
-        self.isolation: Literal["thread", "none"] = draw.choice(
-            ("thread", "thread", "thread", "none")
-        )
+        self.isolation = sim.isolation
         self.io_thread = "main" if self.isolation == "none" else "inngest-connect-io"
         """The name of the thread that the core belongs to."""
         self.closes_at_once = draw.random() < 0.05
         """``start()`` and ``close()`` are called in one turn of the loop."""
+        self.started_at = 0.0
         self.ended_at: float | None = None
         self.error: BaseException | None = None
         self.aborted_at: float | None = None
@@ -147,6 +147,7 @@ class Program:
 
     def start(self) -> None:
         """Run the program on the main thread of its process."""
+        self.started_at = self._sim.now
         self._machine.most_threads += 1
         self._main = self._machine.spawn(self._run, "main")
 
@@ -252,9 +253,12 @@ class Program:
     def finally_holds(self) -> None:
         """Check what the program has seen of its worker. Raises InvariantViolated."""
         sim = self._sim
-        if sim.emitted_events > self.observed and not self.delayed:
+        late = self.delayed or sim.threads_refused
+        if sim.emitted_events > self.observed and not late:
             raise InvariantViolated(f"of {sim.emitted_events} events {self.observed} are observed")
         longest = _LONGEST_RETURN + self.delayed
+        if sim.threads_refused:
+            longest += DRAIN_SECONDS
         if sim.core.shutdown.abandoned or self.aborted_at is not None:
             longest += _CANCEL_GRACE
         if (
@@ -266,6 +270,9 @@ class Program:
         last = (self.aborted_at or 0.0) + _LONGEST_ABORT + self.delayed
         if self.aborted_at is not None and (self.ended_at or 0.0) > last:
             raise InvariantViolated(f"stopped at {self.aborted_at}, ended at {self.ended_at}")
+        early = self.closes_at_once and self.form == "start"
+        if early and (self.ended_at or 0.0) - self.started_at > _LONGEST_ABORT + self.delayed:
+            raise InvariantViolated(f"closed while it started, ended at {self.ended_at}")
         if self.heard != sim.emitted or self.heard_later != sim.emitted:
             raise InvariantViolated(
                 f"{sim.emitted} happened, listeners heard {self.heard} and {self.heard_later}"

@@ -10,7 +10,7 @@ passes to the core and carries out.
 import asyncio
 import heapq
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from greenlet import GreenletExit
 
@@ -57,6 +57,8 @@ class StackSimulation(Simulation):
         self.violation: InvariantViolated | None = None
         self.exited = False
         """The process was ended by force."""
+        self.threads_refused = False
+        """The process could have no further thread for a while."""
         self.finished_at = 0.0
         """When the core was CLOSED."""
         self.executing: set[str] = set()
@@ -76,6 +78,10 @@ class StackSimulation(Simulation):
         self._handles = 0
         self.handle_seconds = self.draw.choice((0.0, 0.000_01, 0.001))
         """Virtual time that one handle of an event loop takes."""
+        self.isolation: Literal["thread", "none"] = (
+            "thread" if self.draw.random() < 0.75 else "none"
+        )
+        """The same for each process, because functions that block belong to the schedule."""
         self.kernel_buffer = self.draw.choice((_UNLIMITED, _UNLIMITED, 4_000, 200))
         """Bytes that a kernel takes before a peer has them."""
         self.network = self.stack_network = StackNetwork(self)
@@ -130,6 +136,13 @@ class StackSimulation(Simulation):
         self.now = now
         return True
 
+    def _io_thread_is_idle(self) -> bool:
+        name = self.program.io_thread
+        return any(
+            each.name == name and isinstance(each.wait, VirtualLoop)
+            for each in self.machine.threads
+        )
+
     def _step(self) -> bool:
         at = self._heap[0][0] if self._heap else FOREVER
         world = at if self._model_due is None else min(at, self._model_due)
@@ -139,7 +152,7 @@ class StackSimulation(Simulation):
                 self.machine.run_one(ready)
                 self.now += self.handle_seconds
                 return True
-            if self.now >= self.worker_frozen_until:
+            if self.now >= self.worker_frozen_until and self._io_thread_is_idle():
                 self.checked(self.stack_network.nothing_waits)
             first = min(world, first)
             if first == FOREVER:
@@ -198,6 +211,7 @@ class StackSimulation(Simulation):
         """The process may have no further thread for a while."""
         machine = self.machine
         machine.most_threads = 0
+        self.threads_refused = True
         self.later(until, setattr, machine, "most_threads", 1_000)
 
     def crash(self) -> None:
@@ -212,6 +226,7 @@ class StackSimulation(Simulation):
         self.driving = False
         self.core_due = FOREVER
         self.functions.running_async.clear()
+        self.functions.ended.clear()
         self.emitted_events = 0
         self.http = self.io_loop = None
         self._new_process()
@@ -235,7 +250,6 @@ class StackSimulation(Simulation):
         program = self.program
         if program.aborted_at is None and not program.delayed and not self.invariants.running:
             self.violated(f"the process has to be ended by force: {reason}")
-        self.machine.kill()
         self.end()
         raise GreenletExit
 
@@ -366,12 +380,17 @@ class StackSimulation(Simulation):
 
     def _finally(self) -> None:
         program = self.program
+        if self.exited:
+            return  # as after a crash
         self.invariants.finally_holds(self.core, self.model)
         for record in self.model.ledger.records.values():
             if record.acknowledged_by and record.outcome == "waiting":
                 self.invariants.unanswered(record, self.core)
-        if self.exited:
-            return
+        # Whoever ends when the worker does, or on a loop that was blocked, may come too late.
+        ended, last = self.functions.ended, self.finished_at - _LAST_SECONDS
+        unreported = [each for each in self.executing if ended.get(each, self.now) < last]
+        if unreported and not program.delayed:
+            raise InvariantViolated(f"the functions of {unreported} ended, and nobody was told")
         if program.ended_at is None:
             raise InvariantViolated("the program does not end")
         threads = [one.name for one in self.machine.threads if one.name != "asyncio_pool"]

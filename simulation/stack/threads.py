@@ -6,6 +6,7 @@ that between two handles (``VirtualLoop``), so handles of different threads inte
 """
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 FOREVER: Final = float("inf")
 _PREEMPTED: Final = 0.1
+_LONGEST_PREEMPTION: Final = 0.002
+"""Seconds until a thread has the interpreter lock again."""
+_LONGEST_END: Final = 0.1
 _swap_current_task: Any = getattr(asyncio.tasks, "_swap_current_task", None)
 
 
@@ -48,6 +52,7 @@ class Machine:
         self._goes_on = goes_on
         self.violated = violated
         self.threads: list[Thread] = []
+        self.loops: list[asyncio.AbstractEventLoop] = []
         self.started = 0
         self.most_threads = 1_000
         self.running: Thread | None = None
@@ -82,6 +87,15 @@ class Machine:
         for thread in tuple(self.threads):
             thread.kill()
         self.threads.clear()
+        # Here and not when they are collected, in the middle of another simulation: what their
+        # ``finally`` does would then be done on its loop.
+        asyncio._set_running_loop(None)
+        for loop in self.loops:
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with contextlib.suppress(BaseException):  # whatever the worker makes of it
+                    task.get_coro().close()
+        self.loops.clear()
 
     # --- for code that runs on a thread ----------------------------------------------------------
 
@@ -119,10 +133,10 @@ class Machine:
         """``time.sleep``."""
         self.block(Until(self.monotonic() + seconds))
 
-    def preempt(self) -> None:
+    def preempt(self, chance: float = _PREEMPTED, longest: float = _LONGEST_PREEMPTION) -> None:
         """Now and then, let another thread run in the middle of a handle."""
-        if self.running is not None and not self._dead and self.draw.random() < _PREEMPTED:
-            self.block(Until(0.0))
+        if self.running is not None and not self._dead and self.draw.random() < chance:
+            self.block(Until(self.monotonic() + longest * self.draw.random()))
 
     def spawn(self, target: Callable[[], object], name: str) -> "Thread":
         """Start a thread."""
@@ -180,6 +194,9 @@ class Thread:
             pass
         except BaseException as error:  # noqa: BLE001 - a thread that raises ends, as in Python
             self.error = error
+        with contextlib.suppress(GreenletExit):
+            # A thread lives on for a moment after its last act.
+            self._machine.preempt(0.2, _LONGEST_END)
         self._alive = False
 
     def resume(self) -> None:

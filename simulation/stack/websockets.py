@@ -176,6 +176,9 @@ class Transport:
     def _writable(self) -> None:
         if not self._waits:
             return
+        if self._sim.stack_network.refuses(self.generation):
+            self._lose()
+            return
         self._push()
         if self._waits:
             return

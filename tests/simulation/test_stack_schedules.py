@@ -6,8 +6,35 @@ from simulation import failure_of, run_seeds
 from simulation.stack import StackSimulation, make_stack_schedule
 from tests.simulation.seeded_wiring_bugs import SEEDED_WIRING_BUGS
 
-pytestmark = [pytest.mark.simulation, pytest.mark.timeout(2400)]
+pytestmark = [
+    pytest.mark.simulation,
+    pytest.mark.timeout(2400),
+    # A process that is killed awaits and closes nothing.
+    pytest.mark.filterwarnings(
+        "ignore:coroutine:RuntimeWarning",
+        "ignore:unclosed event loop:ResourceWarning",
+        "ignore::pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 SCHEDULES = 2_000
+FOUND_AT = {
+    "a_cancelled_function_never_ends": 309,
+    "a_cancelled_start_waits": 16,
+    "a_command_is_carried_out_inside_another": 21,
+    "a_failed_write_counts_as_written": 75,
+    "a_wake_up_is_lost": 133,
+    "an_acknowledgement_counts_before_it_is_written": 17,
+    "an_answer_may_trickle": 11,
+    "an_undocumented_exception_ends_the_worker": 11,
+    "any_success_confirms_a_flush": 42,
+    "functions_outlive_the_worker": 150,
+    "tasks_are_left_at_the_end": 1051,
+    "the_key_is_not_switched": 404,
+    "the_last_events_are_dropped": 46,
+    "the_thread_is_not_joined": 40,
+}
+"""Where a bug was found last that is not found at once: this saves the search while draws do not
+change. It is no expectation: when nothing is found there, all seeds are tried."""
 
 
 def test_every_invariant_holds_for_the_whole_stack() -> None:
@@ -22,7 +49,7 @@ def test_a_seeded_wiring_bug_is_found(name: str) -> None:
     with SEEDED_WIRING_BUGS[name]():
         found = any(
             failure_of(make_stack_schedule(seed), simulation=StackSimulation)
-            for seed in range(SCHEDULES)
+            for seed in (FOUND_AT.get(name, 0), *range(SCHEDULES))
         )
 
     assert found

@@ -27,7 +27,8 @@ class Worker:
         self.now = 0.0
 
     def does(self, command: do.Command) -> None:
-        core: Any = SimpleNamespace(requests=SimpleNamespace(unfinished_ids=lambda: ["r"]))
+        requests = SimpleNamespace(unfinished_ids=lambda: ["r"], queue=["one", "two"])
+        core: Any = SimpleNamespace(requests=requests)
         self.conduct.command(command, core, self.now, 0.0)
 
     def sends(self, kind: pb.GatewayMessageType, payload: bytes = b"") -> None:
