@@ -75,8 +75,6 @@ def make_schedule(seed: int) -> Schedule:
     draw = random.Random(seed)
     longest = _SECONDS * _QUIET_FROM
     busy = draw.choice((30.0, 60.0, 120.0, longest))
-    # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
-    quiet_from = min(busy + _CALM, longest)
     entries = [_request(draw, busy) for _ in range(draw.choice((1, 3, 8, 20)))]
     for _ in range(draw.choice((0, 1, 2, 4, 8))):
         entries += _fault(draw, busy)
@@ -87,6 +85,8 @@ def make_schedule(seed: int) -> Schedule:
     draft = Draft(draw, busy, entries)
     add_situations(draft)
     entries.sort(key=lambda entry: entry.at)
+    # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
+    quiet_from = max(min(busy + _CALM, longest), entries[-1].at + _CALM)
     return Schedule(
         seed,
         tuple(entries),
