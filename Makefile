@@ -14,10 +14,14 @@ PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 PRERELEASE := .venv-prerelease
+# Tests that take several times as long when they are traced, and whose code others cover.
+UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test_,blocked_outputs.py \
+  process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
-  test-performance test-simulation test-chaos simulate fleet chaos scale bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
+  test-untraced test-others test-performance test-simulation test-chaos simulate fleet chaos scale \
+  bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -37,7 +41,12 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 lint types imports $(LOWEST)/.installed
 	$(MAKE) --no-print-directory --jobs=2 coverage test-simulation
-	$(MAKE) --no-print-directory --jobs=3 test-chaos test-lowest test-characterization
+	$(MAKE) --no-print-directory --jobs=2 test-untraced test-others
+
+test-others:
+	$(MAKE) --no-print-directory test-lowest
+	$(MAKE) --no-print-directory test-characterization
+	$(MAKE) --no-print-directory test-chaos
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -51,11 +60,15 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization' $(ARGS)
+	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization' \
+	  $(UNTRACED:%=--ignore=%) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage json --quiet -o .coverage.json
 	$(BIN)/python scripts/coverage_limits.py .coverage.json
+
+test-untraced: $(INSTALLED)
+	$(PYTEST) -n 2 -q $(UNTRACED) $(ARGS)
 
 unit: $(INSTALLED)
 	$(PYTEST) -m unit $(ARGS)
