@@ -41,12 +41,11 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 lint types imports $(LOWEST)/.installed
 	$(MAKE) --no-print-directory --jobs=2 coverage test-simulation
-	$(MAKE) --no-print-directory --jobs=2 test-untraced test-others
+	$(MAKE) --no-print-directory --jobs=3 test-untraced test-others test-chaos
 
 test-others:
 	$(MAKE) --no-print-directory test-lowest
 	$(MAKE) --no-print-directory test-characterization
-	$(MAKE) --no-print-directory test-chaos
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import pytest
 from simulation import run_seeds
 
 pytestmark = [pytest.mark.simulation, pytest.mark.timeout(2400)]
-SCHEDULES = 3_000
+SCHEDULES = 2_000
 
 IN_TWO_THOUSAND = {
     "the API answers a flush: 401": 60,

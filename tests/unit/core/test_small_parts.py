@@ -368,7 +368,7 @@ def test_a_record_is_equal_to_its_like_and_hides_what_is_not_to_be_shown() -> No
     assert repr(one) == "Flush(request_id='r', key=0)"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 1000)), min_size=300, max_size=400))
 def test_deadlines_keep_their_order_when_they_are_moved_often(moves: list[tuple[int, int]]) -> None:
     """Stale entries are dropped now and then; what is left must be a heap again."""
