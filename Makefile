@@ -67,7 +67,7 @@ coverage: $(INSTALLED)
 	$(BIN)/python scripts/coverage_limits.py .coverage.json
 
 test-untraced: $(INSTALLED)
-	$(PYTEST) -n 2 -q $(UNTRACED) $(ARGS)
+	$(PYTEST) -n 3 -q $(UNTRACED) $(ARGS)
 
 unit: $(INSTALLED)
 	$(PYTEST) -m unit $(ARGS)
