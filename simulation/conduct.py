@@ -110,6 +110,7 @@ class Conduct:
                     kind = pb.GatewayMessageType.Name(message.kind)
                     problem = f"{kind} on connection {generation} {problem}"
             case do.RequestStart(_, excluded):
+                self._offline = False  # until this attempt shows whether it still is
                 if strange := set(excluded) - self._may_be_excluded:
                     problem = f"{strange} are excluded without a reason"
             case do.CloseSocket(generation) | do.AbortSocket(generation):

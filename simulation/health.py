@@ -30,6 +30,8 @@ class Health:
         """Since when the worker could have extended a lease."""
         self._active_by: float | None = None
         """When the worker has to be ACTIVE; decided when nothing is wrong any more."""
+        self._failures = 0
+        """Failures of attempts until then, which the faults before it explain."""
 
     def check(self) -> None:
         """Look at the connection after something has happened."""
@@ -96,9 +98,13 @@ class Health:
         if core.finished:
             return
         active = core.machine.external_state is ConnectionState.ACTIVE
+        attempts = core.connections.attempts
         if self._active_by is None:
-            retry_at = (core.connections.attempts.retry_at or 0.0) + sim.slept
-            self._active_by = max(sim.now, retry_at) + RECOVERY
+            self._active_by = sim.now + RECOVERY
+            # An attempt that is under way began when something was wrong, and may still fail.
+            self._failures = attempts.failures + (attempts.retry_at is None)
+        if attempts.retry_at is not None and attempts.failures <= self._failures:
+            self._active_by = max(self._active_by, attempts.retry_at + sim.slept + RECOVERY)
         if not active and not core.machine.is_shutting_down() and sim.now >= self._active_by:
             state = core.machine.state.value
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state}")

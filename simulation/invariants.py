@@ -140,6 +140,8 @@ class Invariants:
         request_id = record.request_id
         if request_id in self.excused or request_id in core.shutdown.abandoned:
             return
+        if record.answered_at is not None:
+            return  # the server has the reply, and only has not collected it yet
         # Only a worker that was forced to stop may end before it has delivered.
         if core.shutdown.forced and request_id in self._undelivered:
             return

@@ -5,8 +5,10 @@ The two ends learn of the end of a link at different times, or never. ``links`` 
 worker still uses, ``numbers`` what a gateway still uses.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from inngest_connect.core import inputs
 
@@ -41,6 +43,9 @@ class Link:
     """When the last message to the worker arrives; the next one not before."""
     held_until: float = 0.0
     """A black hole: what is sent arrives afterwards, if the link is still open then."""
+    waiting_up: deque[Any] = field(default_factory=deque, repr=False)
+    waiting_down: deque[Any] = field(default_factory=deque, repr=False)
+    """What has arrived meanwhile, in its order: calls and their arguments."""
     queue: SendQueue | None = None
     """What waits to be sent by the worker on a slow line; None on a fast one."""
 
@@ -119,7 +124,7 @@ class Network:
 
     def transmit(self, link: Link, data: bytes) -> None:
         """The kernel has taken a message of the worker."""
-        link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
+        link.up_at = max(link.up_at, self._sim.now + self.delay())
         self._sim.later(link.up_at, self._gateway_receives, link, data)
 
     def close(self, generation: int, code: int) -> None:
@@ -136,7 +141,7 @@ class Network:
     def transmit_close(self, link: Link, code: int) -> None:
         """The kernel has taken the worker's close frame."""
         if not link.broken:
-            link.up_at = max(link.up_at, self._sim.now + self.delay(), link.held_until)
+            link.up_at = max(link.up_at, self._sim.now + self.delay())
             self._sim.later(link.up_at, self._gateway_answers_close, link, code)
 
     def abort(self, generation: int) -> Link | None:
@@ -153,15 +158,41 @@ class Network:
         for generation in list(self.links):
             self.abort(generation)
 
+    # --- in their order ------------------------------------------------------------------------
+
+    def _waits(
+        self, link: Link, queue: deque[Any], action: Callable[..., None], *arguments: Any
+    ) -> bool:
+        """Whether what arrives has to wait; ``action`` is called later then."""
+        until = self._held_until(link, queue)
+        if self._sim.now >= until and not queue:
+            return False
+        queue.append((action, arguments))
+        if len(queue) == 1:
+            self._sim.later(until, self._release, link, queue)
+        return True
+
+    def _release(self, link: Link, queue: deque[Any]) -> None:
+        until = self._held_until(link, queue)
+        if self._sim.now < until:
+            self._sim.later(until, self._release, link, queue)
+            return
+        waiting = list(queue)
+        queue.clear()
+        for action, arguments in waiting:
+            action(*arguments)
+
+    def _held_until(self, link: Link, queue: deque[Any]) -> float:
+        to_gateway = queue is link.waiting_up
+        return max(self.gateway_frozen_until if to_gateway else 0.0, link.held_until)
+
     # --- what a gateway does -------------------------------------------------------------------
 
     def _gateway_receives(self, link: Link, data: bytes) -> None:
         sim = self._sim
         if link.broken or link.number not in self.numbers:
             return
-        until = max(self.gateway_frozen_until, link.held_until)
-        if sim.now < until:
-            sim.later(until, self._gateway_receives, link, data)
+        if self._waits(link, link.waiting_up, self._gateway_receives, link, data):
             return
         if sim.now < self.short_lives.until and self.short_lives.refuses(link):
             return
@@ -171,6 +202,8 @@ class Network:
 
     def _gateway_answers_close(self, link: Link, code: int) -> None:
         if link.broken or link.number not in self.numbers:
+            return
+        if self._waits(link, link.waiting_up, self._gateway_answers_close, link, code):
             return
         self.gateway_forgets(link)
         self._sim.later(self._sim.now + self.delay(), self._end, link, code, "")
@@ -186,14 +219,14 @@ class Network:
                 return
             if chance < 0.8:
                 sim.later(sim.now + self.delay(), self._worker_receives, link, data)
-        link.down_at = max(link.down_at, sim.now + self.delay(), link.held_until)
+        link.down_at = max(link.down_at, sim.now + self.delay())
         sim.later(link.down_at, self._worker_receives, link, data)
 
     def gateway_closes(self, link: Link, code: int, reason: str) -> None:
         """Close the gateway's end; what it has sent before still arrives."""
         self.gateway_forgets(link)
         if not link.broken:
-            link.down_at = max(link.down_at, self._sim.now + self.delay(), link.held_until)
+            link.down_at = max(link.down_at, self._sim.now + self.delay())
             self._sim.later(link.down_at, self._end, link, code, reason)
 
     def gateway_forgets(self, link: Link) -> None:
@@ -207,8 +240,7 @@ class Network:
         lost = link.broken and not link.delivers_rest
         if lost or self.links.get(link.generation) is not link:
             return
-        if self._sim.now < link.held_until:
-            self._sim.later(link.held_until, self._worker_receives, link, data)
+        if self._waits(link, link.waiting_down, self._worker_receives, link, data):
             return
         self._sim.deliver(inputs.MessageReceived(link.generation, data))
 
@@ -218,6 +250,8 @@ class Network:
             return
         if sim.now < sim.worker_frozen_until:
             sim.later(sim.worker_frozen_until, self._end, link, code, reason)
+            return
+        if not link.broken and self._waits(link, link.waiting_down, self._end, link, code, reason):
             return
         del self.links[link.generation]
         if link.queue is not None:
@@ -236,7 +270,10 @@ class Network:
         self._gateway_loses(link)
 
     def hold(self, until: float) -> None:
-        """A black hole swallows what is sent; it arrives at ``until`` if the link is still open."""
+        """A black hole swallows what is sent; it arrives at ``until`` if the link is still open.
+
+        In its order: what was on the way when the hole began comes before what was sent into it.
+        """
         for link in self.links.values():
             link.held_until = max(link.held_until, until)
 

@@ -16,7 +16,9 @@ def recorded(schedule: Schedule) -> str:
     values = asdict(schedule)
     entries = [list(asdict(entry).values()) for entry in schedule.entries]
     values["core"] = _differing(asdict(schedule.core), asdict(CoreSettings()))
-    values["gateway"] = _differing(asdict(schedule.gateway), asdict(GatewaySettings()))
+    for name in ("gateway", "odd_gateways"):
+        if values[name] is not None:
+            values[name] = _differing(values[name], asdict(GatewaySettings()))
     del values["entries"]
     lines = ",\n".join(f"    {json.dumps(entry)}" for entry in entries)
     head = json.dumps(values, indent=2).removesuffix("\n}")
@@ -27,7 +29,9 @@ def replayed(text: str) -> Schedule:
     """Return the schedule of a record."""
     values = json.loads(text)
     values["core"] = CoreSettings(**values["core"])
-    values["gateway"] = GatewaySettings(**values["gateway"])
+    for name in ("gateway", "odd_gateways"):
+        if values.get(name) is not None:
+            values[name] = GatewaySettings(**values[name])
     values["entries"] = tuple(
         Entry(at, kind, amount, tuple(detail) if isinstance(detail, list) else detail)
         for at, kind, amount, detail in values["entries"]

@@ -36,6 +36,8 @@ class Schedule:
     delay: float
     quiet_from: float
     gateways: int
+    odd_gateways: GatewaySettings | None = None
+    """Those of every second gateway, if they differ: intervals then change with the connection."""
     remembered_bytes: int | None = None
     """How much of the replies that were stored a worker keeps; None for its default."""
 
@@ -87,15 +89,19 @@ def make_schedule(seed: int) -> Schedule:
     entries.sort(key=lambda entry: entry.at)
     # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
     quiet_from = max(min(busy + _CALM, longest), entries[-1].at + _CALM)
+    core = CoreSettings(**(_core_settings(draw) | _limits(seed) | draft.core))
+    settings = _gateway_settings(draw)
+    gateway = GatewaySettings(**(settings | _server(seed, settings["lease"]) | draft.gateway))
     return Schedule(
         seed,
         tuple(entries),
-        CoreSettings(**(_core_settings(draw) | _limits(seed) | draft.core)),
-        GatewaySettings(**(_gateway_settings(draw) | draft.gateway)),
+        core,
+        gateway,
         delay=draw.choice((0.001, 0.05, 1.0)),
         quiet_from=quiet_from,
         gateways=draw.choice((1, 1, 3)),
         remembered_bytes=draft.remembered_bytes,
+        odd_gateways=replace(gateway, **_odd_gateway(seed)),
     )
 
 
@@ -178,4 +184,31 @@ def _gateway_settings(draw: random.Random) -> dict[str, Any]:
         "handling_delay": draw.choice((0.0, 0.0, 0.05, 0.5)),
         "hold_during_drain": draw.random() < 0.7,
         "replay_predecessor": draw.random() < 0.8,
+    }
+
+
+def _server(seed: int, lease: float) -> dict[str, Any]:
+    """Limits and delays of the environment, drawn separately as in ``_limits``."""
+    draw = random.Random(~seed - 2)
+    return {
+        "control_delay": draw.choice((None, None, 0.0, 1.0)),
+        "lease_poll": draw.choice((0.0, 30.0)),
+        "leases_outlive_requests": draw.random() < 0.8,
+        "acknowledge_within": lease + 5.0,
+        "longest_wait": draw.choice((7200.0, 7200.0, 100.0)),
+        "unroutable_after": draw.choice((None, None, 0.0)),
+        "reply_poll": draw.choice((0.0, 0.0, 4.0)),
+        "collect_after_acknowledgement": draw.random() < 0.3,
+        "count_delay": draw.choice((0.0, 0.5)),
+        "session_lifetime": draw.choice((300.0, 20.0)),
+        "skip_unchanged_sync": draw.random() < 0.5,
+    }
+
+
+def _odd_gateway(seed: int) -> dict[str, Any]:
+    draw = random.Random(~seed - 3)
+    return {
+        "heartbeat_interval": draw.choice(("10s", "10s", "5s", "2s")),
+        "status_interval": draw.choice(("0s", "10s")),
+        "drain_window": draw.choice((5.0, 25.0)),
     }

@@ -142,7 +142,8 @@ class AttemptPromises:
         if command.generation != self._attempt:
             return
         self._attempt_ended()
-        if self._watch.core.shutdown.stage in _CONNECTING_STAGES:
+        # The stage may have changed in this turn, and then no other attempt need follow.
+        if self._watch.stage in _CONNECTING_STAGES:
             self._failed()
 
     def _attempt_ended(self) -> None:

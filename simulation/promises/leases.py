@@ -15,6 +15,7 @@ from .limits import NEVER, ROUNDING, Limits
 from .requests import GIVEN_UP, RequestPromises
 from .watch import Watch, payload_of
 
+_NO_LONGER_OURS: Final = (*GIVEN_UP, "acknowledgement_failed")
 UNANSWERED: Final = 5.0
 """Seconds after which an extension without an answer is repeated."""
 LONGEST_RUN: Final = 7200.0
@@ -145,7 +146,7 @@ class LeasePromises:
             self._to_cancel = ""
 
     def _error(self, event: seen.ErrorOccurred) -> None:
-        if event.kind in GIVEN_UP and event.request_id is not None:
+        if event.kind in _NO_LONGER_OURS and event.request_id is not None:
             self._released(event.request_id)
             self._newest.pop(event.request_id, None)
 

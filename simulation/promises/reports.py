@@ -193,6 +193,9 @@ class ReportPromises:
 
     def _is_given_up_quietly(self) -> bool:
         # An attempt that the shutdown does not need, or whose gateway closes.
+        # In one turn an attempt can be too late, which is told first, and the shutdown too.
+        if self._seen["given up"] > self._expected["given up"]:
+            return False
         stage = self._watch.core.shutdown.stage
         needed = stage in (Stage.RUNNING, Stage.SETTLING, Stage.FINISHING)
         return not needed or self._closes

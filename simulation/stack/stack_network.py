@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import picows
 
 from inngest_connect.core import inputs
+from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.transport.tcp import DialProgress
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .stack import StackSimulation
 
 _LARGE: Final = 1_000_000
+_SOON: Final = 1.0
+"""Seconds until the core knows what the shells know."""
 
 
 class Socket:
@@ -129,6 +132,18 @@ class StackNetwork(Network):
             self.transports[generation].peer_ended()
         elif self._upgrades.pop(generation, None) is not None:
             self.abort(generation)
+
+    def lost(self, generation: int) -> None:
+        """The worker's shells know that a connection has ended; its core has to know it soon."""
+        stack = self._stack
+        self._sim.later(stack.now + _SOON, self._is_known, stack.core, generation)
+
+    def _is_known(self, core: WorkerCore, generation: int) -> None:
+        stack = self._stack
+        if stack.now < stack.worker_frozen_until + _SOON:
+            stack.later(stack.worker_frozen_until + _SOON, self._is_known, core, generation)
+        elif core is stack.core and core.connections.get(generation) is not None:
+            stack.violated(f"connection {generation} has ended, and the core does not know it")
 
     # --- writing ---------------------------------------------------------------------------------
 

@@ -240,6 +240,7 @@ class Transport:
     def _lost(self) -> None:
         self.is_disconnected = True
         self._listener.on_ws_disconnected(self)
+        self._sim.stack_network.lost(self.generation)
         if not self._disconnected.done():
             self._disconnected.set_result(None)
 

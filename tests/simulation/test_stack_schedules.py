@@ -18,20 +18,19 @@ pytestmark = [
 ]
 SCHEDULES = 2_000
 FOUND_AT = {
-    "a_cancelled_function_never_ends": 309,
+    "a_cancelled_function_never_ends": 45,
     "a_cancelled_start_waits": 16,
-    "a_command_is_carried_out_inside_another": 21,
-    "a_failed_write_counts_as_written": 75,
-    "a_wake_up_is_lost": 133,
-    "an_acknowledgement_counts_before_it_is_written": 17,
-    "an_answer_may_trickle": 11,
+    "a_command_is_carried_out_inside_another": 1087,
+    "a_failed_write_counts_as_written": 73,
+    "a_wake_up_is_lost": 293,
+    "an_answer_may_trickle": 26,
     "an_undocumented_exception_ends_the_worker": 11,
     "any_success_confirms_a_flush": 42,
-    "functions_outlive_the_worker": 150,
-    "tasks_are_left_at_the_end": 1051,
+    "functions_outlive_the_worker": 295,
+    "tasks_are_left_at_the_end": 108,
     "the_key_is_not_switched": 404,
     "the_last_events_are_dropped": 46,
-    "the_thread_is_not_joined": 40,
+    "the_thread_is_not_joined": 13,
 }
 """Where a bug was found last that is not found at once: this saves the search while draws do not
 change. It is no expectation: when nothing is found there, all seeds are tried."""

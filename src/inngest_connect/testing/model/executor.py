@@ -91,6 +91,7 @@ class ExecutorModel:
     def _wait(self, request: Request, now: float) -> None:
         # A worker that is only full is asked again and again, which costs no attempt.
         patience = self._settings.unroutable_after
+        request.plan(self._settings)
         if patience is not None and not self.router.is_full(request.message.function_slug, now):
             request.queued_at = now if request.queued_at is None else request.queued_at
             if self.router.is_draining():
