@@ -116,6 +116,21 @@ def test_a_replacement_of_draining_connections_is_waited_for() -> None:
     assert failures(failed) == ["connect_no_healthy_connection"]
 
 
+def test_a_request_that_waited_for_a_replacement_goes_on_waiting_when_that_is_full() -> None:
+    talk = Talk(unroutable_after=0.0, hold_during_drain=False).ready()
+    talk.model.drain("g", talk.now)
+    talk.dispatch()
+    talk.dispatch()
+
+    talk.ready(2, "h", max_worker_concurrency=1)
+    actions = talk.model.tick(talk.now + 10.0)
+    due = talk.model.next_deadline()
+
+    assert failures(actions) == []
+    assert due is not None
+    assert due > talk.now + 10.0
+
+
 def test_a_gateway_that_has_stopped_gets_no_requests_after_ten_seconds() -> None:
     talk = Talk().ready()
     talk.model.executor.router.stopped["g"] = talk.now
