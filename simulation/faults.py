@@ -110,7 +110,11 @@ class Faults:
 
     def add_gateway(self) -> None:
         """Start another gateway, which the API names from now on."""
-        self._sim.api.gateways.append(f"gateway-{self._gateways}")
+        sim, name = self._sim, f"gateway-{self._gateways}"
+        odd = sim.schedule.odd_gateways
+        if odd is not None and self._gateways % 2:
+            sim.model.settings_of[name] = odd
+        sim.api.gateways.append(name)
         self._gateways += 1
 
     def _take_away_gateway(self) -> str | None:

@@ -50,7 +50,6 @@ IDENTITY = WorkerIdentity(
     framework="connect",
 )
 _MOST_STEPS = 200_000
-_MOST_GATEWAYS = 40
 
 
 class Simulation:
@@ -71,9 +70,6 @@ class Simulation:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        if schedule.odd_gateways is not None:
-            for number in range(1, _MOST_GATEWAYS, 2):
-                self.model.settings_of[f"gateway-{number}"] = schedule.odd_gateways
         self.api = ModelApi(self.draw, self._issued, self.counts)
         self.invariants = Invariants()
         self.conduct = Conduct()

@@ -7,7 +7,6 @@ the invariants are those of the core's simulation, which are applied to what the
 passes to the core and carries out.
 """
 
-import asyncio
 import heapq
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -96,7 +95,6 @@ class StackSimulation(Simulation):
                 self._run()
             finally:
                 self.machine.kill()
-                asyncio._set_running_loop(None)
         return self
 
     def _new_process(self) -> None:

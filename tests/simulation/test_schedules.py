@@ -1,6 +1,6 @@
 """Thousands of schedules. ``make simulate SEEDS=1000000`` runs more.
 
-A busy laptop takes two minutes for them; the time limit detects hangs only.
+A busy laptop takes a minute for them; the time limit detects hangs only.
 """
 
 import pytest
