@@ -32,6 +32,8 @@ class Health:
         """When the worker has to be ACTIVE; decided when nothing is wrong any more."""
         self._failures = 0
         """Failures of attempts until then, which the faults before it explain."""
+        self._under_way: int | None = None
+        """After how many failures the attempt began that has been given its time."""
 
     def check(self) -> None:
         """Look at the connection after something has happened."""
@@ -103,8 +105,13 @@ class Health:
             self._active_by = sim.now + RECOVERY
             # An attempt that is under way began when something was wrong, and may still fail.
             self._failures = attempts.failures + (attempts.retry_at is None)
-        if attempts.retry_at is not None and attempts.failures <= self._failures:
-            self._active_by = max(self._active_by, attempts.retry_at + sim.slept + RECOVERY)
+        if attempts.failures <= self._failures:
+            if attempts.retry_at is not None:
+                self._active_by = max(self._active_by, attempts.retry_at + sim.slept + RECOVERY)
+            elif attempts.failures != self._under_way:
+                # It may have begun just now, after a long delay that its failures explain.
+                self._active_by = max(self._active_by, sim.now + RECOVERY)
+                self._under_way = attempts.failures
         if not active and not core.machine.is_shutting_down() and sim.now >= self._active_by:
             state = core.machine.state.value
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state}")

@@ -44,7 +44,7 @@ class LeasePromises:
         watch.on_sent(pb.WORKER_REQUEST_EXTEND_LEASE, self._extended)
         watch.on_message(pb.WORKER_REQUEST_EXTEND_LEASE_ACK, self._answered)
         watch.on_command(seen.Connected, self._connected)
-        watch.on_command(seen.ReplyAcknowledged, lambda event: self._released(event.request_id))
+        watch.on_command(seen.ReplyAcknowledged, self._reply_stored)
         watch.on_command(seen.LeaseLost, self._lost)
         watch.on_command(seen.ErrorOccurred, self._error)
         watch.on_command(do.CancelExecution, self._cancelled)
@@ -123,6 +123,12 @@ class LeasePromises:
         self._outstanding.clear()
 
     # --- ends ----------------------------------------------------------------------------------
+
+    def _reply_stored(self, event: seen.ReplyAcknowledged) -> None:
+        self._released(event.request_id)
+        # Delivered again after it was forgotten, it is a new one with a lease of its own.
+        self._newest.pop(event.request_id, None)
+        self._extended_once.discard(event.request_id)
 
     def _released(self, request_id: str) -> None:
         self._due.clear(request_id)

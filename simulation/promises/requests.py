@@ -79,6 +79,8 @@ class RequestPromises:
         if connections.lines[generation].draining:
             return
         request_id, known = request.request_id, self.known.get(request.request_id)
+        if known is not None and self._is_forgotten(known):
+            known = None
         if known is None:
             watch.tally["accepts"] += 1
             self.known[request_id] = Known(request, watch.now)
@@ -86,14 +88,18 @@ class RequestPromises:
             return
         else:
             watch.tally["acknowledges_again"] += 1
-            if known.answered_at is not None and watch.now - known.answered_at > REMEMBERED:
-                known.answered_at, known.has_reply = None, False
-            elif known.has_reply:
+            if known.has_reply:
                 watch.tally["repeats_reply"] += 1
                 self._to_repeat = generation, request_id
             if known.answered_at is None:
                 self.on_repeated(request)
         self._to_acknowledge = generation, request_id
+
+    def _is_forgotten(self, known: Known) -> bool:
+        # After its window a request is forgotten when there is an occasion, which is not promised.
+        if known.answered_at is None or self._watch.now - known.answered_at <= REMEMBERED:
+            return False
+        return known.request.request_id not in self._watch.core.delivery.answered
 
     def _request_of(self, data: bytes) -> pb.GatewayExecutorRequestData | None:
         payload = payload_of(data)
