@@ -62,12 +62,16 @@ class Conduct:
         self._waiting: dict[str, None] = {}
         """Acknowledged requests that do not run yet, in their order."""
         self._executed: set[str] = set()
+        self._in_flight: list[str] = []
+        """Requests whose function had not ended when the last Tick came."""
 
     # --- what reaches the worker ---------------------------------------------------------------
 
-    def received(self, input: inputs.Input) -> None:
+    def received(self, input: inputs.Input, core: WorkerCore) -> None:
         """Take an input before the core does."""
         match input:
+            case inputs.Tick():
+                self._in_flight = core.requests.unfinished_ids()
             case inputs.MessageReceived(generation, data):
                 if kind_of(data) in _TOLD:
                     self._message(self._line(generation), data)
@@ -105,7 +109,7 @@ class Conduct:
         match command:
             case do.Send(generation, data) | do.Acknowledge(generation, _, data):
                 line, message = self._line(generation), pb.ConnectMessage.FromString(data)
-                problem = self._problem(line, message, core, now, frozen)
+                problem = self._problem(line, message, now, frozen)
                 if problem:
                     kind = pb.GatewayMessageType.Name(message.kind)
                     problem = f"{kind} on connection {generation} {problem}"
@@ -146,9 +150,7 @@ class Conduct:
         if problem:
             raise InvariantViolated(problem)
 
-    def _problem(
-        self, line: _Line, message: pb.ConnectMessage, core: WorkerCore, now: float, frozen: float
-    ) -> str:
+    def _problem(self, line: _Line, message: pb.ConnectMessage, now: float, frozen: float) -> str:
         # Returns what is wrong with sending this message now, or an empty text.
         if line.closed:
             return "after its close"
@@ -187,7 +189,8 @@ class Conduct:
                 return _foreign_traces(pb.SDKResponse.FromString(message.payload))
             case pb.WORKER_STATUS:
                 named = pb.WorkerStatusData.FromString(message.payload).in_flight_request_ids
-                if set(named) != set(core.requests.unfinished_ids()):
+                # Not those that are left after this turn, in which a shutdown may give up its work.
+                if set(named) != set(self._in_flight):
                     return "names other requests than those in flight"
         return ""
 

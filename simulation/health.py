@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RECOVERY: Final = 90.0
 """Seconds within which a worker is ACTIVE again once nothing is wrong and its retry is due."""
+ECHOES: Final = 5.0
+"""Seconds from the end of the last fault until nothing of it can end a new attempt."""
 
 
 class Health:
@@ -30,10 +32,8 @@ class Health:
         """Since when the worker could have extended a lease."""
         self._active_by: float | None = None
         """When the worker has to be ACTIVE; decided when nothing is wrong any more."""
-        self._failures = 0
-        """Failures of attempts until then, which the faults before it explain."""
-        self._under_way: int | None = None
-        """After how many failures the attempt began that has been given its time."""
+        self._sound_attempt_at: float | None = None
+        """When the first attempt began that nothing can have disturbed."""
 
     def check(self) -> None:
         """Look at the connection after something has happened."""
@@ -41,7 +41,7 @@ class Health:
         current = sim.core.connections.current
         link = sim.network.links.get(current.number) if current is not None else None
         self._served = link
-        if link is None or link.broken or link.queue is not None:
+        if link is None or link.broken or sim.network.is_slow(link):
             self._since = None
             return
         now, network = sim.now, sim.network
@@ -55,6 +55,16 @@ class Health:
         elif self._since is None:
             self._since = now
 
+    def attempt_begins(self, key_is_accepted: bool) -> None:
+        """The worker asks the API for a gateway. A key that was replaced is refused for ever."""
+        now = self._sim.now
+        if (
+            key_is_accepted
+            and self._sound_attempt_at is None
+            and now >= self._sim.schedule.quiet_from + ECHOES
+        ):
+            self._sound_attempt_at = now
+
     def aborted(self, link: Link | None) -> None:
         """The worker has dropped a connection, which must not have been a sound one."""
         sim = self._sim
@@ -63,7 +73,9 @@ class Health:
         # A process that was stopped for long cannot know; to connect again is the safe side.
         thawed = sim.worker_frozen_until > 0.0 and sim.now <= sim.worker_frozen_until
         # What a peer that goes on again has to answer takes a moment.
-        moment = 2 * sim.schedule.delay + 2 * sim.schedule.gateway.handling_delay + 0.5
+        gateway = sim.schedule.gateway
+        handling = max(gateway.handling_delay, gateway.control_delay or 0.0)
+        moment = 2 * sim.schedule.delay + 2 * handling + 0.5
         sound = self._since is not None and self._since <= sim.now - moment
         if not thawed and sound and not sim.core.machine.is_shutting_down():
             text = f"connection {link.generation} is given up although it is sound"
@@ -103,15 +115,12 @@ class Health:
         attempts = core.connections.attempts
         if self._active_by is None:
             self._active_by = sim.now + RECOVERY
-            # An attempt that is under way began when something was wrong, and may still fail.
-            self._failures = attempts.failures + (attempts.retry_at is None)
-        if attempts.failures <= self._failures:
-            if attempts.retry_at is not None:
-                self._active_by = max(self._active_by, attempts.retry_at + sim.slept + RECOVERY)
-            elif attempts.failures != self._under_way:
-                # It may have begun just now, after a long delay that its failures explain.
-                self._active_by = max(self._active_by, sim.now + RECOVERY)
-                self._under_way = attempts.failures
+        # An attempt that began when something was wrong may still fail, in a way that makes the
+        # worker wait for long. The next one succeeds.
+        if self._sound_attempt_at is not None:
+            self._active_by = max(self._active_by, self._sound_attempt_at + RECOVERY)
+        elif attempts.retry_at is not None:
+            self._active_by = max(self._active_by, attempts.retry_at + sim.slept + RECOVERY)
         if not active and not core.machine.is_shutting_down() and sim.now >= self._active_by:
             state = core.machine.state.value
             raise InvariantViolated(f"not ACTIVE although nothing is wrong: {state}")

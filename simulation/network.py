@@ -46,6 +46,8 @@ class Link:
     waiting_up: deque[Any] = field(default_factory=deque, repr=False)
     waiting_down: deque[Any] = field(default_factory=deque, repr=False)
     """What has arrived meanwhile, in its order: calls and their arguments."""
+    moved: bool = False
+    """Bytes that waited were taken since the worker was told so last."""
     queue: SendQueue | None = None
     """What waits to be sent by the worker on a slow line; None on a fast one."""
 
@@ -67,6 +69,10 @@ class Network:
         self.short_lives = ShortLives(sim, self)
         self.slow_until = 0.0
         """Links are slow before; 0 if none ever was."""
+
+    def is_slow(self, link: Link) -> bool:
+        """Whether what the worker writes waits for longer than any lease can be sure of."""
+        return link.queue is not None
 
     def delay(self) -> float:
         """Seconds that one message takes."""
@@ -302,8 +308,10 @@ class Network:
         """Tell the worker what moved on its lines, as it is told before each Tick."""
         for link in list(self.links.values()):
             if link.accepted:
-                moved = link.queue.take_moved() if link.queue is not None else None
-                self._sim.deliver(inputs.LineObserved(link.generation, moved))
+                waits = link.queue is not None and link.queue.waits
+                moved, link.moved = link.moved, False
+                observed = True if moved else (False if waits else None)
+                self._sim.deliver(inputs.LineObserved(link.generation, observed))
 
     def withdraw(self, generation: int, request_id: str) -> None:
         """Take a reply out of a queue."""

@@ -31,7 +31,6 @@ class SendQueue:
         self._link = link
         self._waiting: list[_Waiting] = []
         self._close_code: int | None = None
-        self._moved = False
         self._ended = False
         if not stalled:
             self._pump_later()
@@ -59,10 +58,10 @@ class SendQueue:
         """Write a close frame behind everything else."""
         self._close_code = code
 
-    def take_moved(self) -> bool | None:
-        """Whether waiting bytes have moved since the last call; None when none wait."""
-        moved, self._moved = self._moved, False
-        return True if moved else (False if self._waiting else None)
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
 
     def end(self) -> None:
         """The worker's end of the connection is gone: what waits is never written."""
@@ -106,7 +105,7 @@ class SendQueue:
             return
         first = next((e for e in self._waiting if e.reply_to is None), self._waiting[0])
         self._waiting.remove(first)
-        self._moved = True
+        link.moved = True
         sim.network.transmit(link, first.data)
         if first.request_id:
             sim.counts.situation("an acknowledgement is written late")

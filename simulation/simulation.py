@@ -186,7 +186,7 @@ class Simulation:
                 self.worker_later(self.worker_frozen_until - self.now, input)
             return
         self.note("worker", input)
-        self.conduct.received(input)
+        self.conduct.received(input, self.core)
         now = self.now - self.slept
         self.promises.received(self.core, input, now)
         drive(self.core, input, now, self._carry_out)
@@ -233,6 +233,7 @@ class Simulation:
                 at = self.now + self.network.delay()
                 self.later(at, self._flushed, self.incarnation, command)
             case do.RequestStart():
+                self.health.attempt_begins(True)
                 at = self.now + self.network.delay()
                 self.later(at, self._started, self.incarnation, command)
             case do.OpenSocket(generation, url):

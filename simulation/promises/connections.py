@@ -173,6 +173,7 @@ class ConnectionPromises:
         if line is not None and generation == self.serving and not line.draining:
             self._watch.tally["drains"] += 1
             line.draining = True
+            line.asked_at = None  # no answer is awaited any more
             self._watch.limits.clear(("heartbeats", generation))
             self._watch.limits.clear(("status", generation))
 

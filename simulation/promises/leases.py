@@ -36,6 +36,10 @@ class LeasePromises:
         self._outstanding: dict[str, None] = {}
         self._newest: dict[str, str] = {}
         """The greatest lease id of each request."""
+        self._asked_at: dict[str, float] = {}
+        """When each was extended with that id first."""
+        self._asked_again: set[str] = set()
+        """Those that were extended with it more than once."""
         self._extended_once: set[str] = set()
         self._to_report = self._to_cancel = ""
         self._abandoned = False
@@ -54,7 +58,8 @@ class LeasePromises:
         request_id = written.request_id
         known = self._requests.known.get(request_id)
         first = request_id not in self._newest
-        is_new = known is not None and first and not known.ended
+        # What is acknowledged when it runs was delivered again: that grants nothing by itself.
+        is_new = known is not None and first and known.started_at is None and not known.ended
         if known is not None and is_new and not self._watch.core.shutdown.forced:
             self._grant(request_id, known.request.lease_id)
 
@@ -62,9 +67,21 @@ class LeasePromises:
         self._grant(request.request_id, request.lease_id)
 
     def _grant(self, request_id: str, lease_id: str) -> None:
-        self._newest[request_id] = max(self._newest.get(request_id, ""), lease_id)
+        self._adopt(request_id, lease_id)
         if self._due.get(request_id) is None:
             self._due.set(request_id, self._watch.now + self._interval)
+
+    def _adopt(self, request_id: str, lease_id: str) -> bool:
+        """Take an id if it is newer. Returns whether it is."""
+        if lease_id <= self._newest.get(request_id, ""):
+            return False
+        self._newest[request_id] = lease_id
+        self._not_asked(request_id)
+        return True
+
+    def _not_asked(self, request_id: str) -> None:
+        self._asked_at.pop(request_id, None)
+        self._asked_again.discard(request_id)
 
     def _extended(self, generation: int, data: bytes) -> None:
         watch, now = self._watch, self._watch.now
@@ -81,6 +98,10 @@ class LeasePromises:
         if sent.lease_id != self._newest[request_id]:
             raise watch.broken("newest_lease", f"{request_id} has a newer lease id")
         self._extended_once.add(request_id)
+        if request_id in self._asked_at:
+            self._asked_again.add(request_id)
+        else:
+            self._asked_at[request_id] = now
         self._outstanding[request_id] = None
         self._due.set(request_id, now + min(UNANSWERED, self._interval))
 
@@ -96,9 +117,12 @@ class LeasePromises:
         if known is None or self._due.get(request_id) is None:
             return
         if answer.new_lease_id:
-            self._newest[request_id] = max(self._newest[request_id], answer.new_lease_id)
-            self._outstanding.pop(request_id, None)
-            self._due.set(request_id, watch.now + self._interval)
+            # A repetition is answered with what was granted first, and an answer that comes again
+            # has granted nothing.
+            since = self._asked_at[request_id] if request_id in self._asked_again else watch.now
+            if self._adopt(request_id, answer.new_lease_id):
+                self._outstanding.pop(request_id, None)
+                self._due.set(request_id, since + self._interval)
             return
         self._released(request_id)
         self._newest[request_id] = ""  # a lease that is granted later has an id of its own
@@ -131,6 +155,7 @@ class LeasePromises:
         self._extended_once.discard(event.request_id)
 
     def _released(self, request_id: str) -> None:
+        self._not_asked(request_id)
         self._due.clear(request_id)
         self._outstanding.pop(request_id, None)
 

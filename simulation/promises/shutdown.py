@@ -111,12 +111,14 @@ class ShutdownPromises:
             if left := set(self._running) - self._cancelled:
                 raise watch.broken("cancels_abandoned", f"{sorted(left)} are not cancelled")
         notice_at = watch.limits.get(("notices",))
-        # When two sums of the same times differ in the last digit, the notice has the next turn.
-        is_due = notice_at is not None and watch.now >= notice_at - ROUNDING
-        if is_due and (watch.due is None or watch.due > watch.now + ROUNDING):
-            if self._has_work():
-                raise watch.broken("notices", "nothing says what the shutdown waits for")
-            watch.limits.set(("notices",), watch.now + NOTICE_INTERVAL)
+        if notice_at is not None and watch.now >= notice_at - ROUNDING:
+            # When two sums of the same times differ in the last digit, the notice has a turn of its
+            # own, the next one.
+            is_next = watch.due is not None and watch.due <= watch.now + ROUNDING
+            if watch.now > notice_at + ROUNDING or not is_next:
+                if self._has_work():
+                    raise watch.broken("notices", "nothing says what the shutdown waits for")
+                watch.limits.set(("notices",), watch.now + NOTICE_INTERVAL)
         flush_until = watch.limits.get(("last_flush",))
         if flush_until is not None and watch.now >= flush_until:
             watch.limits.clear(("last_flush",))

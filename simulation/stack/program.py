@@ -78,6 +78,8 @@ class Program:
         """Events that the observer was called with."""
         self.delayed = 0.0
         """Seconds for which the main thread was paused, or blocked by a function."""
+        self.io_paused_until = 0.0
+        """Before, the I/O thread did not run: nothing can end the worker without it."""
         self.heard: list[ConnectionState] = []
         """States that the listeners were called with."""
         logger = logging.Logger("simulated", draw.choice((logging.INFO,) * 7 + (logging.DEBUG,)))
@@ -162,8 +164,6 @@ class Program:
 
     def abort(self) -> None:
         """Stop it by force: with a second signal, or by cancelling ``start()``."""
-        if self.form != "block":  # where a first cancellation leaves the block, gracefully
-            self.aborted_at = self._sim.now
         if self._signals is not None and self._sim.draw.random() < 0.5:
             self._signals[0]()
             self._signals[1]("second signal")
@@ -172,6 +172,10 @@ class Program:
         elif self._signals is not None:
             self._signals[0]()
             self._signals[1]("second signal")
+        else:
+            return  # a process that has not started yet
+        if self.form != "block":  # where a first cancellation leaves the block, gracefully
+            self.aborted_at = self._sim.now
 
     def _close(self) -> None:
         assert self._loop is not None
@@ -267,11 +271,12 @@ class Program:
             and self.ended_at > sim.finished_at + longest
         ):
             raise InvariantViolated(f"CLOSED at {sim.finished_at}, ended at {self.ended_at}")
-        last = (self.aborted_at or 0.0) + _LONGEST_ABORT + self.delayed
+        last = max(self.aborted_at or 0.0, self.io_paused_until) + _LONGEST_ABORT + self.delayed
         if self.aborted_at is not None and (self.ended_at or 0.0) > last:
             raise InvariantViolated(f"stopped at {self.aborted_at}, ended at {self.ended_at}")
         early = self.closes_at_once and self.form == "start"
-        if early and (self.ended_at or 0.0) - self.started_at > _LONGEST_ABORT + self.delayed:
+        begun = max(self.started_at, self.io_paused_until)
+        if early and (self.ended_at or 0.0) - begun > _LONGEST_ABORT + self.delayed:
             raise InvariantViolated(f"closed while it started, ended at {self.ended_at}")
         if self.heard != sim.emitted or self.heard_later != sim.emitted:
             raise InvariantViolated(

@@ -1,8 +1,9 @@
 """What of the worker is replaced while it runs in virtual time, and nothing else.
 
 Clocks and threads, the event loop of the I/O thread, the dial of the WebSocket, the HTTP transport,
-randomness, and what ends the process. All of it by name in the modules that use it, for the time of
-one simulation: other threads of the same process, of pytest for example, keep theirs.
+randomness, texts that depend on where the code is, and what ends the process. All of it by name in
+the modules that use it, for the time of one simulation: other threads of the same process, of
+pytest for example, keep theirs.
 """
 
 import asyncio
@@ -48,6 +49,10 @@ _CONNECTION, _VIEW, _ORCHESTRATOR, _OUTLET = _modules(
     "connection", "worker_view", "orchestrator", "observability.outlet"
 )
 _DIAL, _API = _modules("transport.dial", "transport.api_client")
+_LOOP_EXECUTOR, _IDENTITY = _modules("execution.loop_executor", "sdk.identity")
+_SDK_TEXTS: Any = importlib.import_module("inngest._internal.transforms")
+_STACK = "Traceback (most recent call last):\n" + 9 * f"{'a line of a stack':>72}\n"
+"""A real one names files, so that a reply would be longer or shorter in another directory."""
 _WATCH_SECONDS = 10.0
 """Between two looks at a loop; at four a second they would be most of what is simulated."""
 
@@ -124,6 +129,9 @@ def replacements(sim: "StackSimulation") -> Iterator[None]:
     replace(_VIEW, "jitter", sim.draw.random)
     replace(_CONNECTION, "jitter", sim.draw.random)
     replace(_CONNECTION, "shutdown_signals", program_signals)
+    replace(_SDK_TEXTS, "get_traceback", lambda _: _STACK)
+    replace(_LOOP_EXECUTOR, "traceback", SimpleNamespace(format_exception=lambda _: [_STACK]))
+    replace(_IDENTITY, "time", SimpleNamespace(time=now))
     # What these two do belongs to the real process, and outlives a simulated one.
     replace(_CONNECTION, "end_despite_functions", lambda *_: None)
     replace(_CONNECTION, "close_at_exit", lambda *_: lambda: None)

@@ -201,6 +201,9 @@ class StackSimulation(Simulation):
             super().freeze_worker(until)
         if thread_name == "main":
             self.program.delayed += until - self.now
+        else:
+            program = self.program
+            program.io_paused_until = max(program.io_paused_until, until)
         for thread in self.machine.threads:
             if thread.name == thread_name:
                 thread.paused_until = max(thread.paused_until, until)
@@ -322,7 +325,7 @@ class StackSimulation(Simulation):
             if input.request_id not in self.executing:
                 self.violated(f"{input.request_id} ends twice")
             self.executing.discard(input.request_id)
-        self.conduct.received(input)
+        self.conduct.received(input, core)
         self.checked(self._received, input)
         if isinstance(input, inputs.AcknowledgementWritten):
             self.invariants.written(input.request_id)
@@ -355,6 +358,8 @@ class StackSimulation(Simulation):
                 self.invariants.answered(request_id)
             case do.AbortSocket(generation):
                 self.health.aborted(self.network.links.get(generation))
+            case do.RequestStart(key=key):
+                self.health.attempt_begins(self.stack_faults.accepted_key in (None, key))
             case do.Execute():
                 self.executing.add(command.request.request_id)
             case do.Finished():

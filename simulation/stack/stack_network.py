@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .stack import StackSimulation
 
 _LARGE: Final = 1_000_000
+_LONGEST_WAIT: Final = 5.0
+"""Seconds; a line on which something waits for longer is slower than what is written on it."""
 _SOON: Final = 1.0
 """Seconds until the core knows what the shells know."""
 
@@ -53,6 +55,8 @@ class StackNetwork(Network):
         self._upgrades: dict[int, _Upgrade] = {}
         self.transports: dict[int, Transport] = {}
         """By generation: those that the worker has not closed."""
+        self._waiting_since: dict[int, float] = {}
+        """By generation: since when something waits to be written whenever it is looked at."""
         self.acknowledged: set[str] = set()
         """Requests whose acknowledgement a kernel has taken whole."""
 
@@ -145,6 +149,15 @@ class StackNetwork(Network):
         elif core is stack.core and core.connections.get(generation) is not None:
             stack.violated(f"connection {generation} has ended, and the core does not know it")
 
+    def is_slow(self, link: Link) -> bool:
+        """See ``Network.is_slow``."""
+        transport = self.transports.get(link.generation)
+        if transport is None or not transport.waits():
+            self._waiting_since.pop(link.generation, None)
+            return False
+        since = self._waiting_since.setdefault(link.generation, self._sim.now)
+        return self._sim.now - since > _LONGEST_WAIT
+
     # --- writing ---------------------------------------------------------------------------------
 
     def refuses(self, generation: int) -> bool:
@@ -190,6 +203,7 @@ class StackNetwork(Network):
         """The worker's process ends, and its sockets with it."""
         super().abort_all()
         self.transports.clear()
+        self._waiting_since.clear()
         self._upgrades.clear()
 
     def nothing_waits(self) -> None:

@@ -187,6 +187,12 @@ class Transport:
         else:
             self._listener.resume_writing()
 
+    def waits(self) -> bool:
+        """Whether anything of the worker has not reached the kernel."""
+        queue = self._listener._queue
+        queued = queue is not None and (queue._messages or queue._replies)
+        return bool(queued or self._waits)
+
     def could_write(self) -> bool:
         """Whether the worker has something to write, and this transport takes it."""
         queue = self._listener._queue

@@ -91,7 +91,7 @@ _BUGS: Final[tuple[tuple[str, str, type, str, str, str], ...]] = (
     ("a_lost_function_is_not_cancelled", "cancels_lost",
      RequestTable, "_lease_lost", "self._outbox.put(CancelExecution(request_id))", "pass"),
     ("leases_are_extended_too_often", "extends_at_pace",
-     LeaseTable, "extended", "now + self.interval", "now + 0.1"),
+     LeaseTable, "extended", "since + self.interval", "since + 0.1"),
     ("an_extension_is_repeated_late", "extends",
      LeaseTable, "take_due", "now + min(UNANSWERED_RETRY, self.interval)", "now + self.interval"),
     ("flushes_do_not_slow_down", "flushes_again",

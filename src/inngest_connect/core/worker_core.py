@@ -508,3 +508,7 @@ class WorkerCore:
         if deadline is not None and now - deadline >= STOPPED:
             # Last: an attempt that was under way has failed now because it was stopped, too.
             connections.attempts.continued(now)
+        else:
+            # Messages that came meanwhile are read before a Tick, as event loops do; after a stop
+            # there may be more of them than are read at once, so the next Tick decides.
+            self.delivery.answered.turned_on_time(now)

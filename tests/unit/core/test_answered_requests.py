@@ -21,6 +21,7 @@ def test_a_request_is_forgotten_when_its_window_has_passed() -> None:
     answered = AnsweredRequests()
     answered.remember("old", b"x", 0.0)
     answered.remember("young", b"x", 100.0)
+    answered.turned_on_time(151.0)
 
     early = answered.remember("newest", b"x", 151.0)
 
@@ -31,6 +32,7 @@ def test_a_request_is_forgotten_when_its_window_has_passed() -> None:
 def test_a_request_is_remembered_for_exactly_its_window() -> None:
     answered = AnsweredRequests()
     answered.remember("r", b"x", 100.0)
+    answered.turned_on_time(250.0)
 
     answered.remember("other", b"x", 250.0)
 
@@ -50,6 +52,7 @@ def test_a_repetition_starts_the_window_again() -> None:
     answered = AnsweredRequests()
     answered.remember("r", b"x", 0.0)
     answered.remember("r", b"x", 125.0)
+    answered.turned_on_time(260.0)
     answered.remember("other", b"x", 260.0)
 
     assert answered.reply("r") == b"x"
@@ -61,6 +64,7 @@ def test_a_repetition_does_not_keep_those_that_came_before_it() -> None:
     answered.remember("repeated", b"x", 0.0)
     answered.remember("other", b"x", 1.0)
     answered.remember("repeated", b"x", 100.0)
+    answered.turned_on_time(152.0)
 
     answered.remember("newest", b"x", 152.0)
 
@@ -79,6 +83,7 @@ def test_old_replies_make_room_for_young_ones_and_their_ids_stay() -> None:
 def test_what_is_forgotten_with_its_window_leaves_the_room_of_the_others_taken() -> None:
     answered = AnsweredRequests(replies_bytes=100)
     answered.remember("expired", b"x" * 10, 0.0)
+    answered.turned_on_time(160.0)
     answered.remember("older", b"x" * 40, 160.0)
 
     answered.remember("newest", b"x" * 70, 161.0)
@@ -110,9 +115,20 @@ def test_room_is_made_again_by_what_is_forgotten() -> None:
     """What leaves has to be subtracted, of ids and of replies, or nothing is kept later."""
     answered = AnsweredRequests(replies_bytes=100)
     for number in range(1_000):
+        answered.turned_on_time(number * 200.0)
         answered.remember(str(number), b"x" * 50, number * 200.0)
 
     assert len(answered) == 1
     assert answered.reply("999") == b"x" * 50
     assert answered.remember("next", b"x" * 50, 999 * 200.0) == 0
     assert answered.reply("999") == b"x" * 50
+
+
+def test_time_in_which_nothing_was_read_does_not_make_it_forget() -> None:
+    answered = AnsweredRequests()
+    answered.remember("r", b"x", 0.0)
+    answered.turned_on_time(150.0)
+
+    answered.remember("other", b"x", 400.0)
+
+    assert "r" in answered

@@ -134,3 +134,61 @@ def test_a_second_grant_adopts_a_newer_id_only() -> None:
     assert lease.lease_id == SECOND
     assert "r" in table
     assert table.next_extension("r") == 30.0
+
+
+def test_an_answer_that_brings_no_newer_id_delays_nothing() -> None:
+    """The server extends once for an id, and answers its repetitions with what it granted then."""
+    table = table_with("r")
+    table.take_due(30.0, 10)
+    table.extended("r", SECOND, 31.0)
+
+    assert table.extended("r", SECOND, 40.0)
+
+    assert table.next_extension("r") == 61.0
+
+
+def test_an_answer_that_comes_again_is_no_answer_to_the_next_extension() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+    table.extended("r", SECOND, 31.0)
+    table.take_due(61.0, 10)
+
+    table.extended("r", SECOND, 62.0)
+
+    assert table.next_extension("r") == 66.0
+
+
+def test_the_answer_to_a_repetition_counts_from_when_it_was_asked_for_first() -> None:
+    """It may repeat an answer that was lost, and then the lease has run since."""
+    table = table_with("r")
+    for now in (30.0, 35.0, 40.0):
+        table.take_due(now, 10)
+
+    table.extended("r", SECOND, 44.0)
+    after_repetitions = table.next_extension("r")
+    table.take_due(60.0, 10)
+    table.extended("r", THIRD, 61.0)
+
+    assert (after_repetitions, table.next_extension("r")) == (60.0, 91.0)
+
+
+def test_what_a_lost_connection_was_asked_for_first_counts_too() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+    table.connection_changed(33.0)
+    table.take_due(33.0, 10)
+
+    table.extended("r", SECOND, 34.0)
+
+    assert table.next_extension("r") == 60.0
+
+
+def test_an_id_that_came_with_the_request_was_not_asked_for() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+    table.grant("r", SECOND, 32.0)
+    table.take_due(35.0, 10)
+
+    table.extended("r", THIRD, 36.0)
+
+    assert table.next_extension("r") == 66.0

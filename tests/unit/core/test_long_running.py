@@ -7,7 +7,7 @@ from inngest_connect.core.events import ErrorOccurred, LeaseLost
 from inngest_connect.core.requests.long_running import LongRunning
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.observability.debug_state import snapshot
-from tests.unit.core.conversation import LATER_LEASE, Conversation, errors, one, only, sent
+from tests.unit.core.conversation import Conversation, errors, one, only, sent
 
 pytestmark = pytest.mark.unit
 
@@ -19,6 +19,11 @@ def talk_with(**settings: object) -> Conversation:
     return Conversation(settings=CoreSettings(**settings)).connected()  # type: ignore[arg-type]
 
 
+def lease_of(now: float) -> str:
+    """The id that the server gives when it extends a lease now: it is newer than those before."""
+    return f"01ARZ3NDEKTSV4RRFFQ7{now:06.0f}"
+
+
 def serves(talk: Conversation, seconds: float) -> list[do.Command]:
     """Time passes on a gateway that answers heartbeats and grants every extension."""
     answered: list[do.Command] = []
@@ -27,7 +32,7 @@ def serves(talk: Conversation, seconds: float) -> list[do.Command]:
         answered += talk.heartbeats_answered_for(min(10.0, until - talk.now))
         for lease in talk.core.leases:
             if lease.outstanding:
-                talk.lease_answer(lease.request_id, lease.lease_id)
+                talk.lease_answer(lease.request_id, lease_of(talk.now))
     return answered
 
 
@@ -241,7 +246,7 @@ def test_a_request_of_two_hours_is_outlived_and_its_function_should_be_divided()
     talk = talk_with()
     talk.request("r1")
     serves(talk, 2 * HOUR - 30.0)
-    talk.lease_answer("r1", LATER_LEASE)
+    talk.lease_answer("r1", lease_of(talk.now))
 
     extended = talk.heartbeats_answered_for(30.0)
 

@@ -180,6 +180,38 @@ def test_a_request_that_comes_again_within_its_window_is_not_executed_again() ->
     assert only(again, do.Execute) == []
 
 
+def test_a_request_that_comes_again_while_the_process_is_stopped_is_not_executed_again() -> None:
+    """Its window passes meanwhile, and what came is read afterwards, before a timer is due."""
+    talk = Conversation().connected()
+    for name in ("r1", "r2"):
+        talk.request(name)
+        talk.function_returns(name)
+        talk.reply_acked(name)
+    talk.heartbeats_answered_for(100.0)
+    talk.now += 300.0
+
+    again = [command for name in ("r1", "r2") for command in talk.request(name)]
+
+    assert sent(again) == ["WORKER_REQUEST_ACK", "WORKER_REPLY"] * 2
+    assert only(again, do.Execute) == []
+
+
+def test_after_a_stop_the_first_turn_does_not_end_a_window() -> None:
+    """More may have come than is read at once."""
+    talk = Conversation().connected()
+    for name in ("r1", "r2"):
+        talk.request(name)
+        talk.function_returns(name)
+        talk.reply_acked(name)
+    talk.now += 400.0
+    talk.gateway_says(1, K.GATEWAY_HEARTBEAT)
+    talk.happens(inputs.Tick())
+
+    again = [command for name in ("r1", "r2") for command in talk.request(name)]
+
+    assert only(again, do.Execute) == []
+
+
 def test_an_answered_request_keeps_its_names_but_not_its_payload() -> None:
     """What it keeps is needed to extend its lease until the reply is delivered."""
     talk = Conversation().connected()

@@ -25,17 +25,23 @@ class Worker:
     def __init__(self) -> None:
         self.conduct = Conduct()
         self.now = 0.0
+        self.unfinished = ["r"]
+
+    def core(self) -> Any:
+        requests = SimpleNamespace(unfinished_ids=lambda: self.unfinished, queue=["one", "two"])
+        return SimpleNamespace(requests=requests)
+
+    def takes(self, input: inputs.Input) -> None:
+        self.conduct.received(input, self.core())
 
     def does(self, command: do.Command) -> None:
-        requests = SimpleNamespace(unfinished_ids=lambda: ["r"], queue=["one", "two"])
-        core: Any = SimpleNamespace(requests=requests)
-        self.conduct.command(command, core, self.now, 0.0)
+        self.conduct.command(command, self.core(), self.now, 0.0)
 
     def sends(self, kind: pb.GatewayMessageType, payload: bytes = b"") -> None:
         self.does(do.Send(1, envelope(kind, payload)))
 
     def receives(self, kind: pb.GatewayMessageType, payload: bytes = b"") -> None:
-        self.conduct.received(inputs.MessageReceived(1, envelope(kind, payload)))
+        self.takes(inputs.MessageReceived(1, envelope(kind, payload)))
 
     def ready(self) -> "Worker":
         self.sends(pb.WORKER_CONNECT)
@@ -45,7 +51,7 @@ class Worker:
         return self
 
     def closing(self) -> "Worker":
-        self.conduct.received(inputs.CloseRequested())
+        self.takes(inputs.CloseRequested())
         return self
 
     def acknowledges(self, *request_ids: str) -> "Worker":
@@ -66,7 +72,7 @@ class Worker:
         return self
 
     def offline(self) -> "Worker":
-        self.conduct.received(inputs.StartFailed(1, None, "no address", offline=True))
+        self.takes(inputs.StartFailed(1, None, "no address", offline=True))
         return self
 
 
@@ -141,14 +147,23 @@ def test_a_worker_that_breaks_a_rule_is_noticed(name: str) -> None:
 
 def test_a_worker_that_keeps_the_rules_is_not() -> None:
     worker = Worker()
-    worker.conduct.received(inputs.StartSucceeded(1, "c", "ws://g", "g", "s", "t"))
+    worker.takes(inputs.StartSucceeded(1, "c", "ws://g", "g", "s", "t"))
     worker.does(do.RequestStart(1, ("g",), 0))
     worker.ready().heartbeats(1.0, 11.0)
     worker.does(seen.Connected("c", "g", 0.1))
     worker.sends(pb.WORKER_REQUEST_ACK, ACK)
     worker.acknowledges("one", "two").executes("one", "two")
+    worker.takes(inputs.Tick())
     worker.sends(pb.WORKER_STATUS, status("r"))
     worker.closing().now += 0.25
     worker.sends(pb.WORKER_PAUSE)
     worker.does(do.Flush("r", pb.SDKResponse(request_id="r", **TRACES).SerializeToString(), 0))
     worker.does(do.Finished(None))
+
+
+def test_a_status_names_what_was_in_flight_before_its_turn_gave_it_up() -> None:
+    worker = Worker().ready()
+    worker.takes(inputs.Tick())
+    worker.unfinished = []
+
+    worker.sends(pb.WORKER_STATUS, status("r"))

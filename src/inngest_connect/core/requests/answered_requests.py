@@ -23,6 +23,9 @@ ENTRY_BYTES: Final = 300
 class AnsweredRequests:
     """Bounded by time and by bytes. Times are monotonic seconds, oldest entries first.
 
+    A process that was stopped reads afterwards what came meanwhile, and that may be a repetition
+    from within the window. So a window ends when a turn on time shows that all of it was read.
+
     ``forgotten`` counts the ids that were given up before their window had passed.
     """
 
@@ -34,6 +37,8 @@ class AnsweredRequests:
         self._ids_bytes = 0
         self._oldest_at = 0.0
         """No request was answered before. It may be too early: that costs one look."""
+        self._read_until = 0.0
+        """What has come before this was read."""
         self._replies: OrderedDict[str, bytes] = OrderedDict()
         self._replies_bytes = 0
 
@@ -46,6 +51,10 @@ class AnsweredRequests:
     def reply(self, request_id: str) -> bytes | None:
         """The reply, as long as it is kept."""
         return self._replies.get(request_id)
+
+    def turned_on_time(self, now: float) -> None:
+        """The process was not stopped before ``now``."""
+        self._read_until = now
 
     def remember(self, request_id: str, reply: bytes, now: float) -> int:
         """Start the window of a request, again if it is known.
@@ -66,9 +75,11 @@ class AnsweredRequests:
         # The first condition is cheap and may be true too early, because ``_oldest_at`` is not
         # moved when its entry is forgotten: then the loop looks once and stops.
         early = 0
-        while now - self._oldest_at > REPEAT_WINDOW or self._ids_bytes > self._ids_limit:
+        while (
+            self._read_until - self._oldest_at > REPEAT_WINDOW or self._ids_bytes > self._ids_limit
+        ):
             oldest, self._oldest_at = next(iter(self._ids.items()))
-            expired = now - self._oldest_at > REPEAT_WINDOW
+            expired = self._read_until - self._oldest_at > REPEAT_WINDOW
             if oldest == request_id or (not expired and self._ids_bytes <= self._ids_limit):
                 break
             self._forget(oldest)

@@ -5,6 +5,10 @@ most one outstanding extension per request; without an answer it is repeated wit
 id, and the server answers as before (docs/protocol.md#leases). An answer does not carry the old id,
 so of two ids the greater ULID wins: it expires later, and a late answer from a dying socket cannot
 replace it.
+
+The server extends a lease once for each id, and answers a repetition with what it granted then. So
+an answer that brings no newer id has granted nothing, and delays nothing; and what a repetition is
+answered with may have been granted when the extension was sent first.
 """
 
 from collections.abc import Iterator
@@ -25,6 +29,18 @@ class Lease:
     lease_id: str
     extended_at: float
     outstanding: bool = False
+    asked_at: float | None = None
+    """When an extension with this id was sent first, None while none was."""
+    repeated: bool = False
+    """An extension with this id was sent more than once."""
+
+    def adopt(self, lease_id: str) -> bool:
+        """Take an id if it is newer. Returns whether it is."""
+        if lease_id <= self.lease_id:
+            return False
+        self.lease_id = lease_id
+        self.asked_at, self.repeated = None, False
+        return True
 
 
 class LeaseTable:
@@ -56,7 +72,7 @@ class LeaseTable:
         """Start to extend a lease; for a known request, take the id if it is newer."""
         lease = self._leases.get(request_id)
         if lease is not None:
-            lease.lease_id = max(lease.lease_id, lease_id)
+            lease.adopt(lease_id)
             return
         self._leases[request_id] = Lease(request_id, lease_id, now)
         self.deadlines.set(request_id, now + self.interval)
@@ -71,10 +87,11 @@ class LeaseTable:
         lease = self._leases.get(request_id)
         if lease is None:
             return False
-        lease.lease_id = max(lease.lease_id, lease_id)
-        lease.outstanding = False
-        lease.extended_at = now
-        self.deadlines.set(request_id, now + self.interval)
+        since = lease.asked_at if lease.repeated and lease.asked_at is not None else now
+        if lease.adopt(lease_id):
+            lease.outstanding = False
+            lease.extended_at = since
+            self.deadlines.set(request_id, since + self.interval)
         return True
 
     def set_interval(self, interval: float, now: float) -> None:
@@ -108,6 +125,10 @@ class LeaseTable:
         while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]
             lease.outstanding = True
+            if lease.asked_at is None:
+                lease.asked_at = now
+            else:
+                lease.repeated = True
             self.deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
             due.append(lease)
         return due
