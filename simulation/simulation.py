@@ -247,6 +247,8 @@ class Simulation:
                 self._over = True
             case do.Withdraw(generation, request_id):
                 self.network.withdraw(generation, request_id)
+            case do.JournalRecord() | do.JournalErase():
+                raise InvariantViolated("there is no journal")
             case do.AskRetryDelay():
                 raise InvariantViolated("the core asks for a delay that ScheduleRetry knows")
             case _:

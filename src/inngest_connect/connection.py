@@ -40,6 +40,7 @@ from .transport.api_client import ApiClient
 from .worker_view import WorkerView, jitter
 
 if TYPE_CHECKING:
+    from .journal.writer import Journal
     from .orchestrator import Orchestrator
 
 _CANCEL_GRACE = 5.0
@@ -106,6 +107,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
+            journal = self._journal = await self._open_journal()
             factory = self._options.executor or LoopExecutor
             executor = create_executor(
                 factory,
@@ -119,7 +121,7 @@ class WebSocketWorkerConnection(WorkerView):
                 ),
             )
             host = self._host = Host(
-                lambda on: self._orchestrator_on(on, executor),
+                lambda on: self._orchestrator_on(on, executor, journal),
                 self._orchestrate,
                 self._end,
                 self._closed,
@@ -130,6 +132,8 @@ class WebSocketWorkerConnection(WorkerView):
                 await host.run(on_thread=on_thread, begun=self._repeat_close_requests)
             finally:
                 watch.stop()
+                if journal is not None:
+                    await journal.close()
                 try:
                     # Together, or both at their limits would take as long as ``RETURN_GRACE``.
                     await asyncio.gather(
@@ -140,6 +144,22 @@ class WebSocketWorkerConnection(WorkerView):
                     if self._core.shutdown.abandoned:
                         release(loop, ())
                         end_despite_functions(loop, threads_before)
+
+    async def _open_journal(self) -> "Journal | None":
+        options = self._options
+        if options.journal is None:
+            return None
+        from .journal.writer import Journal  # which brings sqlite3
+
+        journal = Journal(
+            options.journal,
+            options.journal_sync,
+            options.journal_commit,
+            options.instance_id,
+            self._announcer.publish,
+        )
+        await journal.open()
+        return journal
 
     # A signal asks the process to end, also when a function blocks the application's event loop.
     # Then nothing here runs on that loop any more, and the thread of ``limit`` ends the process.
@@ -193,7 +213,7 @@ class WebSocketWorkerConnection(WorkerView):
             await orchestrator.run()
 
     def _orchestrator_on(
-        self, loop: asyncio.AbstractEventLoop, executor: Executor
+        self, loop: asyncio.AbstractEventLoop, executor: Executor, journal: "Journal | None"
     ) -> "Orchestrator":
         def api() -> ApiClient:
             timeout = self._options.timing.start_timeout
@@ -216,6 +236,7 @@ class WebSocketWorkerConnection(WorkerView):
             watch,
             rewrite and Hook("rewrite_gateway_endpoint", rewrite, users_loop),
             None if is_own(strategy) else Hook("retry", ask, users_loop),
+            journal,
         )
 
     def _end(self, error: BaseException | None) -> None:

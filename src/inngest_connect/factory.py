@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
-from .core.settings import OnLeaseLost, Timing
+from .core.settings import JournalCommit, OnLeaseLost, Timing
 from .execution.executor import ExecutorFactory
 from .observability.callbacks import Callback
-from .options import Isolation, RewriteEndpoint, resolve_options
+from .options import Isolation, JournalSync, RewriteEndpoint, resolve_options
 from .sdk.apps import Apps
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def connect(
     retry: RetryStrategy | None = None,
     long_running_warning: float | None = 3600.0,
     max_buffer_bytes: int = 500 * 1024 * 1024,
+    journal: str | None = None,
+    journal_commit: JournalCommit = "beside",
+    journal_sync: JournalSync = "normal",
     max_message_bytes: int = 16 * 1024 * 1024,
     timing: Timing | None = None,
     logger: Any = None,
@@ -89,6 +92,13 @@ def connect(
             None for never. Default: 3600.
         max_buffer_bytes: Bytes of replies that the server has not stored yet; beside them each
             costs some 3 KiB. Above three quarters no further function is started. Default: 500 MiB.
+        journal: The file of the journal, with which results and unfinished requests survive the end
+            of the process by SIGKILL; one for each worker process. See docs/journal.md. Default:
+            INNGEST_CONNECT_JOURNAL, else none.
+        journal_commit: "beside" offers a reply while the journal is written, "required" when it has
+            been. What a disk does not take within 5 s is offered in either case. Default: "beside".
+        journal_sync: "normal" survives the end of the process, "full" that of the machine: each
+            transaction then waits for the disk. Default: "normal".
         max_message_bytes: The largest message accepted from the gateway, in bytes. Default: 16 MiB.
         timing: Time limits of the protocol, in seconds. Default: ``Timing()``.
         logger: A ``logging.Logger``, a structlog logger, or False for silence; see docs/logging.md.
@@ -118,6 +128,9 @@ def connect(
         retry=retry,
         long_running_warning=long_running_warning,
         max_buffer_bytes=max_buffer_bytes,
+        journal=journal,
+        journal_commit=journal_commit,
+        journal_sync=journal_sync,
         max_message_bytes=max_message_bytes,
         timing=timing,
         logger=logger,

@@ -5,6 +5,7 @@ secrets in it are not shown.
 """
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +25,8 @@ LARGEST_COUNT: Final = 2**31 - 1
 """What fields of the protocol and buffers of the transport can hold."""
 LONGEST_INSTANCE_ID: Final = 256
 _SMALLEST_BUFFER: Final = 1024
+_NOT_PATHS: Final = ("beside", "required", "normal", "full")
+"""Values of the options that go with a path, and are easily taken for one."""
 _NOT_HANDLED: Final = ("SIGKILL", "SIGSTOP")
 
 
@@ -97,6 +100,23 @@ instance_name = value_that(
     f"pass a printable name of at most {LONGEST_INSTANCE_ID} characters that is unique per "
     "process, or leave it out",
 )
+
+
+def file_path(name: str, value: Any) -> str | None:
+    """Check the path of a file, of which the directory may not exist yet."""
+    if value is None:
+        return None
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        text = value
+    if is_a(text, bytes):
+        text = os.fsdecode(text)
+    value_that(
+        lambda it: is_a(it, str) and bool(it.strip()) and "\0" not in it and it not in _NOT_PATHS,
+        "pass the path of a file, or leave it out",
+    )(name, text)
+    return str(text)
 
 
 def gateway_address(name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, get_args
 
 from . import option_values as values
 from .core.retry import RetryStrategy, ScheduleRetry
-from .core.settings import CoreSettings, OnLeaseLost, Timing
+from .core.settings import CoreSettings, JournalCommit, OnLeaseLost, Timing
 from .errors import ConfigurationError
 from .observability.callbacks import Callback
 from .transport.urls import check_plain
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .execution.executor import ExecutorFactory
 
 Isolation = Literal["thread", "none"]
+JournalSync = Literal["normal", "full"]
 RewriteEndpoint = Callable[[str], str | Awaitable[str]]
 """From the URL of the gateway to the one to dial; a plain or an async function."""
 
@@ -177,6 +178,26 @@ class ConnectOptions:
         "Above three quarters no further function is started.",
         default=500 * 1024 * 1024,
         shown_default="500 MiB",
+    )
+    journal: str | None = option(
+        values.file_path,
+        "The file of the journal, with which results and unfinished requests survive the end of "
+        "the process by SIGKILL; one for each worker process. See docs/journal.md.",
+        variable="INNGEST_CONNECT_JOURNAL",
+    )
+    journal_commit: JournalCommit = option(
+        values.one_of(*get_args(JournalCommit)),
+        '"beside" offers a reply while the journal is written, "required" when it has been. What '
+        "a disk does not take within 5 s is offered in either case.",
+        default="beside",
+        shown_default='"beside"',
+    )
+    journal_sync: JournalSync = option(
+        values.one_of(*get_args(JournalSync)),
+        '"normal" survives the end of the process, "full" that of the machine: each transaction '
+        "then waits for the disk.",
+        default="normal",
+        shown_default='"normal"',
     )
     max_message_bytes: int = option(
         values.message_size,

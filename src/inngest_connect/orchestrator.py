@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .aio.clock import monotonic
 from .aio.hand_over import HandOver
@@ -35,6 +35,9 @@ from .transport.environment import proxy_for
 from .transport.gateway_endpoint import endpoint_to_dial
 from .transport.websocket_manager import WebSocketManager
 
+if TYPE_CHECKING:
+    from .journal.writer import Journal
+
 # A WebSocketManager ends each batch of these with a call of ``_settle``.
 _IN_BATCHES = (inputs.MessageReceived, inputs.AcknowledgementWritten, inputs.AcknowledgementFailed)
 
@@ -53,6 +56,7 @@ class Orchestrator:
         watch: LoopWatch,
         rewrite: Hook | None = None,
         retry: Hook | None = None,
+        journal: "Journal | None" = None,
     ) -> None:
         self._core = core
         self._options = options
@@ -64,6 +68,7 @@ class Orchestrator:
         self._watch = watch
         self._rewrite = rewrite
         self._retry = retry
+        self._journal = journal
         self._inputs: HandOver[inputs.Input] = HandOver(loop, self._handle, after=self._settle)
         self._following: deque[inputs.Input] = deque()
         self._is_driving = False
@@ -108,6 +113,8 @@ class Orchestrator:
                 starting.result()
             async with asyncio.TaskGroup() as self._group:
                 self.handle(inputs.Started())
+                if self._journal is not None:
+                    self._journal.begin(self.post)
                 error = await self._done
                 # HTTP calls and dials that are left: their results are not needed any more.
                 for task in self._tasks:
@@ -203,6 +210,12 @@ class Orchestrator:
                 self._executor.submit(request)
             case Event():
                 self._observe(command)
+            case do.JournalRecord(request, reply):
+                if self._journal is not None:
+                    self._journal.record(request, reply)
+            case do.JournalErase(request_id):
+                if self._journal is not None:
+                    self._journal.erase(request_id)
             case do.Withdraw(generation, request_id):
                 if generation in self._sockets:
                     self._sockets[generation].withdraw(request_id)

@@ -35,6 +35,7 @@ from .transport.urls import shown_url
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
+    from .journal.writer import Journal
     from .observability.metrics import Metrics
 
 jitter = random.SystemRandom().random
@@ -66,6 +67,7 @@ class WorkerView:
         for name, callback in options.on.items():
             self.add_event_listener(name, callback)
         self._configure()
+        self._journal: Journal | None = None
         self._io_watch: LoopWatch | None = None
         self._application_watch: LoopWatch | None = None
         self._started = False
@@ -188,7 +190,7 @@ class WorkerView:
         watches = self._io_watch, self._application_watch
         io_lag, application_lag = (0.0 if watch is None else watch.lag() for watch in watches)
         shown = self._redactor.id
-        state = snapshot(self._core, monotonic(), io_lag, application_lag, shown)
+        state = snapshot(self._core, monotonic(), io_lag, application_lag, shown, self._journal)
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state

@@ -4,6 +4,7 @@ A command imports that module only when it runs. ``ready`` is answered before th
 imported, because a probe runs it every few seconds; it is declared here for ``--help``.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,6 +52,20 @@ app.command(help=doctor_command.HELP)(doctor_command.doctor)
 def ready(context: typer.Context) -> None:
     """For ``python -m inngest_connect.cli ready``; the installed command does not come here."""
     raise typer.Exit(inngest_connect_ready.main(context.args))
+
+
+@app.command()
+def journal(
+    path: Annotated[Path, typer.Argument(help="The file, as for run --journal.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one object a line.")] = False,
+) -> None:
+    """Show what a journal has: the unfinished requests of a worker, without payloads.
+
+    It may be in use. The exit code is 2 when the file is not a journal.
+    """
+    from .journal import show_journal
+
+    raise typer.Exit(show_journal(path, as_json=json))
 
 
 @app.command()

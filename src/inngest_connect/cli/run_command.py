@@ -117,6 +117,7 @@ def run(
     shutdown_timeout: Annotated[
         float | None, _connect_option("shutdown_timeout", "--shutdown-timeout", "SEC")
     ] = None,
+    journal: Annotated[str | None, _connect_option("journal", "--journal", "FILE")] = None,
     http: Annotated[
         str | None,
         _option(
@@ -192,6 +193,7 @@ def run(
         "instance_id": instance_id,
         "gateway_url": gateway_url,
         "shutdown_timeout": shutdown_timeout,
+        "journal": journal,
     }
     code = run_worker(
         target,

@@ -88,6 +88,27 @@ class CancelExecution:
     request_id: str
 
 
+# Both are for a request and what is known of it now: the newest for each request counts, and those
+# before it need not be carried out.
+@frozen
+class JournalRecord:
+    """Keep this on disk, so that another process can answer the request if this one is killed.
+
+    ``reply`` is the encoded SDKResponse, None while there is none. With
+    ``journal_commit="required"``, JournalCommitted follows each reply.
+    """
+
+    request: pb.GatewayExecutorRequestData = field(repr=False)
+    reply: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class JournalErase:
+    """Nothing is owed to the server for this request any more."""
+
+    request_id: str
+
+
 # HTTP calls end in any order, and an answer can come when its reply was acknowledged meanwhile. So
 # every answer names its request, and the core looks it up again.
 @frozen
@@ -131,6 +152,8 @@ Command = (
     | Acknowledge
     | Execute
     | CancelExecution
+    | JournalRecord
+    | JournalErase
     | Flush
     | CloseSocket
     | AbortSocket

@@ -142,6 +142,21 @@ class LeaseLost(Event):
 
 
 @frozen
+class Recovered(Event):
+    """The journal has work of a process that ended before it was done.
+
+    ``replies`` are delivered now; each of ``requests`` is answered with an error that Inngest
+    retries, because its function had not returned; ``outdated`` are too old to matter.
+    """
+
+    name: ClassVar[str] = "recovered"
+    predecessor: str
+    replies: int
+    requests: int
+    outdated: int
+
+
+@frozen
 class WebSocketOpened(Event):
     """The WebSocket is open; the handshake of the protocol follows."""
 
@@ -199,6 +214,7 @@ EVENTS: tuple[type[Event], ...] = (
     RequestCompleted,
     ReplyAcknowledged,
     LeaseLost,
+    Recovered,
     WebSocketOpened,
     WebSocketClosed,
     WebSocketFailed,

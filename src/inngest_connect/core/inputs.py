@@ -7,6 +7,7 @@ because they are echoed; ``Redactor.id`` cleans them where they are shown.
 
 from dataclasses import field
 
+from ..protocol import connect_pb2 as pb
 from .frozen import frozen
 from .wire.messages import ExecutionResult
 from .wire.remote_text import clean
@@ -178,6 +179,35 @@ class FlushFailed:
 
 
 @frozen
+class JournalCommitted:
+    """These replies are on disk, or the journal is unavailable and they must not wait for it."""
+
+    request_ids: tuple[str, ...]
+
+
+@frozen
+class JournalEntry:
+    """What the journal has of one request that its process did not finish."""
+
+    request: pb.GatewayExecutorRequestData = field(repr=False)
+    reply: bytes | None = field(repr=False)
+    age: float
+    """Seconds since it was acknowledged, by the clock of the machine."""
+
+
+# At most once, soon after Started.
+@frozen
+class JournalRecovered:
+    """The journal was opened, and another process has left these behind.
+
+    ``predecessor`` names that process, for people.
+    """
+
+    entries: tuple[JournalEntry, ...]
+    predecessor: str
+
+
+@frozen
 class CloseRequested:
     """``close()`` or a first signal. ``signals``: whether a second signal would abort."""
 
@@ -212,6 +242,8 @@ Input = (
     | FunctionMisbehaved
     | FlushSucceeded
     | FlushFailed
+    | JournalCommitted
+    | JournalRecovered
     | CloseRequested
     | AbortRequested
     | Tick

@@ -8,6 +8,7 @@ from ..protocol import DEFAULT_EXTEND_LEASE_INTERVAL, DEFAULT_HEARTBEAT_INTERVAL
 from .wire.user_text import is_a, shown_value
 
 OnLeaseLost = Literal["cancel", "continue"]
+JournalCommit = Literal["beside", "required"]
 
 LONGEST_SECONDS: Final = 1e9
 """Thirty years. Timers of the operating system overflow with much longer ones."""
@@ -105,6 +106,11 @@ class CoreSettings(Timing):
     """Leases that are extended before other inputs are handled."""
     flushes_at_once: int = 8
     max_reply_bytes: int = GATEWAY_READ_LIMIT
+    journal: str | None = None
+    """Where the journal is; what the core asks is whether there is one."""
+    journal_commit: JournalCommit = "beside"
+    journal_patience: float = 5.0
+    """For the commit of a reply, with ``journal_commit="required"``."""
     signing_keys: int = 0
     """How many signing keys there are to try, 0 in development mode."""
     api_origin: str = ""

@@ -142,6 +142,11 @@ class WorkerCore:
             case inputs.FlushFailed(request_id, status, message, retry_after):
                 if self.delivery.flush_failed(request_id, status, message, retry_after, now):
                     requests.forget(request_id)
+            case inputs.JournalCommitted():
+                for request_id in input.request_ids:
+                    self.delivery.committed(request_id, connections.current, now)
+            case inputs.JournalRecovered(entries, predecessor):
+                requests.recovered(entries, predecessor, now)
             case inputs.Started():
                 if self.settings.startup_timeout is not None:
                     self._startup_deadline = now + self.settings.startup_timeout
@@ -469,6 +474,9 @@ class WorkerCore:
         """Nothing can be done but to end; ``start()`` raises ``error``."""
         self._outbox.error("start_failed", str(error), fatal=True)
         self._shut_down(now, error=error)
+        if len(self.buffer):
+            # Recovered from the journal, and it keeps them: what refuses the start refuses them.
+            self.shutdown.force(now)
 
     # --- time -------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ It has ids, ages and counts; no payload, key or token. Ages are seconds before t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from ..core.connections.phases import Phase
 from ..core.shutdown import Stage
@@ -60,10 +62,30 @@ class DebugState:
     consecutive_failures: int
     excluded_gateways: tuple[str, ...]
     counters: dict[str, int]
+    journal_path: str | None
+    """None without a journal, and before the start."""
+    journal_entries: int
+    """Requests that another process would find in it."""
+    journal_failure: str | None
+    """Why the journal is not written at present."""
+    journal_lag: float
+    """Seconds since the oldest change that the journal does not have."""
     io_loop_lag: float
     """Seconds that the connection's event loop is late."""
     caller_loop_lag: float
     """Seconds that the application's event loop is late."""
+
+
+class JournalSource(Protocol):
+    """What a snapshot asks a journal for."""
+
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+    @property
+    def failure(self) -> str | None: ...  # noqa: D102
+    @property
+    def lag(self) -> float: ...  # noqa: D102
+    def __len__(self) -> int: ...
 
 
 def snapshot(
@@ -72,6 +94,7 @@ def snapshot(
     io_loop_lag: float = 0.0,
     caller_loop_lag: float = 0.0,
     shown: Callable[[str], str] = shortened_id,
+    journal: JournalSource | None = None,
 ) -> DebugState:
     """Take the snapshot of ``core`` at ``now``, which is of the clock of the core's inputs.
 
@@ -126,6 +149,10 @@ def snapshot(
         consecutive_failures=connections.attempts.failures,
         excluded_gateways=tuple(map(shown, connections.attempts.excluded)),
         counters=dict(core.counters),
+        journal_path=None if journal is None else str(journal.path),
+        journal_entries=0 if journal is None else len(journal),
+        journal_failure=None if journal is None else journal.failure,
+        journal_lag=0.0 if journal is None else journal.lag,
         io_loop_lag=io_loop_lag,
         caller_loop_lag=caller_loop_lag,
     )

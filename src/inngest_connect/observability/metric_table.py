@@ -111,6 +111,13 @@ REPLIES_LOST: Final = _metric("replies.lost", _C, "{reply}", "Replies given up")
 REPLIES_UNACKNOWLEDGED: Final = _metric(
     "replies.unacknowledged", _U, "{reply}", "Replies that the server has not stored yet")
 BUFFER_SIZE: Final = _metric("buffer.size", _U, "By", "Size of the unacknowledged replies")
+REQUESTS_RECOVERED: Final = _metric(
+    "requests.recovered", _C, "{request}",
+    "Requests of a dead process that were found in the journal, by what it had left")
+JOURNAL_ENTRIES: Final = _metric(
+    "journal.entries", _U, "{request}", "Requests that another process would find in the journal")
+JOURNAL_LAG: Final = _metric(
+    "journal.lag", _G, "s", "Since the oldest change that the journal does not have")
 LOOP_LAG: Final = _metric("loop.lag", _G, "s", "How late an event loop is")
 ERRORS: Final = _metric("errors", _C, "{error}", "Error events, by kind")
 RECORDS_DROPPED: Final = _metric(

@@ -95,6 +95,12 @@ def readings(state: DebugState) -> Values:
         table.OLDEST_RUNNING: {(): state.oldest_running_age or 0.0},
         table.REPLIES_UNACKNOWLEDGED: {(): state.unacknowledged_replies},
         table.BUFFER_SIZE: {(): state.buffer_bytes},
+        table.REQUESTS_RECOVERED: {
+            (("left", "reply"),): counters.get("recovered_replies", 0),
+            (("left", "request"),): counters.get("recovered_requests", 0),
+        },
+        table.JOURNAL_ENTRIES: {(): state.journal_entries},
+        table.JOURNAL_LAG: {(): state.journal_lag},
         table.RECORDS_DROPPED: {(): counters.get("records_dropped", 0)},
         table.LOOP_LAG: {
             (("loop", "connection"),): state.io_loop_lag,

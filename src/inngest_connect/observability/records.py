@@ -90,6 +90,8 @@ def _level(event: seen.Event) -> tuple[Level, int | None]:
             return "warning", 1 if event.delay < _RARE else None
         case seen.LeaseLost():
             return "warning", 1
+        case seen.Recovered():
+            return "warning", None
         case seen.StateChanged(state=ConnectionState.CLOSING | ConnectionState.CLOSED):
             return "info", None  # nothing else reports them
         case seen.ErrorOccurred(kind=kind, fatal=fatal):

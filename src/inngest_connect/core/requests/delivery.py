@@ -64,9 +64,11 @@ class ReplyDelivery:
 
     def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[BufferedReply]:
         """Keep and send a reply. Returns the replies that were evicted for it."""
-        # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
-        # second way, for a reply that was written and not acknowledged.
-        deliver_at = now if carrier is None else now + self._settings.reply_ack_timeout
+        if reply.uncommitted:
+            # A disk that stalls must not cost the reply: without its commit it is flushed then.
+            carrier, deliver_at = None, now + self._settings.journal_patience
+        else:
+            deliver_at = self._deliver_at(carrier, now)
         evicted = self.buffer.add(reply)
         for lost in evicted:
             self.deadlines.discard(lost.request_id)
@@ -84,6 +86,21 @@ class ReplyDelivery:
             if carrier is not None:
                 self._write(kept, carrier)
         return evicted
+
+    def _deliver_at(self, carrier: Carrier | None, now: float) -> float:
+        # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
+        # second way, for a reply that was written and not acknowledged.
+        return now if carrier is None else now + self._settings.reply_ack_timeout
+
+    def committed(self, request_id: str, carrier: Carrier | None, now: float) -> None:
+        """The journal has this reply, so that it can be offered."""
+        reply = self.buffer.get(request_id)
+        if reply is None or not reply.uncommitted:
+            return  # evicted, or its patience was over first
+        reply.uncommitted = False
+        self.deadlines.set(request_id, self._deliver_at(carrier, now))
+        if carrier is not None:
+            self._write(reply, carrier)
 
     def acknowledged(self, request_id: str, now: float) -> bool:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
@@ -112,7 +129,7 @@ class ReplyDelivery:
         """
         left = FIRST_BATCH_BYTES
         for reply in self.buffer:
-            if reply.sent_over != carrier.number:
+            if reply.sent_over != carrier.number and not reply.uncommitted:
                 left -= len(reply.payload)
                 if left < 0:
                     return
@@ -125,6 +142,7 @@ class ReplyDelivery:
         """Flush everything that waits, now: the worker is about to end."""
         for reply in self.buffer:
             if not reply.flushing:
+                reply.uncommitted = False  # there is no time left to wait for a disk
                 self.deadlines.set(reply.request_id, now)
 
     def waiting_on(self, generation: int) -> bool:
@@ -147,6 +165,9 @@ class ReplyDelivery:
                 return
             reply = self.buffer.get(request_id)
             if reply is not None:
+                if reply.uncommitted:
+                    text = "a reply waited too long for the journal, and is offered without it"
+                    self.error("journal_slow", text, reply)
                 self.buffer.flush_began(reply, self._keys.current)
                 self._flushing += 1
                 self._outbox.put(Flush(request_id, reply.payload, self._keys.current))

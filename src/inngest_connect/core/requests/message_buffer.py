@@ -24,6 +24,8 @@ class BufferedReply:
     function_slug: str | None = None
     sent_over: int | None = None
     """The generation of the socket that carried it last, None if none did."""
+    uncommitted: bool = False
+    """The journal has to have it first; until then it is not offered."""
     flushing: bool = False
     flush_failures: int = 0
     flush_key: int = 0
@@ -82,7 +84,7 @@ class MessageBuffer:
 
     def flush_began(self, reply: BufferedReply, key: int) -> None:
         """The reply is posted to the API, signed with ``key``."""
-        reply.flushing = True
+        reply.flushing, reply.uncommitted = True, False
         reply.flush_key = key
 
     def flush_ended(self, reply: BufferedReply, *, failed: bool) -> None:

@@ -17,13 +17,14 @@ See docs/protocol.md#requests.
 
 import enum
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ...protocol import connect_pb2 as pb
-from ..commands import CancelExecution, Execute
-from ..events import ErrorOccurred, LeaseLost, RequestCompleted, RequestStarted
+from ..commands import CancelExecution, Execute, JournalErase, JournalRecord
+from ..events import ErrorOccurred, LeaseLost, Recovered, RequestCompleted, RequestStarted
+from ..inputs import JournalEntry
 from ..outbox import Outbox
 from ..settings import CoreSettings, WorkerIdentity
 from ..wire import messages
@@ -71,6 +72,9 @@ _STATUS_NAMES: Final = {number: name for name, number in pb.SDKResponseStatus.it
 
 # A tuple is searched by identity; hashing a member of an enum costs several times as much.
 _UNFINISHED: Final = (Progress.ACKNOWLEDGING, Progress.QUEUED, Progress.RUNNING)
+
+# Seconds, as a text: the least that the server accepts (docs/protocol.md#replies).
+RETRY_AFTER: Final = "1"
 
 # Bytes of a payload that is kept when its function has ended; a copy without it costs more.
 SMALL_PAYLOAD: Final = 1024
@@ -191,6 +195,8 @@ class RequestTable:
         # Presenting a lease id that is not a ULID makes the gateway close the whole connection.
         if is_ulid(entry.request.lease_id):
             self._leases.grant(request_id, entry.request.lease_id, now)
+        if self._settings.journal:
+            self._outbox.put(JournalRecord(entry.request))
         if entry.refusal is None:
             # Started by ``start_ready`` at the end of this turn, behind what waits already.
             entry.progress = Progress.QUEUED
@@ -263,7 +269,7 @@ class RequestTable:
         if entry.progress is Progress.RUNNING:
             text = "the function was cancelled by the shutdown; Inngest will run it again"
             self._error("execution_cancelled", text, entry.request)
-        self.forget(request_id)
+        self.forget(request_id, unanswered=entry.progress is Progress.RUNNING)
 
     def _answer(
         self, entry: InFlight, result: ExecutionResult, carrier: Carrier | None, now: float
@@ -302,13 +308,65 @@ class RequestTable:
                 started - entry.received_at,
             )
         )
+        self._deliver(entry.request, payload, carrier, now)
+
+    def _deliver(
+        self,
+        request: pb.GatewayExecutorRequestData,
+        payload: bytes,
+        carrier: Carrier | None,
+        now: float,
+    ) -> None:
         reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)
+        if self._settings.journal:
+            self._outbox.put(JournalRecord(request, payload))
+            reply.uncommitted = self._settings.journal_commit == "required"
         for evicted in self._delivery.add(reply, carrier, now):
             self.forget(evicted.request_id)
 
-    def forget(self, request_id: str) -> None:
-        """Nothing is owed to the server for this request any more; its lease ends."""
+    def recovered(self, entries: Sequence[JournalEntry], predecessor: str, now: float) -> None:
+        """Answer what another process has left behind: by its reply, or by a retryable error.
+
+        To answer twice is safe, as in ``ReplyDelivery``: a reply is for one dispatch of a request,
+        and the first one wins, whichever worker it comes from.
+        """
+        replies = requests = outdated = 0
+        for entry in entries:
+            request, payload = entry.request, entry.reply
+            if request.request_id in self._requests:
+                continue  # it was forwarded again, and runs here by now
+            if entry.age >= LONGEST_RUN:
+                outdated += 1
+                self._outbox.put(JournalErase(request.request_id))
+                continue
+            if payload is None:
+                requests += 1
+                text = (
+                    "the worker process ended while this ran: it will be retried "
+                    f"({predecessor}; acknowledged {entry.age:.0f} s ago)"
+                )
+                result = messages.error_result(
+                    "worker_ended", text, retry_after=RETRY_AFTER, sdk_version=self._sdk_version
+                )
+                payload = messages.reply_payload(request, result)
+            else:
+                replies += 1
+            # In the table, so that a repetition is answered and not executed.
+            self._requests[request.request_id] = InFlight(request, now, Progress.ANSWERED)
+            # Over HTTP, now: there is no connection yet, and these have waited longest.
+            self._deliver(request, payload, None, now)
+        self._outbox.counters["recovered_replies"] += replies
+        self._outbox.counters["recovered_requests"] += requests
+        self._outbox.put(Recovered(predecessor, replies, requests, outdated))
+
+    def forget(self, request_id: str, *, unanswered: bool = False) -> None:
+        """Nothing is owed to the server for this request any more; its lease ends.
+
+        ``unanswered``: this process leaves it to the next one, which finds it in the journal.
+        """
         entry = self._requests.pop(request_id, None)
+        if self._settings.journal and not unanswered:
+            self._outbox.put(JournalErase(request_id))
         # ``unfinished`` is a count and not a search, because every turn of a shutdown asks for it.
         if entry is not None and entry.progress in _UNFINISHED:
             self.unfinished -= 1
@@ -373,5 +431,5 @@ class RequestTable:
                 self._leases.release(request_id)
                 self._outbox.put(CancelExecution(request_id))
             else:
-                self.forget(request_id)
+                self.forget(request_id, unanswered=True)
         return abandoned

@@ -35,6 +35,7 @@ def error_result(
     name: str = "ConnectError",
     stack: str | None = None,
     no_retry: bool = False,
+    retry_after: str | None = None,
     sdk_version: str = "",
 ) -> ExecutionResult:
     """An ERROR in the shape of the SDK's own errors."""
@@ -42,7 +43,9 @@ def error_result(
     if stack is not None:
         error["stack"] = stack
     body = json.dumps(error).encode()
-    return ExecutionResult(pb.SDKResponseStatus.ERROR, body, no_retry, sdk_version=sdk_version)
+    return ExecutionResult(
+        pb.SDKResponseStatus.ERROR, body, no_retry, retry_after, sdk_version=sdk_version
+    )
 
 
 def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
