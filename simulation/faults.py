@@ -100,6 +100,8 @@ class Faults:
                     sim.network.gateway_closes(link, *entry.detail)
             case "crash":
                 sim.crash()
+            case "stall_journal":
+                sim.journal.stall(until)
             case "close":
                 sim.deliver(inputs.CloseRequested())
             case "abort":

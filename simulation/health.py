@@ -99,6 +99,7 @@ class Health:
         acknowledged_at = record.acknowledged_at or 0.0
         since = None if self._since is None else max(self._since, acknowledged_at)
         in_time = since is not None and since <= lease_until - needed
+        sim.journal.left_to_its_lease(action.request_id, lease_until)
         if action.request_id not in sim.core.shutdown.abandoned:
             sim.invariants.expired(record, lease_until, self._since if in_time else None)
         sim.invariants.excuse(action.request_id)

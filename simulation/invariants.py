@@ -1,5 +1,6 @@
 """Invariants: what must be true of a worker at every step, and of every request in the end."""
 
+from collections.abc import Collection
 from typing import Final
 
 from inngest_connect.core import events as seen
@@ -34,12 +35,15 @@ class Invariants:
         self._undelivered: set[str | None] = set()
         self._acknowledged_replies: list[str] = []
 
-    def crashed(self) -> None:
-        """Everything of this incarnation is lost, and the crash explains why."""
-        self.excused |= self.acknowledged
+    def crashed(self, journalled: Collection[str] = ()) -> None:
+        """What this incarnation had in memory is lost, which the crash explains.
+
+        What is in the journal has to be answered by its successors.
+        """
+        self.excused |= self.acknowledged.difference(journalled)
         self.running.clear()
         self.executed.clear()
-        self.acknowledged.clear()
+        self.acknowledged.intersection_update(journalled)
 
     # --- what happens to requests --------------------------------------------------------------
 
@@ -95,8 +99,11 @@ class Invariants:
 
     # --- after every step ----------------------------------------------------------------------
 
-    def step(self, core: WorkerCore, open_sockets: int) -> None:
-        """Check the core after it has handled an input."""
+    def step(self, core: WorkerCore, open_sockets: int, recovered: Collection[str] = ()) -> None:
+        """Check the core after it has handled an input.
+
+        ``recovered`` are requests of former processes, whose replies may exceed the buffer.
+        """
         if open_sockets > 2:
             raise InvariantViolated(f"{open_sockets} sockets are open")
         if core.counters["invalid_transitions"]:
@@ -106,7 +113,8 @@ class Invariants:
             if request_id not in core.delivery.answered:
                 raise InvariantViolated(f"{request_id} is answered and not remembered")
         buffer = core.buffer
-        if buffer.size_bytes > buffer.max_bytes and len(buffer) > 1:
+        full = buffer.size_bytes > buffer.max_bytes and len(buffer) > 1
+        if full and not (recovered and any(reply.request_id in recovered for reply in buffer)):
             raise InvariantViolated(f"the buffer holds {buffer.size_bytes} bytes")
         if len(core.leases) > len(core.requests):
             raise InvariantViolated("a lease is kept for a request that was forgotten")

@@ -86,10 +86,11 @@ def make_schedule(seed: int) -> Schedule:
             entries.append(Entry(_time(draw, busy), "abort"))
     draft = Draft(draw, busy, entries)
     add_situations(draft)
+    journal = _journal(seed, busy, entries)
     entries.sort(key=lambda entry: entry.at)
     # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
     quiet_from = max(min(busy + _CALM, longest), entries[-1].at + _CALM)
-    core = CoreSettings(**(_core_settings(draw) | _limits(seed) | draft.core))
+    core = CoreSettings(**(_core_settings(draw) | _limits(seed) | journal | draft.core))
     settings = _gateway_settings(draw)
     gateway = GatewaySettings(**(settings | _server(seed, settings["lease"]) | draft.gateway))
     return Schedule(
@@ -170,6 +171,20 @@ def _limits(seed: int) -> dict[str, Any]:
         "long_running_warning": draw.choice((3600.0, 3600.0, 60.0, None)),
         "max_reply_bytes": draw.choice((GATEWAY_READ_LIMIT, GATEWAY_READ_LIMIT, REPLY_LIMIT)),
     }
+
+
+def _journal(seed: int, busy: float, entries: list[Entry]) -> dict[str, Any]:
+    """Every second schedule has a journal, and more crashes. Drawn separately as in ``_limits``."""
+    draw = random.Random(~seed - 4)
+    if draw.random() < 0.5:
+        return {}
+    if draw.random() < 0.5:
+        entries += [Entry(_time(draw, busy), "crash") for _ in range(draw.choice((1, 1, 2, 4)))]
+    if draw.random() < 0.3:
+        entries.append(
+            Entry(_time(draw, busy), "stall_journal", draw.choice((0.05, 1.0, 7.0, 30.0)))
+        )
+    return {"journal": "file", "journal_commit": draw.choice(("beside", "required"))}
 
 
 def _gateway_settings(draw: random.Random) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from .faults import Faults
 from .functions import Functions
 from .health import Health
 from .invariants import SECRET, Invariants, InvariantViolated
+from .journal import ModelJournal
 from .model_api import ModelApi
 from .network import Network
 from .outcomes import count_outcomes
@@ -50,6 +51,8 @@ IDENTITY = WorkerIdentity(
     framework="connect",
 )
 _MOST_STEPS = 200_000
+_RESTART = 2.0
+"""Seconds from a crash to the start of the next process."""
 
 
 class Simulation:
@@ -73,6 +76,7 @@ class Simulation:
         self.api = ModelApi(self.draw, self._issued, self.counts)
         self.invariants = Invariants()
         self.conduct = Conduct()
+        self.journal = ModelJournal(self)
         self.network = Network(self)
         self.functions = Functions(self)
         self.health = Health(self)
@@ -116,6 +120,7 @@ class Simulation:
         else:
             raise InvariantViolated("there is no end: something is due again and again")
         self.invariants.finally_holds(self.core, self.model)
+        self.journal.finally_holds()
         for record in self.model.ledger.records.values():
             if record.acknowledged_by and record.outcome == "waiting":
                 self.invariants.unanswered(record, self.core)
@@ -197,7 +202,7 @@ class Simulation:
             # The sum is rounded, and must not be a moment too early after the subtraction above.
             self._core_due = due + self.slept + 1e-9
         self.health.check()
-        self.invariants.step(self.core, self.network.open_sockets())
+        self.invariants.step(self.core, self.network.open_sockets(), self.journal.recovered)
         self.conduct.step(self.core, len(self.invariants.running), due, now)
         self.promises.turn_ends(due)
 
@@ -247,8 +252,10 @@ class Simulation:
                 self._over = True
             case do.Withdraw(generation, request_id):
                 self.network.withdraw(generation, request_id)
-            case do.JournalRecord() | do.JournalErase():
-                raise InvariantViolated("there is no journal")
+            case do.JournalRecord():
+                self.journal.record(command)
+            case do.JournalErase():
+                self.journal.erase(command)
             case do.AskRetryDelay():
                 raise InvariantViolated("the core asks for a delay that ScheduleRetry knows")
             case _:
@@ -279,12 +286,13 @@ class Simulation:
         """Kill the process; another one starts two seconds later."""
         self.network.abort_all()
         self.incarnation += 1
-        self.invariants.crashed()
+        self.invariants.crashed(self.journal.rows.keys())
         self.core = self._new_core()
         self.conduct = Conduct()
         self.promises = Promises(self.core, self.schedule.core, self.counts.tally)
         self._core_due = None
-        self.worker_later(2.0, inputs.Started())
+        self.worker_later(_RESTART, inputs.Started())
+        self.journal.crashed(_RESTART)
 
     # --- the API -------------------------------------------------------------------------------
 

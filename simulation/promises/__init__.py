@@ -11,6 +11,7 @@ from inngest_connect.core.worker_core import WorkerCore
 
 from .attempts import AttemptPromises
 from .connections import ConnectionPromises
+from .journal import JournalPromises
 from .keys import Keys
 from .leases import LeasePromises
 from .replies import ReplyPromises
@@ -37,6 +38,7 @@ class Promises:
         requests = RequestPromises(watch, connections)
         LeasePromises(watch, connections, requests)
         replies = ReplyPromises(watch, connections, keys)
+        JournalPromises(watch)
         SlotPromises(watch)
         ShutdownPromises(watch, connections, requests, replies)
         reports.connections = attempts.connections = connections

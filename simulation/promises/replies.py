@@ -16,6 +16,7 @@ from inngest_connect.protocol import connect_pb2 as pb
 
 from .connections import ConnectionPromises
 from .keys import Keys
+from .leases import LONGEST_RUN
 from .limits import NEVER, ROUNDING, Limits
 from .requests import GIVEN_UP
 from .watch import Watch, payload_of
@@ -35,6 +36,8 @@ class Waiting:
     written_on: int | None = None
     flushing: bool = False
     failures: int = 0
+    uncommitted: bool = False
+    """The journal has to have it before it is offered."""
     not_before: float = 0.0
     payload: bytes = b""
 
@@ -54,8 +57,12 @@ class ReplyPromises:
         self._rewrites = False
         """A connection began or ended in this turn, so what waits is written again."""
         self._hurried = False
+        self._to_write: set[str] = set()
+        """Replies that were committed in this turn."""
         self._to_acknowledge = ""
         watch.on_input(inputs.ExecutionFinished, self._finished)
+        watch.on_input(inputs.JournalCommitted, self._committed)
+        watch.on_input(inputs.JournalRecovered, self._recovered)
         watch.on_command(seen.RequestCompleted, self._completed)
         watch.on_sent(pb.WORKER_REPLY, self._written)
         watch.on_command(do.Send, self._fits)
@@ -81,13 +88,41 @@ class ReplyPromises:
         if request_id in self.waiting:
             raise watch.broken("replies", f"{request_id} is completed for the second time")
         self.waiting[request_id] = reply = Waiting()
-        if watch.core.connections.current is None:
+        if watch.settings.journal and watch.settings.journal_commit == "required":
+            reply.uncommitted = True
+            self._due_at(request_id, watch.now + watch.settings.journal_patience)
+        elif watch.core.connections.current is None:
             watch.tally["flushes_offline"] += 1
             self._due_at(request_id, watch.now)
         else:
             watch.tally["replies_on_line"] += 1
             self._due_at(request_id, watch.now + watch.settings.reply_ack_timeout)
         reply.not_before = self._due.get(request_id) or 0.0
+
+    def _committed(self, committed: inputs.JournalCommitted) -> None:
+        watch = self._watch
+        for request_id in committed.request_ids:
+            reply = self.waiting.get(request_id)
+            if reply is None or not reply.uncommitted:
+                continue
+            watch.tally["waits_for_commit"] += 1
+            reply.uncommitted = False
+            if watch.core.connections.current is None:
+                self._due_at(request_id, watch.now)
+            else:
+                self._due_at(request_id, watch.now + watch.settings.reply_ack_timeout)
+                self._to_write.add(request_id)
+            reply.not_before = self._due.get(request_id) or 0.0
+
+    def _recovered(self, recovered: inputs.JournalRecovered) -> None:
+        watch = self._watch
+        here = {entry.request.request_id for entry in watch.core.requests}
+        for entry in recovered.entries:
+            request_id = entry.request.request_id
+            if request_id not in here and entry.age < LONGEST_RUN:
+                watch.tally["recovers"] += 1
+                self.waiting[request_id] = Waiting()
+                self._due_at(request_id, watch.now)
 
     def _due_at(self, request_id: str, at: float) -> None:
         self._due.set(request_id, at)
@@ -99,6 +134,9 @@ class ReplyPromises:
         reply = self.waiting.get(request_id)
         if reply is None:
             return  # an answered request came again
+        if reply.uncommitted:
+            raise watch.broken("waits_for_commit", f"{request_id} is written before its commit")
+        self._to_write.discard(request_id)
         self._keeps_result(reply, response, payload)
         reply.written_on = generation
         if self._rewrites and not reply.flushing:
@@ -160,7 +198,7 @@ class ReplyPromises:
         elif reply.written_on is not None:
             watch.tally["flushes_unacknowledged"] += 1
         self._keeps_result(reply, pb.SDKResponse.FromString(command.payload), command.payload)
-        reply.flushing = True
+        reply.flushing, reply.uncommitted = True, False
         self._due.clear(request_id)
 
     def _flush_ended(self, request_id: str) -> Waiting | None:
@@ -241,6 +279,8 @@ class ReplyPromises:
         watch, core = self._watch, self._watch.core
         if self._to_acknowledge:
             raise watch.broken("reports", f"{self._to_acknowledge} is stored and not reported")
+        if self._to_write:
+            raise watch.broken("waits_for_commit", f"{self._to_write} are committed, not written")
         if self._rewrites:
             self._rewrites = False
             self._check_rewritten()
@@ -266,7 +306,7 @@ class ReplyPromises:
         if self._watch.core.buffer.size_bytes > FIRST_BATCH:
             return
         for request_id, reply in self.waiting.items():
-            if reply.written_on != current.number:
+            if reply.written_on != current.number and not reply.uncommitted:
                 text = f"{request_id} is not written on connection {current.number}"
                 raise self._watch.broken("rewrites_replies", text)
 
@@ -281,5 +321,6 @@ class ReplyPromises:
         if not self._hurried:
             self._hurried = True
             for request_id, reply in self.waiting.items():
+                reply.uncommitted = False
                 if not reply.flushing and not reply.failures:
                     self._due_at(request_id, self._watch.now)

@@ -57,6 +57,7 @@ class RequestPromises:
         watch.on_message(pb.GATEWAY_EXECUTOR_REQUEST, self._arrived)
         watch.on_command(do.Acknowledge, self._acknowledged)
         watch.on_input(inputs.AcknowledgementWritten, self._written)
+        watch.on_input(inputs.JournalRecovered, self._recovered)
         watch.on_command(do.Execute, self._started)
         watch.on_command(seen.RequestCompleted, self._completed)
         watch.on_command(seen.ReplyAcknowledged, self._answered)
@@ -88,12 +89,24 @@ class RequestPromises:
             return
         else:
             watch.tally["acknowledges_again"] += 1
-            if known.has_reply:
+            if known.has_reply and not self._waits_for_commit(request_id):
                 watch.tally["repeats_reply"] += 1
                 self._to_repeat = generation, request_id
             if known.answered_at is None:
                 self.on_repeated(request)
         self._to_acknowledge = generation, request_id
+
+    def _waits_for_commit(self, request_id: str) -> bool:
+        reply = self._watch.core.buffer.get(request_id)
+        return reply is not None and reply.uncommitted
+
+    def _recovered(self, recovered: inputs.JournalRecovered) -> None:
+        for entry in recovered.entries:
+            request_id = entry.request.request_id
+            if request_id not in self.known:
+                known = Known(entry.request, self._watch.now, acknowledged=True)
+                known.ended = known.has_reply = True
+                self.known[request_id] = known
 
     def _is_forgotten(self, known: Known) -> bool:
         # After its window a request is forgotten when there is an occasion, which is not promised.

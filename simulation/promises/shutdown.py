@@ -135,6 +135,8 @@ class ShutdownPromises:
             if at is None or watch.now < at - ROUNDING:
                 raise watch.broken("notices", f"a notice at {watch.now:.3f}, due at {at}")
             watch.limits.set(("notices",), watch.now + NOTICE_INTERVAL)
+        elif event.fatal and self._replies.waiting:
+            self._force()  # what the journal had gets a last moment
         elif event.kind == "shutdown_timeout":
             self._named = True
         elif event.kind == "reply_undelivered" and event.request_id is not None:

@@ -36,6 +36,9 @@ PROMISES: Final[Mapping[str, str]] = {
     "reports_too_large": "a function returned more than fits into a reply",
     "fits": "a message was sent",
     "keeps_result": "a reply was sent for the first time",
+    "journals": "a function began or returned, or a reply was stored, while there was a journal",
+    "waits_for_commit": "the journal had a reply that waited for it",
+    "recovers": "a request of a dead process was found in the journal",
     # Connections.
     "heartbeats": "a heartbeat was due",
     "status": "a WORKER_STATUS was due",

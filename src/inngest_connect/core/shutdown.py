@@ -237,8 +237,9 @@ class Shutdown:
     def outcome(self) -> ConnectError | None:
         """What ``start()`` raises, if anything; reports every reply that is left behind."""
         undelivered = list(self._delivery.buffer)
+        kept = "; the journal keeps it for the next process" if self._settings.journal else ""
         for reply in undelivered:
-            text = "the worker ended before the server accepted this reply"
+            text = f"the worker ended before the server accepted this reply{kept}"
             self._delivery.error("reply_undelivered", text, reply)
         if self._error is not None:
             return self._error

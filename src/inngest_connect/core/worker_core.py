@@ -146,7 +146,7 @@ class WorkerCore:
                 for request_id in input.request_ids:
                     self.delivery.committed(request_id, connections.current, now)
             case inputs.JournalRecovered(entries, predecessor):
-                requests.recovered(entries, predecessor, now)
+                requests.recovered(entries, predecessor, connections.current, now)
             case inputs.Started():
                 if self.settings.startup_timeout is not None:
                     self._startup_deadline = now + self.settings.startup_timeout

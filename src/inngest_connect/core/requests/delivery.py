@@ -87,6 +87,16 @@ class ReplyDelivery:
                 self._write(kept, carrier)
         return evicted
 
+    def recover(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> None:
+        """Send a reply of another process, both ways at once: it has waited longest.
+
+        Evicts nothing. It is in memory already, and no function starts until there is room.
+        """
+        self.buffer.keep(reply)
+        self.deadlines.set(reply.request_id, now)
+        if carrier is not None:
+            self._write(reply, carrier)
+
     def _deliver_at(self, carrier: Carrier | None, now: float) -> float:
         # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
         # second way, for a reply that was written and not acknowledged.
@@ -114,7 +124,8 @@ class ReplyDelivery:
         """
         reply = self.buffer.get(request_id)
         if reply is not None:
-            self._write(reply, carrier)
+            if not reply.uncommitted:
+                self._write(reply, carrier)
             return
         stored = self.answered.reply(request_id)
         if stored is not None:

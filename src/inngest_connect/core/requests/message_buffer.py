@@ -64,8 +64,7 @@ class MessageBuffer:
         # two different ones must not be on their way at the same time.
         if reply.request_id in self._replies:
             return []
-        self._replies[reply.request_id] = reply
-        self.size_bytes += len(reply.payload)
+        self.keep(reply)
         evicted: list[BufferedReply] = []
         # The newest reply stays, even one that is larger than the buffer alone: it can be delivered
         # now, while the oldest has waited in vain for the longest time.
@@ -74,6 +73,11 @@ class MessageBuffer:
             self.remove(oldest.request_id)
             evicted.append(oldest)
         return evicted
+
+    def keep(self, reply: BufferedReply) -> None:
+        """Keep a reply whatever the limit is, of a request that has none yet."""
+        self._replies[reply.request_id] = reply
+        self.size_bytes += len(reply.payload)
 
     def sent(self, reply: BufferedReply, generation: int) -> None:
         """The reply was written on this connection; only the last one counts."""

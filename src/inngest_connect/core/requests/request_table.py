@@ -308,23 +308,20 @@ class RequestTable:
                 started - entry.received_at,
             )
         )
-        self._deliver(entry.request, payload, carrier, now)
-
-    def _deliver(
-        self,
-        request: pb.GatewayExecutorRequestData,
-        payload: bytes,
-        carrier: Carrier | None,
-        now: float,
-    ) -> None:
         reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)
         if self._settings.journal:
-            self._outbox.put(JournalRecord(request, payload))
+            self._outbox.put(JournalRecord(entry.request, payload))
             reply.uncommitted = self._settings.journal_commit == "required"
         for evicted in self._delivery.add(reply, carrier, now):
             self.forget(evicted.request_id)
 
-    def recovered(self, entries: Sequence[JournalEntry], predecessor: str, now: float) -> None:
+    def recovered(
+        self,
+        entries: Sequence[JournalEntry],
+        predecessor: str,
+        carrier: Carrier | None,
+        now: float,
+    ) -> None:
         """Answer what another process has left behind: by its reply, or by a retryable error.
 
         To answer twice is safe, as in ``ReplyDelivery``: a reply is for one dispatch of a request,
@@ -349,12 +346,16 @@ class RequestTable:
                     "worker_ended", text, retry_after=RETRY_AFTER, sdk_version=self._sdk_version
                 )
                 payload = messages.reply_payload(request, result)
+                self._outbox.put(JournalRecord(request, payload))
             else:
                 replies += 1
             # In the table, so that a repetition is answered and not executed.
             self._requests[request.request_id] = InFlight(request, now, Progress.ANSWERED)
-            # Over HTTP, now: there is no connection yet, and these have waited longest.
-            self._deliver(request, payload, None, now)
+            self._delivery.recover(
+                BufferedReply(request.request_id, payload, request.run_id, request.function_slug),
+                carrier,
+                now,
+            )
         self._outbox.counters["recovered_replies"] += replies
         self._outbox.counters["recovered_requests"] += requests
         self._outbox.put(Recovered(predecessor, replies, requests, outdated))
@@ -419,6 +420,8 @@ class RequestTable:
         elif self._settings.on_lease_lost == "cancel":
             self.unfinished -= 1
             entry.progress = Progress.LOST
+            if self._settings.journal:
+                self._outbox.put(JournalErase(request_id))  # another worker answers it
             self._outbox.put(CancelExecution(request_id))
 
     def abandon(self) -> list[str]:
