@@ -155,6 +155,24 @@ def test_a_reply_is_offered_when_the_journal_has_it() -> None:
     assert sent(again) == []
 
 
+def test_a_commit_of_what_is_not_waited_for_changes_nothing() -> None:
+    it = worker(journal_commit="required").connected()
+
+    assert it.happens(inputs.JournalCommitted(("unknown",))) == []
+
+
+def test_a_request_that_comes_again_is_not_answered_before_the_commit() -> None:
+    it = worker(journal_commit="required").connected()
+    it.request("r1")
+    it.function_returns("r1")
+
+    again = it.request("r1")
+    committed = it.happens(inputs.JournalCommitted(("r1",)))
+
+    assert sent(again) == ["WORKER_REQUEST_ACK"]
+    assert sent(committed) == ["WORKER_REPLY"]
+
+
 def test_without_a_connection_a_committed_reply_is_flushed() -> None:
     it = worker(journal_commit="required").connected()
     it.request("r1")
@@ -291,6 +309,29 @@ def test_what_is_not_flushed_yet_goes_over_the_first_connection() -> None:
 
     assert "WORKER_REPLY" in sent(ready)
     assert journalled(acknowledged) == [("r1", "erased")]
+
+
+def test_with_a_connection_what_was_left_goes_both_ways_at_once() -> None:
+    it = worker().connected()
+
+    recovered = it.happens(left("r1", reply_of("r1")))
+
+    assert sent(recovered) == ["WORKER_REPLY"]
+    assert one(recovered, do.Flush).request_id == "r1"
+
+
+def test_what_was_left_evicts_nothing_and_nothing_starts_until_there_is_room() -> None:
+    it = worker(max_buffer_bytes=1024).connected()
+    large = pb.SDKResponse(request_id="x", body=b"." * 2000).SerializeToString()
+
+    recovered = it.happens(left("r1", large)) + it.happens(left("r2", large))
+    waiting = it.request("r3")
+    it.happens(inputs.FlushSucceeded("r1"))
+    stored = it.happens(inputs.FlushSucceeded("r2"))
+
+    assert errors(recovered) == []
+    assert only(waiting, do.Execute) == []
+    assert one(stored, do.Execute).request.request_id == "r3"
 
 
 def test_a_request_that_is_forwarded_again_is_answered_and_not_executed() -> None:
