@@ -139,13 +139,19 @@ def seconds(file: str, pattern: str) -> int:
 
 
 def test_the_examples_give_a_worker_the_time_that_it_asks_for() -> None:
-    kubernetes, systemd = "kubernetes.yaml", "inngest-connect.service"
+    kubernetes, systemd = (
+        ("kubernetes.yaml", "kubernetes-statefulset.yaml"),
+        "inngest-connect.service",
+    )
     in_docker = seconds("Dockerfile", r"INNGEST_CONNECT_SHUTDOWN_TIMEOUT=(\d+)")
 
     for granted, asked in (
-        (
-            seconds(kubernetes, r"terminationGracePeriodSeconds: (\d+)"),
-            seconds(kubernetes, r"--shutdown-timeout=(\d+)"),
+        *(
+            (
+                seconds(file, r"terminationGracePeriodSeconds: (\d+)"),
+                seconds(file, r"--shutdown-timeout=(\d+)"),
+            )
+            for file in kubernetes
         ),
         (
             seconds(systemd, r"TimeoutStopSec=(\d+)"),
@@ -154,6 +160,28 @@ def test_the_examples_give_a_worker_the_time_that_it_asks_for() -> None:
         (seconds("docker-compose.yaml", r"stop_grace_period: (\d+)s"), in_docker),
     ):
         assert granted == asked + GRACE
+
+
+@pytest.mark.parametrize(
+    ("file", "journal", "kept"),
+    [
+        ("kubernetes.yaml", r"--journal=(\S+)/journal\b", r"mountPath: ([^}]+)}"),
+        ("kubernetes-statefulset.yaml", r"--journal=(\S+)/journal\b", r"mountPath: ([^}]+)}"),
+        ("inngest-connect.service", r"--journal /var/lib/(\S+)/journal\b", r"StateDirectory=(\S+)"),
+        ("Dockerfile", r"INNGEST_CONNECT_JOURNAL=(\S+)/journal\b", r"--mode 700 (\S+)"),
+        ("docker-compose.yaml", None, r"volumes:\n +- (\S+)"),
+    ],
+)
+def test_the_examples_keep_the_journal_where_the_worker_can_write(
+    file: str, journal: str | None, kept: str
+) -> None:
+    text = (DEPLOY / file).read_text(encoding="utf-8")
+    directory = re.search(kept, text)
+    assert directory is not None
+    # The image has the path for Compose, in a variable.
+    given = re.search(journal, text) if journal else None
+
+    assert directory[1] == (given[1] if given else "/var/lib/worker")
 
 
 def test_the_unit_is_well_formed_and_the_dockerfile_uses_the_exec_form() -> None:
