@@ -37,7 +37,7 @@ def test_the_event_names_are_the_documented_ones() -> None:
     assert EVENT_NAMES == (
         "state_change", "connected", "disconnected", "heartbeat", "draining", "reconnecting",
         "request_received", "request_started", "request_completed",
-        "reply_acknowledged", "lease_lost",
+        "reply_acknowledged", "lease_lost", "recovered",
         "websocket_open", "websocket_close", "websocket_error", "error",
     )  # fmt: skip
 
