@@ -1,4 +1,4 @@
-"""A worker for Inngest Connect: no result is lost, and it is never silently dead.
+"""A worker for Inngest Connect: no result is lost silently, and it is never silently dead.
 
     from inngest_connect import connect
 
@@ -19,6 +19,7 @@ from .core.events import (
     LeaseLost,
     Observation,
     Reconnecting,
+    Recovered,
     ReplyAcknowledged,
     RequestCompleted,
     RequestReceived,
@@ -75,6 +76,7 @@ __all__ = [
     "Observation",
     "PeerFault",
     "Reconnecting",
+    "Recovered",
     "ReplyAcknowledged",
     "RequestCompleted",
     "RequestReceived",

@@ -59,11 +59,16 @@ class StartupTimeout(PeerFault):
 class WorkAbandoned(PeerFault):
     """The worker was stopped by force; ``request_ids`` were not finished or not delivered."""
 
-    def __init__(self, request_ids: Sequence[str]) -> None:
+    def __init__(self, request_ids: Sequence[str], *, journalled: bool = False) -> None:
         self.request_ids = tuple(request_ids)
+        next_ = (
+            "The next process finds them in the journal and answers them"
+            if journalled
+            else "Inngest runs them again when their leases end"
+        )
         # A peer chose these ids; in a text they are short and printable.
         shown = (i if i.isprintable() and len(i) <= 64 else ascii(i[:16]) for i in self.request_ids)
         super().__init__(
             f"stopped before {len(self.request_ids)} request(s) were finished: "
-            f"{', '.join(shown)}. Inngest runs them again when their leases end."
+            f"{', '.join(shown)}. {next_}."
         )

@@ -244,7 +244,7 @@ class Shutdown:
         if self._error is not None:
             return self._error
         lost = (*self.abandoned, *(reply.request_id for reply in undelivered))
-        return WorkAbandoned(lost) if lost else None
+        return WorkAbandoned(lost, journalled=bool(self._settings.journal)) if lost else None
 
     def _time_is_over(self, now: float) -> None:
         abandoned = self.force(now)

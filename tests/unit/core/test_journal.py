@@ -124,8 +124,14 @@ def test_what_a_forced_stop_abandons_stays_for_the_next_process() -> None:
     stopped = it.happens(inputs.AbortRequested("a second signal"))
     stopped += it.happens(inputs.ExecutionFinished("running", None))
 
+    stopped += it.happens(inputs.SocketClosed(1, 1000, ""))
+
     assert "execution_cancelled" in errors(stopped)
     assert journalled(stopped) == []
+    assert str(one(stopped, do.Finished).error) == (
+        "stopped before 2 request(s) were finished: running, queued. "
+        "The next process finds them in the journal and answers them."
+    )
 
 
 def test_a_function_that_was_cancelled_for_its_lease_is_erased() -> None:
@@ -256,8 +262,8 @@ def test_a_request_that_was_running_is_answered_with_an_error_that_is_retried_at
     assert response.retry_after == "1"
     assert json.loads(response.body) == {
         "code": "worker_ended",
-        "message": "the worker process ended while this ran: it will be retried (pid 7 on web-1, "
-        "started 2026-01-01T00:00:00Z; acknowledged 12 s ago)",
+        "message": "the worker process ended while this ran: it will be retried if retries are "
+        "left (pid 7 on web-1, started 2026-01-01T00:00:00Z; acknowledged 12 s ago)",
         "name": "ConnectError",
     }
     assert one(recovered, seen.Recovered) == seen.Recovered(PREDECESSOR, 0, 1, 0)

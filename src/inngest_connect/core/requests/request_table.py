@@ -339,8 +339,8 @@ class RequestTable:
             if payload is None:
                 requests += 1
                 text = (
-                    "the worker process ended while this ran: it will be retried "
-                    f"({predecessor}; acknowledged {entry.age:.0f} s ago)"
+                    "the worker process ended while this ran: it will be retried if retries are "
+                    f"left ({predecessor}; acknowledged {entry.age:.0f} s ago)"
                 )
                 result = messages.error_result(
                     "worker_ended", text, retry_after=RETRY_AFTER, sdk_version=self._sdk_version
