@@ -72,8 +72,8 @@ _CLOSES: Final = (
 )  # fmt: skip
 
 
-def make_schedule(seed: int) -> Schedule:
-    """Return the schedule of this seed, always the same one."""
+def make_schedule(seed: int, *, journal: bool = True) -> Schedule:
+    """Return the schedule of this seed, always the same one; ``journal``: with or without."""
     draw = random.Random(seed)
     longest = _SECONDS * _QUIET_FROM
     busy = draw.choice((30.0, 60.0, 120.0, longest))
@@ -86,11 +86,11 @@ def make_schedule(seed: int) -> Schedule:
             entries.append(Entry(_time(draw, busy), "abort"))
     draft = Draft(draw, busy, entries)
     add_situations(draft)
-    journal = _journal(seed, busy, entries)
+    kept = _journal(seed, busy, entries) if journal else {}
     entries.sort(key=lambda entry: entry.at)
     # Minutes of idle heartbeats after the last fault show nothing that one minute does not.
     quiet_from = max(min(busy + _CALM, longest), entries[-1].at + _CALM)
-    core = CoreSettings(**(_core_settings(draw) | _limits(seed) | journal | draft.core))
+    core = CoreSettings(**(_core_settings(draw) | _limits(seed) | kept | draft.core))
     settings = _gateway_settings(draw)
     gateway = GatewaySettings(**(settings | _server(seed, settings["lease"]) | draft.gateway))
     return Schedule(

@@ -30,7 +30,7 @@ _OF_THE_CORE: Final = ("slow_line", "sleep", "deliver_answered_again", "keys")
 
 def make_stack_schedule(seed: int) -> Schedule:
     """Return the core's schedule of this seed, with up to three faults of the shells."""
-    schedule = make_schedule(seed)
+    schedule = make_schedule(seed, journal=False)
     draw = random.Random(f"stack {seed}")
     entries = [entry for entry in schedule.entries if entry.kind not in _OF_THE_CORE]
     busy = max((entry.at for entry in entries), default=0.0) + 1.0
