@@ -1,10 +1,10 @@
-"""pytest plugin: the fixtures ``embedded_gateway`` and ``connect_harness``.
+"""pytest plugin: the fixtures ``embedded_gateway``, ``gateway_thread`` and ``connect_harness``.
 
 It is a module beside the package, because pytest imports the plugins of all installed packages, and
-a test run that uses neither fixture must not import the worker.
+a test run that uses none of them must not import the worker.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +15,7 @@ except ImportError:  # pragma: no cover - pytest then reports the missing plugin
     _fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
+    from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway, GatewayThread
 
 MARKER = "connect_gateway"
 
@@ -24,8 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, so that ``--strict-markers`` accepts it."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(**settings): settings for the fixtures embedded_gateway and connect_harness, "
-        "such as lease=2.0 or gateways=2",
+        f"{MARKER}(**settings): settings for the fixtures embedded_gateway, gateway_thread and "
+        "connect_harness, such as lease=2.0 or gateways=2",
     )
 
 
@@ -41,6 +41,15 @@ async def embedded_gateway(request: pytest.FixtureRequest) -> "AsyncIterator[Emb
 
     async with EmbeddedGateway(**_settings(request)) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def gateway_thread(request: pytest.FixtureRequest) -> "Iterator[GatewayThread]":
+    """The same for a test without an event loop: the server has its own thread."""
+    from inngest_connect.testing import GatewayThread
+
+    with GatewayThread(**_settings(request)) as thread:
+        yield thread
 
 
 @_fixture

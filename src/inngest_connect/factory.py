@@ -29,6 +29,7 @@ def connect(
     shutdown_signals: Sequence[signal.Signals] | None = None,
     max_worker_concurrency: int | None = None,
     gateway_url: str | None = None,
+    api_origin: str | None = None,
     on: Mapping[str, Callback] | None = None,
     isolation: Isolation | None = None,
     startup_timeout: float | None = None,
@@ -70,6 +71,9 @@ def connect(
             no limit.
         gateway_url: The gateway to dial instead of the one that the API names. Default:
             INNGEST_CONNECT_GATEWAY_URL, else none.
+        api_origin: The API that the worker asks for a gateway, instead of the one of the clients.
+            Events that functions send still go where their client sends them. Default:
+            INNGEST_CONNECT_API_ORIGIN, else the clients' own.
         on: Event listeners by event name, as for ``add_event_listener()``: plain functions, called
             on the event loop of ``start()``, or async ones, which run there and get the next event
             when they have returned. Default: none.
@@ -120,6 +124,7 @@ def connect(
         shutdown_signals=shutdown_signals,
         max_worker_concurrency=max_worker_concurrency,
         gateway_url=gateway_url,
+        api_origin=api_origin,
         on=on,
         isolation=isolation,
         startup_timeout=startup_timeout,

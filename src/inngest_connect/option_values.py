@@ -126,6 +126,13 @@ def gateway_address(name: str, value: Any) -> Any:
     return value
 
 
+def api_address(name: str, value: Any) -> Any:
+    """Check a URL that the API can be called at; it can have user information."""
+    value_that(lambda it: is_a(it, str), "pass an http:// or https:// URL")(name, value)
+    check_url(name, value, ("http", "https"), "http://127.0.0.1:8288")
+    return value
+
+
 def signals(name: str, value: Any) -> Sequence[signal.Signals]:
     """Check signals that a process can handle."""
     try:

@@ -121,6 +121,14 @@ class ConnectOptions:
         "The gateway to dial instead of the one that the API names.",
         variable="INNGEST_CONNECT_GATEWAY_URL",
     )
+    api_origin: str | None = option(
+        values.api_address,
+        "The API that the worker asks for a gateway, instead of the one of the clients. Events "
+        "that functions send still go where their client sends them.",
+        shown_default="the clients' own",
+        variable="INNGEST_CONNECT_API_ORIGIN",
+        changeable=False,
+    )
     on: Mapping[str, Callback] = option(
         values.listeners,
         "Event listeners by event name, as for ``add_event_listener()``: plain functions, called "
@@ -259,7 +267,8 @@ class ConnectOptions:
         # The shells limit each call and dial; the core's limits only catch what they miss.
         limits["start_timeout"] += 5.0
         limits["open_timeout"] += 1.0
-        return CoreSettings(**given, **limits, signing_keys=signing_keys, api_origin=api_origin)
+        given["api_origin"] = api_origin  # without user information, as it is shown
+        return CoreSettings(**given, **limits, signing_keys=signing_keys)
 
 
 OPTIONS: Final[Mapping[str, Option]] = {

@@ -48,7 +48,7 @@ class WorkerView:
 
     def __init__(self, apps: Apps, options: ConnectOptions) -> None:
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
-        shared, sdk_apps = load_apps(apps)
+        shared, sdk_apps = load_apps(apps, options.api_origin)
         self._options = options
         check_threads(options.isolation)
         check_network(shared.api_origin, options.gateway_url)

@@ -53,8 +53,8 @@ PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging
          "metrics.md 1", "operations.md 1", "status.md 2"}  # fmt: skip
 """Blocks that are run here, or lifespans, which are entered."""
 
-ELSEWHERE = {"testing.md 1", "testing.md 2", "testing.md 3"}
-"""Parts of examples/testing, which ``test_pytest_plugin.py`` runs."""
+ELSEWHERE = {f"testing-your-functions.md {number}" for number in range(1, 5)}
+"""Files of a project of a user, whose tests ``test_pytest_plugin.py`` runs."""
 
 
 def test_the_page_of_scenarios_has_the_tests_that_exist() -> None:

@@ -412,3 +412,31 @@ def test_a_wrong_change_leaves_the_connection_as_it_was() -> None:
         worker.reconfigure(max_worker_concurrency=0)
 
     assert worker.get_debug_state().instance_id == "mine"
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+async def test_the_api_that_is_called_can_be_another_than_the_clients(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, other = make_client(OFFLINE), make_client("http://127.0.0.1:2", app_id="other")
+
+    @client.create_function(fn_id="one", trigger=inngest.TriggerEvent(event="x"))
+    async def one(ctx: inngest.Context) -> int:
+        return 1
+
+    @other.create_function(fn_id="two", trigger=inngest.TriggerEvent(event="x"))
+    async def two(ctx: inngest.Context) -> int:
+        return 2
+
+    async with EmbeddedGateway() as gateway:
+        given = gateway.api_origin if by == "option" else None
+        if by == "variable":
+            monkeypatch.setenv("INNGEST_CONNECT_API_ORIGIN", gateway.api_origin)
+        async with connect(
+            [(client, [one]), (other, [two])], wait=True, api_origin=given
+        ) as worker:
+            shown = worker.api_origin
+            result = await gateway.invoke(one)
+
+        assert shown == gateway.api_origin
+        assert result.output == 1

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.pages import ROOT, blocks
+
 EXAMPLES = ROOT / "examples" / "testing"
 pytestmark = pytest.mark.integration
 
@@ -29,6 +30,21 @@ def test_the_examples_pass_in_both_modes(tmp_path: Path, mode: str) -> None:
     assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_the_files_of_the_page_for_users_pass(tmp_path: Path, mode: str) -> None:
+    for block in blocks(ROOT / "docs" / "testing-your-functions.md"):
+        name = block.text.partition("\n")[0].removeprefix("# ")
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(block.text, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+
+    ended = run_pytest(
+        tmp_path, f"--asyncio-mode={mode}", "--strict-markers", "-W", "error::ResourceWarning"
+    )
+
+    assert "5 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
 def test_a_run_that_uses_no_fixture_does_not_import_the_worker(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_nothing.py").write_text(
@@ -47,5 +63,6 @@ def test_the_fixtures_and_their_marker_are_documented_by_pytest_itself(tmp_path:
     markers = run_pytest(tmp_path, "--markers").stdout
 
     assert "connect_harness" in fixtures
+    assert "gateway_thread" in fixtures
     assert "An Inngest server on loopback" in fixtures
     assert "connect_gateway(**settings)" in markers

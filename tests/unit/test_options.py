@@ -65,6 +65,8 @@ def test_isolation_has_a_variable(text: str, isolation: str) -> None:
         ("instance_id", "  ", "'  '"),
         ("gateway_url", "https://gateway", "https://gateway"),
         ("gateway_url", "ws://", "ws://"),
+        ("api_origin", "ws://api", "ws://api"),
+        ("api_origin", 8288, "8288"),
         ("gateway_url", "ws://h:99999", "ws://h:99999"),
         ("isolation", "process", "'process'"),
         ("wait", "yes", "'yes'"),
@@ -95,6 +97,7 @@ def test_a_wrong_value_is_named_with_its_option(option: str, value: Any, shown: 
         ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "many"),
         ("INNGEST_CONNECT_MAX_WORKER_CONCURRENCY", "-1"),
         ("INNGEST_CONNECT_GATEWAY_URL", "gateway:8289"),
+        ("INNGEST_CONNECT_API_ORIGIN", "127.0.0.1:8288"),
         ("INNGEST_CONNECT_ISOLATE_EXECUTION", "perhaps"),
     ],
 )

@@ -6,6 +6,8 @@ Of ``inngest._internal`` these are used, and none of them is part of the SDK's p
 - ``CommHandler._thread_pool``: where sync functions run. It is replaced.
 - ``comm_lib.get_function_configs``: what the server is to know of the functions.
 - ``net.ServerTimings``, ``server_lib`` and ``const``: parts of a request, names and versions.
+- ``net.AuthenticatedHTTPClient`` and private attributes of ``Inngest``: the test kit points a
+  client to another server. No worker outside of tests does that.
 
 They change between patch releases. A check of version strings would refuse new releases that work,
 so the handler and an empty request are created once per app, when the worker is: what has changed
@@ -13,10 +15,11 @@ is an UnsupportedSDKError then, not a failure of every execution later. The test
 release that is allowed, the newest, and the newest pre-release.
 """
 
+import contextlib
 import contextvars
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -48,6 +51,37 @@ _STATUS: Final = {200: pb.SDKResponseStatus.DONE, 206: pb.SDKResponseStatus.NOT_
 def client_version(client: inngest.Inngest) -> str | None:
     """The version of the app. Without the property, in old releases, only the attribute is set."""
     return getattr(client, "app_version", None) or getattr(client, "_app_version", None)
+
+
+@contextlib.asynccontextmanager
+async def client_at(
+    client: inngest.Inngest, origin: str, *, is_production: bool
+) -> AsyncIterator[None]:
+    """Until the end of the block the client calls ``origin``, in that mode, for everything.
+
+    With its own HTTP clients: connections belong to an event loop, and each test may have another.
+    """
+    mode = server_lib.ServerKind.CLOUD if is_production else server_lib.ServerKind.DEV_SERVER
+    http = net.AuthenticatedHTTPClient(
+        env=client.env,
+        signing_key=client.signing_key,
+        signing_key_fallback=client.signing_key_fallback,
+    )
+    changes = {
+        "_api_origin": origin,
+        "_event_api_origin": origin,
+        "_mode": mode,
+        "is_production": is_production,
+        "_http_client": http,
+    }
+    before = {name: getattr(client, name) for name in changes}
+    vars(client).update(changes)
+    try:
+        yield
+    finally:
+        vars(client).update(before)
+        await http._http_client.aclose()
+        http._http_client_sync.close()
 
 
 def capabilities() -> bytes:

@@ -38,6 +38,11 @@ def apps_of(value: object) -> Apps | None:
     return value if _is_sequence(value) and len(value) and all(map(_is_app, value)) else None
 
 
+def clients_of(apps: Apps) -> list[inngest.Inngest]:
+    """The clients of what has the shape of apps."""
+    return [app.client if isinstance(app, ConnectApp) else app[0] for app in apps_of(apps) or ()]
+
+
 def is_factory(value: object) -> TypeGuard[Callable[[], object]]:
     """Whether ``value`` can be called for apps. A class would not return any."""
     return callable(value) and not is_a(value, type, inngest.Function, inngest.Inngest)
@@ -48,19 +53,21 @@ def sdk_app(app: Any) -> SdkApp:
     return SdkApp(*_pair(app))
 
 
-def load_apps(apps: Apps) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
+def load_apps(
+    apps: Apps, api_origin: str | None = None
+) -> tuple[ClientSettings, tuple[SdkApp, ...]]:
     """Validate ``apps`` and return what they share, and each of them ready to run.
 
-    Raises ConfigurationError for no apps, a wrong shape, a duplicate app id, functions that belong
-    to no app, clients that differ in what one connection can have only once, or production mode
-    without a signing key.
+    ``api_origin`` replaces the clients' own. Raises ConfigurationError for no apps, a wrong shape,
+    a duplicate app id, functions that belong to no app, clients that differ in what one connection
+    can have only once, or production mode without a signing key.
     """
     if not _is_sequence(apps) or not len(apps):
         raise ConfigurationError(
             f"apps is {shown_value(apps)}; pass a list of (inngest.Inngest, [functions]) tuples"
         )
     pairs = [_pair(app) for app in apps]
-    settings = [client_settings(client) for client, _ in pairs]
+    settings = [client_settings(client).at(api_origin) for client, _ in pairs]
     first, seen = settings[0], set()
     for other in settings:
         if other.app_id in seen:

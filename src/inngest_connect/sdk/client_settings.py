@@ -1,5 +1,6 @@
 """ClientSettings: what an ``inngest.Inngest`` client says, and the variables that it comes from."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from ..errors import ConfigurationError
 from ..transport.urls import check_plain, check_url, is_plain, shown_setting
 from .adapter import DEFAULT_API_ORIGINS, client_version
 
+API_ORIGIN_VARIABLE: Final = "INNGEST_CONNECT_API_ORIGIN"
+"""Of this package: it is read with the options, and beats those of the SDK."""
 API_VARIABLES: Final = ("INNGEST_API_BASE_URL", "INNGEST_BASE_URL", "INNGEST_DEV")
 ENV_VARIABLES: Final = (
     "INNGEST_ENV", "RAILWAY_GIT_BRANCH", "RENDER_GIT_BRANCH", "VERCEL_GIT_BRANCH",
@@ -32,6 +35,12 @@ class ClientSettings:
     signing_key_fallback: str | None = field(repr=False)
     api_origin_is_default: bool = False
     """Whether neither the program nor a variable names another API, as far as the SDK read it."""
+
+    def at(self, api_origin: str | None) -> "ClientSettings":
+        """The same, with another API if one is given."""
+        if api_origin is None:
+            return self
+        return dataclasses.replace(self, api_origin=api_origin, api_origin_is_default=False)
 
 
 def client_settings(client: object) -> ClientSettings:
@@ -66,7 +75,7 @@ def api_variable(origin: str, variables: Mapping[str, str]) -> str | None:
     adds a scheme to one without.
     """
     origin = origin.rstrip("/")
-    for name in API_VARIABLES:
+    for name in (API_ORIGIN_VARIABLE, *API_VARIABLES):
         value = variables.get(name, "").strip().rstrip("/")
         if value and value in (origin, origin.partition("://")[2]):
             return name

@@ -8,13 +8,18 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ..connection import WebSocketWorkerConnection
+from ..core.settings import Timing
+from ..factory import connect
+from ..sdk.adapter import client_at
+from ..sdk.apps import Apps, clients_of
 from .gateway_store import GatewayStore
 from .http_server import MockHTTPServer
 from .model.ledger import Ledger
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 _DEFAULT_RETRIES: Final = 3
 _FIRST_WORKER: Final = 15.0
 """Seconds that ``invoke`` waits for a worker."""
+_SHORT_PAUSE: Final = Timing(pause_delay=0.02)
+"""The pause is for messages that overtake each other between machines."""
 
 
 class EmbeddedGateway:
@@ -140,6 +147,24 @@ class EmbeddedGateway:
         }
         return inngest.Inngest(app_id=app_id, **{**defaults, **options})
 
+    @contextlib.asynccontextmanager
+    async def connect(self, apps: Apps, **options: Any) -> AsyncIterator[WebSocketWorkerConnection]:
+        """``async with gateway.connect(apps) as worker``: a worker that is ready.
+
+        It talks to this gateway wherever the clients point, and so do they until it ends: the
+        events that functions send arrive here, and nothing reaches a real server. ``options`` are
+        those of ``connect()``.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            for client in clients_of(apps):
+                await stack.enter_async_context(
+                    client_at(client, self.api_origin, is_production=self.http.has_keys)
+                )
+            given = {"wait": True, "timing": _SHORT_PAUSE, **options}
+            yield await stack.enter_async_context(
+                connect(apps, api_origin=self.api_origin, **given)
+            )
+
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
         """Drain a gateway, by default the newest; another one is started if it was the last."""
         drained = self.gateways[-1 if index is None else index]
@@ -161,17 +186,23 @@ class EmbeddedGateway:
         self,
         function: "inngest.Function[Any] | str",
         event: "Event | inngest.Event | None" = None,
+        *,
+        steps: Mapping[str, Any] | None = None,
     ) -> RunResult:
         """Run a function, given itself or by its id "app-function", to its end.
 
+        ``steps`` mocks steps by their ids: what each returns, or an exception that it raises. The
+        function of such a step is not called; a wait gets an event such as {"data": {}}, or None.
+
         Without a ready worker, waits fifteen seconds for one. Raises LookupError for a function
-        that no worker has introduced.
+        that no worker has introduced, and AssertionError for a mock of a step that a completed run
+        did not have.
         """
         if not self.store.ready_connections():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wait_for_worker(), _FIRST_WORKER)
         slug = function if isinstance(function, str) else function.get_id()
-        return await self._driver.run(slug, _event(event))
+        return await self._driver.run(slug, _event(event), steps)
 
     def provide_event(self, name: str, data: dict[str, Any]) -> None:
         """Answer the next ``step.wait_for_event`` for ``name``; without one it times out."""

@@ -1,12 +1,19 @@
-"""GatewayThread: an EmbeddedGateway on its own thread, for programs that block their event loop."""
+"""GatewayThread: an EmbeddedGateway on its own thread, for tests without an event loop."""
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..connection import WebSocketWorkerConnection
+from ..sdk.apps import Apps
 from .embedded_gateway import EmbeddedGateway
+from .run_driver import Event, RunResult
+
+if TYPE_CHECKING:
+    import inngest
 
 Result = TypeVar("Result")
 
@@ -45,6 +52,51 @@ class GatewayThread:
             return await work(self.gateway)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    @contextlib.contextmanager
+    def connect(self, apps: Apps, **options: Any) -> Iterator[WebSocketWorkerConnection]:
+        """``with thread.connect(apps)``: ``EmbeddedGateway.connect`` without an event loop.
+
+        The worker and its async functions run on the thread of the gateway.
+        """
+        ended = asyncio.Event()
+        ready: concurrent.futures.Future[WebSocketWorkerConnection] = concurrent.futures.Future()
+
+        async def serve(gateway: EmbeddedGateway) -> None:
+            async with gateway.connect(apps, **options) as worker:
+                ready.set_result(worker)
+                await ended.wait()
+
+        serving = self.call(serve)
+        # When it fails before it is ready, ``result()`` raises why.
+        either: list[concurrent.futures.Future[Any]] = [serving, ready]
+        concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+        if not ready.done():
+            serving.result()
+        try:
+            yield ready.result()
+        finally:
+            self._loop.call_soon_threadsafe(ended.set)
+            serving.result()
+
+    def invoke(
+        self,
+        function: "inngest.Function[Any] | str",
+        event: "Event | inngest.Event | None" = None,
+        *,
+        steps: Mapping[str, Any] | None = None,
+    ) -> RunResult:
+        """``EmbeddedGateway.invoke``, which this call waits for."""
+        return self.call(lambda gateway: gateway.invoke(function, event, steps=steps)).result()
+
+    def provide_event(self, name: str, data: dict[str, Any]) -> None:
+        """``EmbeddedGateway.provide_event``."""
+        self._loop.call_soon_threadsafe(self.gateway.provide_event, name, data)
+
+    @property
+    def sent_events(self) -> list[Event]:
+        """The events that were sent to the API so far, as JSON objects."""
+        return list(self.gateway.sent_events)
 
     def __enter__(self) -> "GatewayThread":
         self._thread.start()

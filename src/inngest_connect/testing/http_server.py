@@ -99,6 +99,11 @@ class MockHTTPServer(HTTPListener):
         self._changes = Changes()
         self._turn = 0
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether it checks signing keys, as a server in production does."""
+        return bool(self._keys)
+
     def add_gateway(self, group: str, url: str) -> None:
         """Name this gateway in answers to start requests."""
         self.gateways.append(GatewayAddress(group, url))

@@ -9,13 +9,14 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from ..protocol import connect_pb2 as pb
 from .executor_request import executor_request
 from .gateway_store import DispatchFailed
+from .mocked_steps import MockedSteps, step_name
 from .model.ulid import make_ulid
 
 Dispatch = Callable[[pb.GatewayExecutorRequestData], Awaitable[pb.SDKResponse]]
@@ -68,6 +69,7 @@ class _Run:
     info: FunctionInfo
     event: Event
     result: RunResult
+    mocks: MockedSteps
     memos: dict[str, Any] = field(default_factory=dict)
     parallel: bool = False
     defers: dict[str, dict[str, Any] | None] = field(default_factory=dict)
@@ -94,12 +96,15 @@ class RunDriver:
         self._wait_for_event = wait_for_event
         self._retry_delay = retry_delay
 
-    async def run(self, slug: str, event: Event) -> RunResult:
+    async def run(
+        self, slug: str, event: Event, steps: Mapping[str, Any] | None = None
+    ) -> RunResult:
         """Drive a run to its end, with its failure handler and what it deferred.
 
-        Raises LookupError for an unknown function.
+        ``steps`` are results of its steps by their ids: those steps are not run. Raises LookupError
+        for an unknown function, and AssertionError when it completed without one of ``steps``.
         """
-        run = self._new_run(self._find(slug), event)
+        run = self._new_run(self._find(slug), event, steps or {})
         result = run.result
         begun = time.monotonic()
         await self._until_ended(run)
@@ -110,10 +115,15 @@ class RunDriver:
             if options is not None:
                 event = _deferred_event(result, options)
                 result.deferred.append(await self.run(options["fn_slug"], event))
+        if result.status == "completed":
+            run.mocks.check_used(result.steps)
         return result
 
-    def _new_run(self, info: FunctionInfo, event: Event) -> _Run:
-        return _Run(info, event, RunResult(make_ulid(time.time(), secrets.randbits), info.slug))
+    def _new_run(self, info: FunctionInfo, event: Event, steps: Mapping[str, Any]) -> _Run:
+        result = RunResult(make_ulid(time.time(), secrets.randbits), info.slug)
+        mocks = MockedSteps(steps)
+        # With ``parallel`` a function names each step before it is run.
+        return _Run(info, event, result, mocks, parallel=bool(mocks))
 
     async def _until_ended(self, run: _Run) -> None:
         attempt = idle = 0
@@ -178,7 +188,7 @@ class RunDriver:
             "run_id": run.result.run_id,
         }
         await self._until_ended(
-            self._new_run(handler, {"name": "inngest/function.failed", "data": data})
+            self._new_run(handler, {"name": "inngest/function.failed", "data": data}, {})
         )
 
     # --- steps -------------------------------------------------------------------------------
@@ -200,6 +210,9 @@ class RunDriver:
         return retry
 
     async def _planned(self, run: _Run, op: dict[str, Any]) -> None:
+        if op in run.mocks:
+            self._memo(run, op, run.mocks.memo(op))
+            return
         attempt = 0
         while True:
             response = await self._call(run, op["id"], attempt)
@@ -221,6 +234,8 @@ class RunDriver:
         # Returns whether the step has to be tried again.
         options = op.get("opts") or {}
         match op["op"]:
+            case "WaitForEvent" | "InvokeFunction" | "Sleep" | "AIGateway" if op in run.mocks:
+                self._memo(run, op, run.mocks.memo(op))
             case "StepError" if not no_retry and attempt < run.info.retries:
                 return True
             case "StepError" | "StepFailed":
@@ -250,8 +265,7 @@ class RunDriver:
 
     def _memo(self, run: _Run, op: dict[str, Any], memo: Any) -> None:
         run.memos[op["id"]] = memo
-        name = op.get("displayName") or op.get("name") or op["id"]
-        run.result.steps[name] = memo.get("data", memo) if isinstance(memo, dict) else memo
+        run.result.steps[step_name(op)] = memo.get("data", memo) if isinstance(memo, dict) else memo
 
 
 def _deferred_event(parent: RunResult, options: dict[str, Any]) -> Event:

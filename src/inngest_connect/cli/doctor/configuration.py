@@ -30,7 +30,16 @@ KNOWN_VARIABLES: Final = frozenset(
 )  # fmt: skip
 """Of the SDK and of this package; the commands have more."""
 _NOT_LISTED: Final = frozenset(
-    {"shutdown_signals", "on", "retry", "timing", "logger", "meter_provider", "tracer_provider"}
+    {
+        "api_origin",
+        "shutdown_signals",
+        "on",
+        "retry",
+        "timing",
+        "logger",
+        "meter_provider",
+        "tracer_provider",
+    }
 )
 _FORM: Final = re.compile(r"signkey-\w+-[0-9a-fA-F]+")
 

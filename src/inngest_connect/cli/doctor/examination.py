@@ -69,13 +69,13 @@ def from_environment() -> Subject:
     async def never(ctx: inngest.Context) -> None:
         """Is registered by the handshake, and never called: the doctor takes no work."""
 
-    settings = client_settings(client)
+    options = resolve_options()
+    settings = client_settings(client).at(options.api_origin)
     check_client(settings)
     apps: tuple[SdkApp, ...] = ()
     if settings.signing_key or not settings.is_production:
         # Without a key there are no apps, and the check of the key fails.
-        settings, apps = load_apps([(client, [never])])
-    options = resolve_options()
+        settings, apps = load_apps([(client, [never])], options.api_origin)
     identity = worker_identity(
         apps,
         instance_id=options.instance_id,
