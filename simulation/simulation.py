@@ -119,6 +119,11 @@ class Simulation:
                 break
         else:
             raise InvariantViolated("there is no end: something is due again and again")
+        self.worker_ended()
+        return self
+
+    def worker_ended(self) -> None:
+        """Check what the worker has left, and count what became of its requests."""
         self.invariants.finally_holds(self.core, self.model)
         self.journal.finally_holds()
         for record in self.model.ledger.records.values():
@@ -127,7 +132,6 @@ class Simulation:
         count_outcomes(self)
         for name in self.model.seen:
             self.counts.situation(name)
-        return self
 
     def _step(self) -> bool:
         at = self._heap[0][0] if self._heap else None

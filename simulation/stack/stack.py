@@ -318,8 +318,7 @@ class StackSimulation(Simulation):
             self.violated(f"{input} is handled while a command is carried out")
         self.driving = True
         self.note("worker", input)
-        due = max(self.core_due, self.worker_frozen_until)
-        if now > due + _LATEST:
+        if now > max(self.core_due, self.worker_frozen_until) + _LATEST:
             self.violated(f"the core had to be called at {self.core_due}")
         if isinstance(input, inputs.ExecutionFinished):
             if input.request_id not in self.executing:
@@ -338,9 +337,9 @@ class StackSimulation(Simulation):
 
         drive(core, input, now, watched)
         self.driving = False
-        next_due = core.next_deadline()
-        self.core_due = FOREVER if next_due is None else max(next_due, now)
-        self.checked(self._after, core)
+        due = core.next_deadline()
+        self.core_due = FOREVER if due is None else max(due, now)
+        self.checked(self._after, core, due)
 
     def _received(self, input: inputs.Input) -> None:
         self.promises.received(self.core, input, self.now)
@@ -370,10 +369,10 @@ class StackSimulation(Simulation):
                 if isinstance(command, seen.StateChanged):
                     self.emitted.append(command.state)
 
-    def _after(self, core: WorkerCore) -> None:
+    def _after(self, core: WorkerCore, due: float | None) -> None:
         self.health.check()
         self.invariants.step(core, self.network.open_sockets())
-        self.promises.turn_ends(core.next_deadline())
+        self.promises.turn_ends(due)
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -385,10 +384,7 @@ class StackSimulation(Simulation):
         program = self.program
         if self.exited:
             return  # as after a crash
-        self.invariants.finally_holds(self.core, self.model)
-        for record in self.model.ledger.records.values():
-            if record.acknowledged_by and record.outcome == "waiting":
-                self.invariants.unanswered(record, self.core)
+        self.worker_ended()
         # Whoever ends when the worker does, or on a loop that was blocked, may come too late.
         ended, last = self.functions.ended, self.finished_at - _LAST_SECONDS
         unreported = [each for each in self.executing if ended.get(each, self.now) < last]

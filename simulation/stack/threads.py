@@ -95,6 +95,7 @@ class Machine:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with contextlib.suppress(BaseException):  # whatever the worker makes of it
                     task.get_coro().close()
+                asyncio.tasks._unregister_task(task)  # or every later loop looks at it
         self.loops.clear()
 
     # --- for code that runs on a thread ----------------------------------------------------------
