@@ -14,7 +14,7 @@ from .replies import ReplyPromises
 from .requests import RequestPromises
 from .watch import Watch
 
-FIRST_NOTICE: Final = 1.0
+FIRST_NOTICE: Final = 0.2
 NOTICE_INTERVAL: Final = 30.0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import WebSocketWorkerConnection
 from .core.retry import RetryStrategy
-from .core.settings import JournalCommit, OnLeaseLost, Timing
+from .core.settings import FailureDetails, JournalCommit, OnLeaseLost, Timing
 from .execution.executor import ExecutorFactory
 from .observability.callbacks import Callback
 from .options import Isolation, JournalSync, RewriteEndpoint, resolve_options
@@ -37,6 +37,7 @@ def connect(
     on_lease_lost: OnLeaseLost = "continue",
     retry: RetryStrategy | None = None,
     long_running_warning: float | None = 3600.0,
+    failure_details: FailureDetails | None = None,
     max_buffer_bytes: int = 500 * 1024 * 1024,
     journal: str | None = None,
     journal_commit: JournalCommit = "beside",
@@ -94,6 +95,10 @@ def connect(
         long_running_warning: Seconds after which a function that still runs is reported as an
             ``error`` of kind ``function_long_running``, and again each time it is twice as old.
             None for never. Default: 3600.
+        failure_details: How much of an exception of a function is shown in log, events and status
+            page: its "traceback", its "message" without that, its "type" alone, or "none", which
+            writes no record either. Its text may contain what the function works with. Default:
+            INNGEST_CONNECT_FAILURE_DETAILS, else "traceback".
         max_buffer_bytes: Bytes of replies that the server has not stored yet; beside them each
             costs some 3 KiB. Above three quarters no further function is started. Default: 500 MiB.
         journal: The file of the journal, with which results and unfinished requests survive the end
@@ -132,6 +137,7 @@ def connect(
         on_lease_lost=on_lease_lost,
         retry=retry,
         long_running_warning=long_running_warning,
+        failure_details=failure_details,
         max_buffer_bytes=max_buffer_bytes,
         journal=journal,
         journal_commit=journal_commit,

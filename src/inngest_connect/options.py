@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, get_args
 
 from . import option_values as values
 from .core.retry import RetryStrategy, ScheduleRetry
-from .core.settings import CoreSettings, JournalCommit, OnLeaseLost, Timing
+from .core.settings import CoreSettings, FailureDetails, JournalCommit, OnLeaseLost, Timing
 from .errors import ConfigurationError
 from .observability.callbacks import Callback
 from .transport.urls import check_plain
@@ -179,6 +179,15 @@ class ConnectOptions:
         "``function_long_running``, and again each time it is twice as old. None for never.",
         default=3600.0,
         shown_default="3600",
+    )
+    failure_details: FailureDetails = option(
+        values.one_of(*get_args(FailureDetails)),
+        "How much of an exception of a function is shown in log, events and status page: its "
+        '"traceback", its "message" without that, its "type" alone, or "none", which writes no '
+        "record either. Its text may contain what the function works with.",
+        otherwise=lambda: "traceback",
+        shown_default='"traceback"',
+        variable="INNGEST_CONNECT_FAILURE_DETAILS",
     )
     max_buffer_bytes: int = option(
         values.buffer_size,

@@ -73,7 +73,17 @@ class LiveView:
             Text(line, style="dim", no_wrap=True, overflow="ellipsis")
             for line in tuple(self.handler.lines)
         ]
-        return Group(_header(state), self._figures(state), _requests(state), *lines)
+        return Group(
+            _header(state), self._figures(state), *self._failure(), _requests(state), *lines
+        )
+
+    def _failure(self) -> list[RenderableType]:
+        last = self._recent.last_failure()
+        if last is None:
+            return []
+        failed = last[1]
+        text = f"last failure: {failed.function_slug} {failed.error or 'raised'}"
+        return [Text(text, style="red", no_wrap=True, overflow="ellipsis")]
 
     def _figures(self, state: DebugState) -> RenderableType:
         # Whole seconds of the last minute, or since the view is shown when that is less.

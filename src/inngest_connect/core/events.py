@@ -3,6 +3,7 @@
 None carries a payload, a key or a token. Texts from the network are cleaned where they enter.
 """
 
+from dataclasses import field
 from typing import ClassVar
 
 from ..state_machine import ConnectionState
@@ -110,7 +111,8 @@ class RequestStarted(Event):
 class RequestCompleted(Event):
     """The function returned or failed. ``status`` is DONE, NOT_COMPLETED or ERROR.
 
-    ``seconds`` is the execution alone, ``queued_seconds`` the wait before it.
+    ``seconds`` is the execution alone, ``queued_seconds`` the wait before it. ``error`` is the
+    first line of what the function, or a step of it, raised.
     """
 
     name: ClassVar[str] = "request_completed"
@@ -120,6 +122,28 @@ class RequestCompleted(Event):
     status: str
     seconds: float
     queued_seconds: float
+    error: str | None = None
+
+
+@frozen
+class FunctionFailed(Event):
+    """A function, or a ``step`` of it, raised. Comes before its ``request_completed``.
+
+    ``error`` is "Type: message" on one line. ``attempt`` is that of the function's context: 0 is
+    the first. ``will_retry`` is None when the request does not say how many attempts there are.
+    The option ``failure_details`` says how much of this is filled.
+    """
+
+    name: ClassVar[str] = "function_failed"
+    request_id: str
+    run_id: str
+    function_slug: str
+    error_type: str
+    error: str
+    attempt: int | None = None
+    will_retry: bool | None = None
+    step: str | None = None
+    stack: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -211,6 +235,7 @@ EVENTS: tuple[type[Event], ...] = (
     Reconnecting,
     RequestReceived,
     RequestStarted,
+    FunctionFailed,
     RequestCompleted,
     ReplyAcknowledged,
     LeaseLost,

@@ -9,6 +9,7 @@ from .wire.user_text import is_a, shown_value
 
 OnLeaseLost = Literal["cancel", "continue"]
 JournalCommit = Literal["beside", "required"]
+FailureDetails = Literal["traceback", "message", "type", "none"]
 
 LONGEST_SECONDS: Final = 1e9
 """Thirty years. Timers of the operating system overflow with much longer ones."""
@@ -98,6 +99,7 @@ class CoreSettings(Timing):
     max_buffer_bytes: int = 500 * 1024 * 1024
     on_lease_lost: OnLeaseLost = "continue"
     long_running_warning: float | None = 3600.0
+    failure_details: FailureDetails = "traceback"
     shortest_interval: float = 0.1
     """A shorter interval that a gateway asks for is raised to this: no line could carry it."""
     shortest_patience: float = 2.0

@@ -28,12 +28,15 @@ from .requests.delivery import ReplyDelivery
 from .requests.request_table import RequestTable
 from .settings import CoreSettings
 from .wire import messages
+from .wire.durations import span
 from .wire.remote_text import clean, shortened_id
 
 _WORKER_PAUSE: Final = pb.GatewayMessageType.WORKER_PAUSE
 
-FIRST_NOTICE: Final = 1.0
-# Seconds until a shutdown reports what it waits for, and between one such notice and the next.
+# Seconds until a shutdown reports what it waits for: at once for a person, and after what ends
+# within a moment, so that not every deployment logs a warning.
+FIRST_NOTICE: Final = 0.2
+# Between one such notice and the next.
 NOTICE_INTERVAL: Final = 30.0
 
 
@@ -265,13 +268,14 @@ class Shutdown:
         oldest = self._requests.oldest_unfinished()
         if oldest is not None:
             slug = clean(oldest.request.function_slug)
-            text += f"; the oldest is {slug}, {now - oldest.received_at:.0f} s old"
+            text += f"; the oldest is {slug}, {span(now - oldest.received_at)} old"
         if self._deadline is None:
             text += "; there is no time limit, because shutdown_timeout is not set"
         else:
-            text += f"; for {self._deadline - now:.0f} s at most, because of shutdown_timeout"
+            left = span(self._deadline - now)
+            text += f"; for {left} at most, because of shutdown_timeout"
         if self._signals:
-            text += ". Send a second signal, or cancel start(), to stop now"
+            text += ". A second signal (Ctrl-C again) stops it now"
         else:
             text += ". Cancel the task that runs the worker to stop now"
         if oldest is None:

@@ -10,6 +10,7 @@ from ..core.events import (
     Disconnected,
     ErrorOccurred,
     Event,
+    FunctionFailed,
     LeaseLost,
     ReplyAcknowledged,
     RequestCompleted,
@@ -32,6 +33,7 @@ class EventCounts:
         self.started: set[str] = set()
         """Slugs of functions that were started. Any other slug is remote text, and no label."""
         self._completed: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._failed: defaultdict[str, int] = defaultdict(int)
         self._errors: defaultdict[str, int] = defaultdict(int)
         # Series exist before the first event: a rate needs a value before and one after.
         self._delivered = {"socket": 0, "flush": 0}
@@ -49,9 +51,7 @@ class EventCounts:
                 if event.function_slug not in self.started:
                     self.started.add(event.function_slug)
             case RequestCompleted():
-                known = event.function_slug in self.started
-                function = event.function_slug if known else table.OTHER
-                self._completed[function, event.status] += 1
+                self._completed[self._label(event.function_slug), event.status] += 1
             case ReplyAcknowledged():
                 self._delivered[event.via] += 1
             case Disconnected(expected=False):
@@ -59,6 +59,8 @@ class EventCounts:
                 ours = kind if dropped == event.connection_id else None
                 reason = ours or table.loss_reason(event.code, event.reason)
                 self._connections_lost[reason] += 1
+            case FunctionFailed():
+                self._failed[self._label(event.function_slug)] += 1
             case LeaseLost():
                 self._leases_lost += 1
             case ErrorOccurred(kind=kind):
@@ -66,6 +68,9 @@ class EventCounts:
                 if kind in (table.SILENT, table.VIOLATION):
                     # The connection ends next, which looks like any other end.
                     self._dropped = event.connection_id, kind
+
+    def _label(self, function_slug: str) -> str:
+        return function_slug if function_slug in self.started else table.OTHER
 
     def values(self) -> Values:
         """What was counted, as metrics. May be called from any thread."""
@@ -75,6 +80,7 @@ class EventCounts:
                 (("function", function), ("status", status)): count
                 for (function, status), count in completed.items()
             },
+            table.FUNCTIONS_FAILED: _by("function", self._failed.copy()),
             table.REQUESTS_REFUSED: {(): errors.get("request_refused", 0)},
             table.REPLIES_DELIVERED: _by("via", self._delivered),
             table.REPLIES_LOST: _by(

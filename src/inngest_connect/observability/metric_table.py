@@ -101,6 +101,8 @@ REQUESTS_ACKNOWLEDGED: Final = _metric(
     "requests.acknowledged", _C, "{request}", "Requests acknowledged")
 REQUESTS_COMPLETED: Final = _metric(
     "requests.completed", _C, "{request}", "Requests answered, by function and status")
+FUNCTIONS_FAILED: Final = _metric(
+    "functions.failed", _C, "{failure}", "Exceptions of functions and of their steps, by function")
 REQUESTS_REFUSED: Final = _metric(
     "requests.refused", _C, "{request}", "Requests for an app or function that this worker lacks")
 LEASES_EXTENDED: Final = _metric("leases.extended", _C, "{lease}", "Extensions granted")

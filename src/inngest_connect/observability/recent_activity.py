@@ -19,6 +19,7 @@ from ..core.events import (
     Disconnected,
     ErrorOccurred,
     Event,
+    FunctionFailed,
     LeaseLost,
     Reconnecting,
     ReplyAcknowledged,
@@ -32,13 +33,14 @@ WINDOW_SECONDS: Final = 300
 COLUMN_SECONDS: Final = 5
 COLUMNS: Final = WINDOW_SECONDS // COLUMN_SECONDS
 ERRORS_KEPT: Final = 50
+FAILURES_KEPT: Final = 20
 
 _LATENCIES: Final = [0.0001 * 1.2**step for step in range(100)]
 """Upper limits of the latency buckets: 0.1 ms to two hours, each 20 % above the one before."""
 _LAST: Final = len(_LATENCIES) - 1
 """The bucket that has all longer latencies, too."""
 
-ErrorEvent = ErrorOccurred | Disconnected | LeaseLost | WebSocketFailed
+ErrorEvent = ErrorOccurred | Disconnected | LeaseLost | WebSocketFailed | FunctionFailed
 
 
 @dataclass(slots=True)
@@ -73,7 +75,9 @@ class RecentActivity:
         self._began = clock()
         self._seconds: deque[_Second] = deque(maxlen=WINDOW_SECONDS + 2 * COLUMN_SECONDS)
         self._present = _Second(-1)
+        # Separate, so that functions that fail all the time hide nothing else.
         self._errors: deque[tuple[float, ErrorEvent]] = deque(maxlen=ERRORS_KEPT)
+        self._failures: deque[tuple[float, FunctionFailed]] = deque(maxlen=FAILURES_KEPT)
         self._reconnecting: tuple[float, Reconnecting] | None = None
 
     def observe(self, event: Event) -> None:
@@ -92,6 +96,8 @@ class RecentActivity:
                 pass  # the first two are frequent: they skip the comparisons that follow
             case ErrorOccurred() | LeaseLost() | WebSocketFailed() | Disconnected():
                 self._errors.append((self._clock(), event))
+            case FunctionFailed():
+                self._failures.append((self._clock(), event))
             case Reconnecting():
                 self._reconnecting = (self._clock(), event)
             case Connected():
@@ -109,8 +115,14 @@ class RecentActivity:
         return self._clock() - self._began
 
     def errors(self) -> tuple[tuple[float, ErrorEvent], ...]:
-        """The last errors, each with its monotonic time, oldest first."""
-        return tuple(self._errors)
+        """The last errors and failures of functions, each with its monotonic time, oldest first."""
+        return tuple(sorted((*self._errors, *self._failures), key=lambda each: each[0]))
+
+    def last_failure(self) -> tuple[float, FunctionFailed] | None:
+        """The function that failed last, and when."""
+        for at, event in reversed(tuple(self._failures)):
+            return at, event
+        return None
 
     def reconnecting(self) -> tuple[float, Reconnecting] | None:
         """The next or present attempt to connect, and when it was announced."""

@@ -58,6 +58,9 @@ class Record:
     def kind(self) -> tuple[str, Any, str]:
         """The same for records that say the same: event, kind, and the text without numbers."""
         fields = self.fields
+        if "error_type" in fields:
+            # Of one function, a type of exception: its texts name what it worked with, and differ.
+            return self.event, fields["function_slug"], fields["error_type"]
         text = fields.get("detail") or fields.get("cause") or fields.get("reason") or ""
         return self.event, fields.get("kind"), _NUMBERS.sub("#", str(text))
 
@@ -72,6 +75,9 @@ def record_of(event: seen.Event) -> Record:
         case seen.ErrorOccurred():
             del fields["fatal"]
             fields["detail"] = fields.pop("message")
+        case seen.FunctionFailed():
+            if event.stack is not None:
+                fields["exception"] = fields.pop("stack")
         case seen.StateChanged():
             fields = {name: state.value for name, state in fields.items()}
     return Record(level, event.name, fields, allowance)
@@ -92,6 +98,8 @@ def _level(event: seen.Event) -> tuple[Level, int | None]:
             return "warning", 1
         case seen.Recovered():
             return "warning", None
+        case seen.FunctionFailed(error_type=error_type):
+            return ("warning", _FEW) if error_type else ("debug", None)
         case seen.StateChanged(state=ConnectionState.CLOSING | ConnectionState.CLOSED):
             return "info", None  # nothing else reports them
         case seen.ErrorOccurred(kind=kind, fatal=fatal):

@@ -25,12 +25,14 @@ RECENT: Final = 32
 PART: Final = 8
 """Consecutive characters of a secret that are masked wherever they appear."""
 
-_REMOTE_TEXT: Final[dict[type[Event], str]] = {
-    seen.Disconnected: "reason",
-    seen.ErrorOccurred: "message",
-    seen.Reconnecting: "cause",
-    seen.WebSocketClosed: "reason",
-    seen.WebSocketFailed: "message",
+_REMOTE_TEXT: Final[dict[type[Event], tuple[str, ...]]] = {
+    seen.Disconnected: ("reason",),
+    seen.ErrorOccurred: ("message",),
+    seen.FunctionFailed: ("error_type", "error", "step", "stack"),
+    seen.Reconnecting: ("cause",),
+    seen.RequestCompleted: ("error",),
+    seen.WebSocketClosed: ("reason",),
+    seen.WebSocketFailed: ("message",),
 }
 _ID_FIELDS: Final[dict[type[Event], tuple[str, ...]]] = {
     kind: tuple(
@@ -151,11 +153,10 @@ class Redactor:
             value = getattr(event, name)
             if value is not None and (shown := self.id(value)) != value:
                 changed[name] = shown
-        text_field = _REMOTE_TEXT.get(type(event))
-        if text_field is not None:
-            value = getattr(event, text_field)
-            if (shown := self.text(value)) != value:
-                changed[text_field] = shown
+        for name in _REMOTE_TEXT.get(type(event), ()):
+            value = getattr(event, name)
+            if value is not None and (shown := self.text(value)) != value:
+                changed[name] = shown
         if not changed:
             return event
         shown_event: Event = dataclasses.replace(cast("Any", event), **changed)

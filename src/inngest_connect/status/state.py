@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..aio.clock import monotonic
 from ..connection import WebSocketWorkerConnection
-from ..core.events import Disconnected, ErrorOccurred, LeaseLost
+from ..core.events import Disconnected, ErrorOccurred, FunctionFailed, LeaseLost
 from ..core.wire.remote_text import clean
 from ..observability.debug_state import DebugState
 from ..observability.health import Health
@@ -145,6 +145,10 @@ def _error(event: ErrorEvent) -> Json:
         case ErrorOccurred():
             kind, message = event.kind, event.message
             connection_id, request_id = event.connection_id, event.request_id
+        case FunctionFailed():
+            request_id = event.request_id
+            step = f" in the step {event.step!r}" if event.step else ""
+            message = f"{event.function_slug} raised{step} {event.error or 'an exception'}"
         case Disconnected():
             connection_id = event.connection_id
             reason = f": {event.reason}" if event.reason else ""

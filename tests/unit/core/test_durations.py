@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inngest_connect.core.wire.durations import parse_duration
+from inngest_connect.core.wire.durations import parse_duration, span
 
 pytestmark = pytest.mark.unit
 
@@ -45,3 +45,14 @@ def test_hours_minutes_and_seconds_add_up(hours: int, minutes: int, seconds: int
 def test_no_text_does_anything_else_than_parse_or_raise_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert isinstance(parse_duration(text), float)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"), (0.24, "0.2 s"), (9.94, "9.9 s"), (9.96, "10 s"), (119.4, "119 s"),
+        (120.0, "2 min"), (7199.0, "120 min"), (9000.0, "2.5 h"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_rounded_for_people(seconds: float, text: str) -> None:
+    assert span(seconds) == text

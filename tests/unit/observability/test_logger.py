@@ -210,6 +210,43 @@ def test_trouble_is_a_warning_and_a_lost_result_an_error(
     )
 
 
+def failed(text: str = "ValueError: no", error_type: str = "ValueError") -> seen.FunctionFailed:
+    stack = f"Traceback (most recent call last):\n{text}"
+    return seen.FunctionFailed("r", "run", "fn", error_type, text, 0, True, None, stack)
+
+
+def test_a_function_that_fails_is_a_warning_with_its_traceback(
+    target: logging.Logger, log: Capture
+) -> None:
+    target.setLevel(logging.WARNING)
+
+    observe(ConnectLogger(target), seen.Connected("c", "g", 0.01), failed())
+
+    (record,) = log.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "function_failed request_id=r run_id=run function_slug=fn error_type=ValueError "
+        "error='ValueError: no' attempt=0 will_retry=True connection_id=c gateway_group=g\n"
+        "Traceback (most recent call last):\nValueError: no"
+    )
+    assert "stack" not in vars(record)
+
+
+def test_failures_of_a_function_and_type_are_folded_whatever_their_texts_are(
+    target: logging.Logger, log: Capture
+) -> None:
+    target.setLevel(logging.INFO)
+    logger = ConnectLogger(target, clock=lambda: 0.0)
+
+    observe(logger, *[failed(f"ValueError: no {name}") for name in "abcdefgh"])
+    observe(logger, failed("KeyError: k", "KeyError"), failed("", ""))
+    logger.close()
+
+    errors = [log.fields(index)["error"] for index in range(len(log.records))]
+    assert errors == [*(f"ValueError: no {each}" for each in "abcdeh"), "KeyError: k"]
+    assert log.fields(5)["repeated"] == 3
+
+
 def test_a_record_says_where_it_happened_as_far_as_that_is_known(
     target: logging.Logger, log: Capture
 ) -> None:

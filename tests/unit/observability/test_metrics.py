@@ -113,6 +113,17 @@ def test_a_request_is_counted_and_timed_by_function_and_status(collector: Collec
     assert (queue.count, queue.sum) == (2, pytest.approx(0.4))
 
 
+def test_failures_are_counted_by_function(collector: Collector) -> None:
+    metrics = Observed(Worker().state, collector.provider)
+
+    metrics.observe(started())
+    for function in ("app-fn", "app-fn", "whatever-a-gateway-sends"):
+        metrics.observe(seen.FunctionFailed("r", "run", function, "ValueError", "ValueError: no"))
+
+    assert collector.value(metric_table.FUNCTIONS_FAILED, function="app-fn") == 2
+    assert collector.value(metric_table.FUNCTIONS_FAILED, function="_OTHER") == 1
+
+
 def test_durations_have_buckets_in_seconds(collector: Collector) -> None:
     metrics = Observed(Worker().state, collector.provider)
     if not _has_advice():

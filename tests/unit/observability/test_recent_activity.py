@@ -6,6 +6,7 @@ from inngest_connect import (
     Connected,
     Disconnected,
     ErrorOccurred,
+    FunctionFailed,
     LeaseLost,
     Reconnecting,
     RequestCompleted,
@@ -14,6 +15,7 @@ from inngest_connect import (
 from inngest_connect.observability.recent_activity import (
     COLUMNS,
     ERRORS_KEPT,
+    FAILURES_KEPT,
     Rates,
     RecentActivity,
     percentile,
@@ -133,6 +135,22 @@ def test_errors_are_kept_up_to_a_limit_and_an_expected_end_is_none(clock: Clock)
         (1001.0, "disconnected"),
         (1001.0, "lease_lost"),
     ]
+
+
+def test_functions_that_fail_all_the_time_hide_no_other_error(clock: Clock) -> None:
+    recent = RecentActivity(clock)
+    assert recent.last_failure() is None
+    recent.observe(ErrorOccurred("start_failed", "no"))
+    for number in range(100):
+        clock.now += 1
+        recent.observe(FunctionFailed(str(number), "run", "app-fn", "ValueError", "ValueError: no"))
+
+    names = [event.name for _, event in recent.errors()]
+
+    assert names == ["error"] + ["function_failed"] * FAILURES_KEPT
+    last = recent.last_failure()
+    assert last is not None
+    assert (last[0], last[1].request_id) == (1100.0, "99")
 
 
 def test_the_attempt_that_is_waited_for_is_known_until_connected(clock: Clock) -> None:

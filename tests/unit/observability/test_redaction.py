@@ -124,6 +124,11 @@ def test_an_event_is_masked_where_it_holds_foreign_text() -> None:
         (seen.RequestReceived("r", "run", CANARY, "fn", "c"), "app_name"),
         (seen.RequestReceived("r", "run", "app", CANARY, "c"), "function_slug"),
         (seen.LeaseLost(CANARY, "run", "fn"), "request_id"),
+        (seen.FunctionFailed("r", "run", "fn", CANARY, "e"), "error_type"),
+        (seen.FunctionFailed("r", "run", "fn", "E", CANARY), "error"),
+        (seen.FunctionFailed("r", "run", "fn", "E", "e", step=CANARY), "step"),
+        (seen.FunctionFailed("r", "run", "fn", "E", "e", stack=CANARY), "stack"),
+        (seen.RequestCompleted("r", "run", "fn", "ERROR", 0.1, 0.0, CANARY), "error"),
     ],
 )
 def test_every_text_and_id_of_an_event_is_masked(event: seen.Event, field: str) -> None:

@@ -36,7 +36,7 @@ def hasty_threads() -> Iterator[None]:
 def test_the_event_names_are_the_documented_ones() -> None:
     assert EVENT_NAMES == (
         "state_change", "connected", "disconnected", "heartbeat", "draining", "reconnecting",
-        "request_received", "request_started", "request_completed",
+        "request_received", "request_started", "function_failed", "request_completed",
         "reply_acknowledged", "lease_lost", "recovered",
         "websocket_open", "websocket_close", "websocket_error", "error",
     )  # fmt: skip

@@ -13,6 +13,7 @@ from inngest_connect import (
     ConnectionState,
     Disconnected,
     ErrorOccurred,
+    FunctionFailed,
     LeaseLost,
     Reconnecting,
     StateChange,
@@ -90,6 +91,17 @@ def test_equal_errors_in_a_row_are_counted_newest_first() -> None:
         ("start_failed", 1, 6.0),
         ("lease_lost", 1, 7.0),
         ("start_failed", 2, 8.0),
+    ]
+
+
+def test_a_function_that_failed_is_listed_with_its_reason() -> None:
+    failed = FunctionFailed("r", "run", "app-fn", "ValueError", "ValueError: no", step="charge")
+    silent = FunctionFailed("r", "run", "app-fn", "", "")
+    listed = errors([(0.0, failed), (1.0, silent)], now=2.0)
+
+    assert [(each["kind"], each["message"], each["request_id"]) for each in listed] == [
+        ("function_failed", "app-fn raised an exception", "r"),
+        ("function_failed", "app-fn raised in the step 'charge' ValueError: no", "r"),
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..deadlines import Deadlines, earliest
 from ..settings import CoreSettings
+from ..wire.durations import span
 
 # Seconds for which Inngest waits for one request. An extension after that keeps a lease for which
 # nothing waits.
@@ -94,7 +95,7 @@ class LongRunning:
             self._again.set(request_id, now + age)
             slots = f" and one of {self._limit} slots" if self._limit is not None else ""
             text = (
-                f"a function has been running for {_span(age)}; it keeps its lease{slots}. If it "
+                f"a function has been running for {span(age)}; it keeps its lease{slots}. If it "
                 "waits for what never comes, give what it waits for a time limit, and restart the "
                 "worker. long_running_warning sets when this is reported"
             )
@@ -105,18 +106,10 @@ class LongRunning:
             self._full_warning_at = now + age
             oldest, started_at = next(iter((self._reported or self._unreported).items()))
             text = (
-                f"all {self._limit} slots are taken and no function has ended for {_span(age)}; "
+                f"all {self._limit} slots are taken and no function has ended for {span(age)}; "
                 f"{queued} requests wait here. The oldest function, named here, has been running "
-                f"for {_span(now - started_at)}. Find out what it waits for, or raise "
+                f"for {span(now - started_at)}. Find out what it waits for, or raise "
                 "max_worker_concurrency"
             )
             self._error("no_free_slot", text, oldest)
         self.next_deadline()
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -23,7 +23,14 @@ from typing import Final
 
 from ...protocol import connect_pb2 as pb
 from ..commands import CancelExecution, Execute, JournalErase, JournalRecord
-from ..events import ErrorOccurred, LeaseLost, Recovered, RequestCompleted, RequestStarted
+from ..events import (
+    ErrorOccurred,
+    FunctionFailed,
+    LeaseLost,
+    Recovered,
+    RequestCompleted,
+    RequestStarted,
+)
 from ..inputs import JournalEntry
 from ..outbox import Outbox
 from ..settings import CoreSettings, WorkerIdentity
@@ -33,6 +40,7 @@ from ..wire.remote_text import clean
 from ..wire.ulid import is_ulid
 from .carrier import Carrier
 from .delivery import ReplyDelivery
+from .failures import failure_of
 from .leases import LeaseTable
 from .long_running import LONGEST_RUN, LongRunning
 from .message_buffer import BufferedReply
@@ -295,6 +303,21 @@ class RequestTable:
         if entry.progress in _UNFINISHED:  # one that is LOST was subtracted before
             self.unfinished -= 1
         entry.progress = Progress.ANSWERED
+        failure = failure_of(result, request.request_payload, self._settings.failure_details)
+        if failure is not None and entry.refusal is None:
+            self._outbox.put(
+                FunctionFailed(
+                    request.request_id,
+                    request.run_id,
+                    request.function_slug,
+                    failure.error_type,
+                    failure.text,
+                    failure.attempt,
+                    failure.will_retry,
+                    failure.step,
+                    failure.stack,
+                )
+            )
         # Only the names are needed until the reply is delivered, which can take hours.
         if len(request.request_payload) > SMALL_PAYLOAD:
             entry.request = messages.without_payload(request)
@@ -306,6 +329,7 @@ class RequestTable:
                 _STATUS_NAMES[result.status],
                 now - started,
                 started - entry.received_at,
+                (failure.text or None) if failure is not None else None,
             )
         )
         reply = BufferedReply(request.request_id, payload, request.run_id, request.function_slug)

@@ -32,3 +32,14 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text[:_LONGEST_TEXT]!r} is not a duration such as '10s' or '1m30s'")
     seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PARTS.findall(match[2]))
     return -seconds if match[1] == "-" else seconds
+
+
+def span(seconds: float) -> str:
+    """Rounded, for people: a message that names milliseconds after an hour is hard to read."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
