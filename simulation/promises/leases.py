@@ -38,8 +38,10 @@ class LeasePromises:
         """The greatest lease id of each request."""
         self._asked_at: dict[str, float] = {}
         """When each was extended with that id first."""
-        self._asked_again: set[str] = set()
-        """Those that were extended with it more than once."""
+        self._sent: dict[str, int] = {}
+        """How often."""
+        self._stale: dict[str, int] = {}
+        """How many answers may still come to extensions with an older id."""
         self._extended_once: set[str] = set()
         self._to_report = self._to_cancel = ""
         self._abandoned = False
@@ -67,21 +69,24 @@ class LeasePromises:
         self._grant(request.request_id, request.lease_id)
 
     def _grant(self, request_id: str, lease_id: str) -> None:
-        self._adopt(request_id, lease_id)
+        self._adopt(request_id, lease_id, 0)
         if self._due.get(request_id) is None:
             self._due.set(request_id, self._watch.now + self._interval)
 
-    def _adopt(self, request_id: str, lease_id: str) -> bool:
-        """Take an id if it is newer. Returns whether it is."""
+    def _adopt(self, request_id: str, lease_id: str, answers: int) -> bool:
+        """Take an id if it is newer, which answers so many extensions. Returns whether it is."""
         if lease_id <= self._newest.get(request_id, ""):
             return False
         self._newest[request_id] = lease_id
-        self._not_asked(request_id)
+        self._asked_at.pop(request_id, None)
+        unanswered = self._sent.pop(request_id, 0) - answers
+        self._stale[request_id] = self._stale.get(request_id, 0) + max(unanswered, 0)
         return True
 
-    def _not_asked(self, request_id: str) -> None:
-        self._asked_at.pop(request_id, None)
-        self._asked_again.discard(request_id)
+    def _takes_stale(self, request_id: str) -> bool:
+        stale = self._stale.get(request_id, 0)
+        self._stale[request_id] = max(stale - 1, 0)
+        return stale > 0
 
     def _extended(self, generation: int, data: bytes) -> None:
         watch, now = self._watch, self._watch.now
@@ -98,10 +103,8 @@ class LeasePromises:
         if sent.lease_id != self._newest[request_id]:
             raise watch.broken("newest_lease", f"{request_id} has a newer lease id")
         self._extended_once.add(request_id)
-        if request_id in self._asked_at:
-            self._asked_again.add(request_id)
-        else:
-            self._asked_at[request_id] = now
+        self._asked_at.setdefault(request_id, now)
+        self._sent[request_id] = self._sent.get(request_id, 0) + 1
         self._outstanding[request_id] = None
         self._due.set(request_id, now + min(UNANSWERED, self._interval))
 
@@ -119,11 +122,16 @@ class LeasePromises:
         if answer.new_lease_id:
             # A repetition is answered with what was granted first, and an answer that comes again
             # has granted nothing.
-            since = self._asked_at[request_id] if request_id in self._asked_again else watch.now
-            if self._adopt(request_id, answer.new_lease_id):
+            repeated = self._sent.get(request_id, 0) > 1
+            since = self._asked_at[request_id] if repeated else watch.now
+            if self._adopt(request_id, answer.new_lease_id, 1):
                 self._outstanding.pop(request_id, None)
                 self._due.set(request_id, since + self._interval)
+            else:
+                self._takes_stale(request_id)
             return
+        if self._takes_stale(request_id):
+            return  # an older server refuses to repeat an answer
         self._released(request_id)
         self._newest[request_id] = ""  # a lease that is granted later has an id of its own
         if known.ended:
@@ -145,6 +153,7 @@ class LeasePromises:
             if self._due.get(request_id) is not None:
                 self._due.set(request_id, watch.now)
         self._outstanding.clear()
+        self._stale.clear()
 
     # --- ends ----------------------------------------------------------------------------------
 
@@ -155,7 +164,8 @@ class LeasePromises:
         self._extended_once.discard(event.request_id)
 
     def _released(self, request_id: str) -> None:
-        self._not_asked(request_id)
+        for table in (self._asked_at, self._sent, self._stale):
+            table.pop(request_id, None)
         self._due.clear(request_id)
         self._outstanding.pop(request_id, None)
 
@@ -165,6 +175,9 @@ class LeasePromises:
         self._newest.pop(event.request_id, None)
         self._extended_once.discard(event.request_id)
         known = self._requests.known.get(event.request_id)
+        outlived = known is not None and self._watch.now - known.arrived_at >= LONGEST_RUN
+        if event.request_id != self._to_report and not outlived:
+            raise self._watch.broken("reports_lost_lease", f"{event}, and it was not refused")
         if known is not None and known.ended:
             raise self._watch.broken("reports_lost_lease", f"{event} after the function ended")
         if known is None or known.started_at is None:

@@ -92,6 +92,8 @@ _BUGS: Final[tuple[tuple[str, str, type, str, str, str], ...]] = (
      RequestTable, "_lease_lost", "self._outbox.put(CancelExecution(request_id))", "pass"),
     ("leases_are_extended_too_often", "extends_at_pace",
      LeaseTable, "extended", "since + self.interval", "since + 0.1"),
+    ("a_refused_repetition_ends_a_lease", "reports_lost_lease",
+     LeaseTable, "refused", "if lease.stale:", "if False:"),
     ("an_extension_is_repeated_late", "extends",
      LeaseTable, "take_due", "now + min(UNANSWERED_RETRY, self.interval)", "now + self.interval"),
     ("flushes_do_not_slow_down", "flushes_again",

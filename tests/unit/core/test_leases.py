@@ -192,3 +192,55 @@ def test_an_id_that_came_with_the_request_was_not_asked_for() -> None:
     table.extended("r", THIRD, 36.0)
 
     assert table.next_extension("r") == 66.0
+
+
+def test_a_refused_repetition_says_nothing_about_the_lease_that_was_extended() -> None:
+    """Servers before August 2026 refuse the id that they have just replaced."""
+    table = table_with("r")
+    for now in (30.0, 35.0, 40.0):
+        table.take_due(now, 10)
+    table.extended("r", SECOND, 41.0)
+
+    refused = [table.refused("r"), table.refused("r"), table.refused("r")]
+
+    assert refused == [False, False, True]
+    assert "r" not in table
+
+
+def test_a_repetition_that_is_answered_excuses_no_refusal() -> None:
+    table = table_with("r")
+    for now in (30.0, 35.0):
+        table.take_due(now, 10)
+    table.extended("r", SECOND, 36.0)
+    table.extended("r", SECOND, 37.0)
+
+    assert table.refused("r")
+
+
+def test_what_was_asked_on_a_former_connection_excuses_no_refusal() -> None:
+    table = table_with("r")
+    for now in (30.0, 35.0):
+        table.take_due(now, 10)
+    table.extended("r", SECOND, 36.0)
+    table.connection_changed(37.0)
+
+    assert table.refused("r")
+    assert not table.refused("r")
+
+
+def test_an_extension_that_a_newer_grant_has_overtaken_may_be_refused() -> None:
+    table = table_with("r")
+    table.take_due(30.0, 10)
+    table.grant("r", SECOND, 31.0)
+
+    assert not table.refused("r")
+    assert table.refused("r")
+
+
+def test_an_answer_to_nothing_is_taken() -> None:
+    table = table_with("r")
+
+    table.extended("r", SECOND, 5.0)
+
+    assert table.next_extension("r") == 35.0
+    assert table.refused("r")

@@ -8,7 +8,8 @@ replace it.
 
 The server extends a lease once for each id, and answers a repetition with what it granted then. So
 an answer that brings no newer id has granted nothing, and delays nothing; and what a repetition is
-answered with may have been granted when the extension was sent first.
+answered with may have been granted when the extension was sent first. Older servers refuse the
+repetition instead, which says nothing about the lease that they have just extended.
 """
 
 from collections.abc import Iterator
@@ -31,15 +32,18 @@ class Lease:
     outstanding: bool = False
     asked_at: float | None = None
     """When an extension with this id was sent first, None while none was."""
-    repeated: bool = False
-    """An extension with this id was sent more than once."""
+    sent: int = 0
+    """How often an extension with this id was sent."""
+    stale: int = 0
+    """How many answers may still come to extensions with an older id."""
 
-    def adopt(self, lease_id: str) -> bool:
-        """Take an id if it is newer. Returns whether it is."""
+    def adopt(self, lease_id: str, answers: int) -> bool:
+        """Take an id if it is newer, which answers so many extensions. Returns whether it is."""
         if lease_id <= self.lease_id:
             return False
         self.lease_id = lease_id
-        self.asked_at, self.repeated = None, False
+        self.stale += max(self.sent - answers, 0)
+        self.asked_at, self.sent = None, 0
         return True
 
 
@@ -72,7 +76,7 @@ class LeaseTable:
         """Start to extend a lease; for a known request, take the id if it is newer."""
         lease = self._leases.get(request_id)
         if lease is not None:
-            lease.adopt(lease_id)
+            lease.adopt(lease_id, 0)
             return
         self._leases[request_id] = Lease(request_id, lease_id, now)
         self.deadlines.set(request_id, now + self.interval)
@@ -87,12 +91,25 @@ class LeaseTable:
         lease = self._leases.get(request_id)
         if lease is None:
             return False
-        since = lease.asked_at if lease.repeated and lease.asked_at is not None else now
-        if lease.adopt(lease_id):
-            lease.outstanding = False
-            lease.extended_at = since
-            self.deadlines.set(request_id, since + self.interval)
+        since = lease.asked_at if lease.sent > 1 and lease.asked_at is not None else now
+        if not lease.adopt(lease_id, 1):
+            lease.stale = max(lease.stale - 1, 0)
+            return True
+        lease.outstanding = False
+        lease.extended_at = since
+        self.deadlines.set(request_id, since + self.interval)
         return True
+
+    def refused(self, request_id: str) -> bool:
+        """The server refused an extension. Returns whether that has ended a lease."""
+        lease = self._leases.get(request_id)
+        if lease is None:
+            return False
+        if lease.stale:
+            # Of a repetition whose first was granted. If not, the next extension will show it.
+            lease.stale -= 1
+            return False
+        return self.release(request_id)
 
     def set_interval(self, interval: float, now: float) -> None:
         """A new connection asked for another interval: no lease may wait longer than that."""
@@ -109,6 +126,7 @@ class LeaseTable:
         All others keep their times, or every reconnect would extend all leases in one burst.
         """
         for lease in self._leases.values():
+            lease.stale = 0
             if lease.outstanding:
                 lease.outstanding = False
                 self.deadlines.set(lease.request_id, now)
@@ -125,10 +143,9 @@ class LeaseTable:
         while len(due) < limit and (request_id := self.deadlines.pop_due(now)) is not None:
             lease = self._leases[request_id]
             lease.outstanding = True
+            lease.sent += 1
             if lease.asked_at is None:
                 lease.asked_at = now
-            else:
-                lease.repeated = True
             self.deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
             due.append(lease)
         return due

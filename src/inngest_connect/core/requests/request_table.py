@@ -428,7 +428,7 @@ class RequestTable:
         if new_lease_id is not None:
             if is_ulid(new_lease_id):
                 self._leases.extended(request_id, new_lease_id, now)
-        elif self._leases.release(request_id):
+        elif self._leases.refused(request_id):
             self._lease_lost(self._requests[request_id])
 
     def _lease_lost(self, entry: InFlight) -> None:
