@@ -9,10 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+
+def _without_event_loop(function: Any) -> Any:
+    """A fixture in place of ``function`` that only says what it needs."""
+
+    @pytest.fixture(name=function.__name__)
+    def fixture() -> None:
+        pytest.fail(
+            f"the fixture {function.__name__} needs pytest-asyncio: pip install pytest-asyncio. "
+            "For tests without an event loop there is gateway_thread",
+            pytrace=False,
+        )
+
+    fixture.__doc__ = function.__doc__
+    return fixture
+
+
 try:
     from pytest_asyncio import fixture as _fixture
-except ImportError:  # pragma: no cover - pytest then reports the missing plugin
-    _fixture = pytest.fixture  # type: ignore[assignment]
+except ImportError:
+    _fixture = _without_event_loop  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway, GatewayThread

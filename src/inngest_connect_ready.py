@@ -15,12 +15,15 @@ from typing import Final
 
 HTTP_VARIABLE: Final = "INNGEST_CONNECT_HTTP"
 DEFAULT_ADDRESS: Final = "127.0.0.1:8080"
+MARK: Final = "Inngest-Connect"
+"""The header of every answer of a status server."""
 HELP: Final = """Ask a worker that runs with --http whether it is ready, for probes without curl.
 
 Prints one line with the reason. The exit code is 0 when it is, 1 when it is not or does not
 answer, 2 for wrong usage."""
 
 _MOST_BYTES: Final = 8192
+_MOST_SHOWN: Final = 80
 _WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses that a server may listen on, and the address of that server on this machine."""
 _LONGEST_TIMEOUT: Final = 3600.0
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def ask(address: str, path: str, timeout: float) -> tuple[bool, str]:
-    """Whether the answer to GET ``path`` is 200, and the reason in one line.
+    """Whether a worker's status server answers GET ``path`` with 200, and the reason in one line.
 
     ``address`` is [HOST:]PORT, as for ``run --http``. ``timeout`` is seconds for the whole answer.
     Raises ValueError for a wrong address.
@@ -82,21 +85,35 @@ def ask(address: str, path: str, timeout: float) -> tuple[bool, str]:
     host, port = host.strip("[]"), int(digits)
     host = _WILDCARDS.get(host, host)
     try:
-        status, text = _get(host, port, path, timeout)
+        status, headers, text = _get(host, port, path, timeout)
     except TimeoutError:
         return False, f"no answer from {host}:{port} within {timeout:g} s"
     except OSError as error:
         return False, f"cannot reach {host}:{port}: {error.strerror or error}"
     except ValueError:
         return False, f"{host}:{port} does not speak HTTP"
-    reason = text.partition("\n")[0].strip() or f"HTTP {status}"
+    first = text.partition("\n")[0].strip()
+    if MARK.lower() not in headers:
+        who = f"HTTP {status}"
+        if name := headers.get("server"):
+            who += f" from {name[:_MOST_SHOWN]!r}"
+        if first:
+            who += f", {first[:_MOST_SHOWN]!r}"
+        return False, (
+            f"{host}:{port} is not the status server of a worker: it answered {path} with {who}. "
+            "Start the worker with --http, and pass the same address here"
+        )
+    reason = first or f"HTTP {status}"
     if status in (200, 503):
         return status == 200, reason
-    return False, f"HTTP {status} from {host}:{port}{path}: is that a worker's status server?"
+    return False, f"HTTP {status} from {host}:{port}{path}: {reason}"
 
 
-def _get(host: str, port: int, path: str, timeout: float) -> tuple[int, str]:
-    """HTTP/1.0, so that the end of the answer is the end of the stream."""
+def _get(host: str, port: int, path: str, timeout: float) -> tuple[int, dict[str, str], str]:
+    """Status, headers with names in lower case, and body.
+
+    HTTP/1.0, so that the end of the answer is the end of the stream.
+    """
     end = time.monotonic() + timeout
     name = f"[{host}]" if ":" in host else host
     request = f"GET {path} HTTP/1.0\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n"
@@ -114,8 +131,17 @@ def _get(host: str, port: int, path: str, timeout: float) -> tuple[int, str]:
                 break
             received += data
     head, _, body = received.partition(b"\r\n\r\n")
-    version, status = head.split(b" ", 2)[:2]
+    first, *lines = head.split(b"\r\n")
+    version, status = first.split(b" ", 2)[:2]
     if not version.startswith(b"HTTP/"):
         raise ValueError(version)
-    text = body.decode("utf-8", "replace")
-    return int(status), "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    headers = {}
+    for line in lines:
+        key, _, value = line.partition(b":")
+        headers[_shown(key).strip().lower()] = _shown(value).strip()
+    return int(status), headers, _shown(body)
+
+
+def _shown(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)

@@ -8,6 +8,8 @@
 ``inngest_connect.status``. Every other module is private and may change in any release.
 """
 
+from typing import TYPE_CHECKING
+
 from .connection import WebSocketWorkerConnection
 from .core.events import (
     Connected,
@@ -99,3 +101,15 @@ __all__ = [
     "connect",
     "process_executor",
 ]
+
+__version__: str
+
+if not TYPE_CHECKING:  # for type checkers a misspelled name stays an error
+
+    def __getattr__(name: str) -> str:
+        """``__version__`` is read from the installed package, and only when it is asked for."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import version
+
+        return version("inngest-connect")

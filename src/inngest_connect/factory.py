@@ -82,8 +82,8 @@ def connect(
             the event loop costs no heartbeat and no lease; "none" runs connection and functions on
             one loop. The variable is 0 or false for "none". Default:
             INNGEST_CONNECT_ISOLATE_EXECUTION, else "thread".
-        startup_timeout: Seconds after which ``start()`` gives up on a first connection. Default: no
-            limit, it waits until an outage ends.
+        startup_timeout: Seconds after which ``start()`` gives up on a first connection. Default:
+            INNGEST_CONNECT_STARTUP_TIMEOUT, else no limit, it waits until an outage ends.
         shutdown_timeout: Seconds that work in flight has to finish after the first signal or
             ``close()``. Default: INNGEST_CONNECT_SHUTDOWN_TIMEOUT, else no limit.
         on_lease_lost: "continue" lets a function whose lease was refused finish, "cancel" cancels

@@ -151,6 +151,8 @@ class ConnectOptions:
         values.seconds,
         "Seconds after which ``start()`` gives up on a first connection.",
         shown_default="no limit, it waits until an outage ends",
+        variable="INNGEST_CONNECT_STARTUP_TIMEOUT",
+        read=values.number,
     )
     shutdown_timeout: float | None = option(
         values.seconds,
@@ -261,6 +263,10 @@ class ConnectOptions:
         """Return a copy with ``changes``. Raises ConfigurationError, as ``connect()`` does."""
         known = [name for name, row in OPTIONS.items() if row.changeable]
         unknown = sorted(changes.keys() - known)
+        if unknown and unknown[0] in OPTIONS:
+            raise ConfigurationError(
+                f"{unknown[0]} cannot be changed any more; pass it to connect()"
+            )
         if unknown:
             raise ConfigurationError(
                 f"there is no option {unknown[0]!r}; there are: {', '.join(known)}"

@@ -19,6 +19,7 @@ from .observability.announcer import Announcer
 from .observability.callbacks import Callback
 from .observability.debug_state import DebugState, snapshot
 from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
+from .observability.listeners import EventListeners
 from .observability.logger import ConnectLogger
 from .observability.redaction import Redactor
 from .observability.subscriptions import Where
@@ -43,7 +44,7 @@ jitter = random.SystemRandom().random
 again in the same instant."""
 
 
-class WorkerView:
+class WorkerView(EventListeners):
     """A worker that was configured: the base of ``WebSocketWorkerConnection``."""
 
     def __init__(self, apps: Apps, options: ConnectOptions) -> None:
@@ -65,7 +66,7 @@ class WorkerView:
         self._sdk_apps = {app.identity.name: app for app in sdk_apps}
         self._announcer = Announcer(self._redactor, ConnectLogger(False))
         for name, callback in options.on.items():
-            self.add_event_listener(name, callback)
+            self._announcer.subscriptions.add(Where.APPLICATION_LOOP, callback, name)
         self._configure()
         self._journal: Journal | None = None
         self._io_watch: LoopWatch | None = None
@@ -231,18 +232,6 @@ class WorkerView:
         For the status page and the live view: a counter that blocks delays heartbeats.
         """
         return self._announcer.subscriptions.add(Where.OBSERVING_THREAD, counter)
-
-    def add_event_listener(self, name: str, callback: Callback) -> Callable[[], None]:
-        """Call ``callback`` with each event of that name, on the event loop of ``start()``.
-
-        It may be an async function, which gets the next event when it has returned. Returns a
-        function that removes it. Raises ConfigurationError for an unknown name.
-        """
-        return self._announcer.subscriptions.add(Where.APPLICATION_LOOP, callback, name)
-
-    def remove_event_listener(self, name: str, callback: Callback) -> None:
-        """Remove a callback; one that is not subscribed is ignored."""
-        self._announcer.subscriptions.remove(Where.APPLICATION_LOOP, callback, name)
 
     def _check_process(self) -> None:
         if self._forked:

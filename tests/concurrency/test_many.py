@@ -63,7 +63,7 @@ async def test_drains_one_after_another_under_load_lose_nothing() -> None:
             users = [asyncio.create_task(traffic()) for _ in range(20)]
             for _ in range(5):
                 moved = asyncio.Event()
-                remove = worker.add_event_listener("connected", lambda _, m=moved: m.set())
+                remove = worker.add_event_listener("connected", lambda _: moved.set())  # noqa: B023
                 await gateway.drain()
                 await moved.wait()
                 remove()
@@ -111,7 +111,7 @@ async def test_a_gateway_that_flaps_is_survived() -> None:
             await app.seen.started.wait()
             for _ in range(20):
                 lost = asyncio.Event()
-                remove = worker.add_event_listener("disconnected", lambda _, e=lost: e.set())
+                remove = worker.add_event_listener("disconnected", lambda _: lost.set())  # noqa: B023
                 gateway.gateways[0].connection.drop()
                 await lost.wait()
                 remove()

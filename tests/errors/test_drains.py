@@ -23,7 +23,7 @@ async def test_a_new_gateway_that_drains_too_is_left_for_a_third() -> None:
         worker.add_event_listener("state_change", changes.append)
         for _ in range(3):
             connected = asyncio.Event()
-            remove = worker.add_event_listener("connected", lambda _, e=connected: e.set())
+            remove = worker.add_event_listener("connected", lambda _: connected.set())  # noqa: B023
             await it.gateway.drain()
             await connected.wait()
             # A WORKER_READY that reaches a gateway in its drain is answered with a close (1001).

@@ -111,7 +111,7 @@ async def test_keys_that_are_rotated_there_and_back_are_followed() -> None:
         for key in (NEW, OLD, NEW):
             accept(it.gateway.http, key)
             lost = asyncio.Event()
-            worker.add_event_listener("disconnected", lambda _, lost=lost: lost.set())
+            worker.add_event_listener("disconnected", lambda _: lost.set())  # noqa: B023
             it.socket.reset()
             await asyncio.wait_for(lost.wait(), 10)
             await asyncio.wait_for(worker.wait_for_state(ConnectionState.ACTIVE), 20)

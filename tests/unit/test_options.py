@@ -148,7 +148,7 @@ def test_connect_passes_on_every_option_of_the_table_and_no_other() -> None:
 
 def test_listeners_and_the_logger_are_fixed_when_the_worker_is_created() -> None:
     for name in ("on", "logger"):
-        with pytest.raises(ConfigurationError, match=f"there is no option '{name}'"):
+        with pytest.raises(ConfigurationError, match=f"{name} cannot be changed"):
             resolve().changed(**{name: None})
 
 

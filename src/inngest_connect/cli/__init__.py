@@ -2,6 +2,8 @@
 
 import sys
 
+from ..extras import missing_extra
+
 
 def main() -> None:
     """Run the command line. Without its extra it names what is missing instead of a traceback."""
@@ -10,10 +12,8 @@ def main() -> None:
 
         app()
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "inngest_connect":
+        missing = missing_extra("the command line", "cli", error)
+        if missing is error:
             raise
-        sys.stderr.write(
-            f"inngest-connect: the command line needs {error.name!r}, which is not installed.\n"
-            'Install it with: pip install "inngest-connect[cli]"\n'
-        )
+        sys.stderr.write(f"inngest-connect: {missing}\n")
         sys.exit(2)

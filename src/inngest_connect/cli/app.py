@@ -12,6 +12,7 @@ import typer
 import inngest_connect_ready
 
 from . import doctor_command, run_command
+from .plain_command import PlainCommand
 
 app = typer.Typer(
     name="inngest-connect",
@@ -40,8 +41,8 @@ def root(
     """Options of all commands; the help text is that of ``app``."""
 
 
-app.command(help=run_command.HELP, no_args_is_help=True)(run_command.run)
-app.command(help=doctor_command.HELP)(doctor_command.doctor)
+app.command(help=run_command.HELP, no_args_is_help=True, cls=PlainCommand)(run_command.run)
+app.command(help=doctor_command.HELP, cls=PlainCommand)(doctor_command.doctor)
 
 
 @app.command(
@@ -54,7 +55,7 @@ def ready(context: typer.Context) -> None:
     raise typer.Exit(inngest_connect_ready.main(context.args))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def journal(
     path: Annotated[Path, typer.Argument(help="The file, as for run --journal.")],
     json: Annotated[bool, typer.Option("--json", help="Print one object a line.")] = False,
@@ -68,7 +69,7 @@ def journal(
     raise typer.Exit(show_journal(path, as_json=json))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def demo(
     seconds: Annotated[
         float, typer.Option(min=1.0, max=3600.0, help="How long to send traffic.")
@@ -90,7 +91,7 @@ def demo(
     raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, quiet=json)))
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def gateway(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; 0 for any.")] = 8288,
     gateway_port: Annotated[

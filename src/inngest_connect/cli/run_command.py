@@ -114,6 +114,9 @@ def run(
     gateway_url: Annotated[
         str | None, _connect_option("gateway_url", "--gateway-url", "URL")
     ] = None,
+    startup_timeout: Annotated[
+        float | None, _connect_option("startup_timeout", "--startup-timeout", "SEC")
+    ] = None,
     shutdown_timeout: Annotated[
         float | None, _connect_option("shutdown_timeout", "--shutdown-timeout", "SEC")
     ] = None,
@@ -192,6 +195,7 @@ def run(
         "max_worker_concurrency": max_worker_concurrency,
         "instance_id": instance_id,
         "gateway_url": gateway_url,
+        "startup_timeout": startup_timeout,
         "shutdown_timeout": shutdown_timeout,
         "journal": journal,
     }

@@ -13,12 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from inngest import Function, Inngest
-
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
 from ..factory import connect
-from ..sdk.apps import ConnectApp, apps_of, is_factory
+from ..sdk.apps import ConnectApp, apps_of, described, is_factory
 from ..sdk.target import NotFound, attribute_of, import_module
 from .users_code import mistake_in_users_code
 
@@ -145,7 +143,7 @@ def _worker(value: object, name: str) -> WebSocketWorkerConnection:
         return value
     apps = apps_of(value)
     if apps is None:
-        raise TargetError(f"{name!r} is {_describe(value)}", _KINDS)
+        raise TargetError(f"{name!r} is {described(value)}", _KINDS)
     return connect(apps)
 
 
@@ -175,19 +173,3 @@ def _call(function: Callable[[], Any], name: str) -> object:
         raise
     except BaseException as error:
         raise _broken(f"{name}() failed", error) from error
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Function):
-        return f"one Inngest function, {value.id!r}, without its client"
-    if isinstance(value, Inngest):
-        return f"an Inngest client, {value.app_id!r}, without functions"
-    if isinstance(value, list | tuple) and not value:
-        return "empty"
-    if isinstance(value, list | tuple):
-        kinds = {f"{type(each).__module__}.{type(each).__qualname__}" for each in value}
-        shown = ", ".join(sorted(kind.removeprefix("builtins.") for kind in kinds))
-        return f"a {type(value).__name__} of {shown}"
-    if inspect.ismodule(value) or isinstance(value, type):
-        return f"the {'module' if inspect.ismodule(value) else 'class'} {value.__name__!r}"
-    return f"of type {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")

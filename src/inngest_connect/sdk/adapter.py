@@ -95,15 +95,22 @@ class SdkApp:
     def __init__(self, client: inngest.Inngest, functions: Sequence[inngest.Function[Any]]) -> None:
         """Raises ConfigurationError for wrong functions, UnsupportedSDKError for a wrong SDK."""
         seen = set()
-        for function in functions:
+        if not functions:
+            raise ConfigurationError(
+                f"app {client.app_id!r} has no functions; pass those that this worker runs: "
+                "(client, [function])"
+            )
+        for position, function in enumerate(functions):
             if not is_a(function, inngest.Function):
                 raise ConfigurationError(
-                    f"app {client.app_id!r}: {shown_value(function)} is not an Inngest function; "
-                    "decorate it with @client.create_function(...)"
+                    f"app {client.app_id!r}: functions[{position}] is {shown_value(function)}, "
+                    "which is not an Inngest function; decorate it with "
+                    "@client.create_function(...)"
                 )
             if function.get_id() in seen:
                 raise ConfigurationError(
-                    f"two functions have the id {function.get_id()!r}; one would replace the other"
+                    f"two functions have the id {function.get_id()!r}, and one would replace the "
+                    "other; give one of them another fn_id, or leave it out"
                 )
             seen.add(function.get_id())
         self._handler = _create_handler(client, functions)

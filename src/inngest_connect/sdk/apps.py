@@ -4,13 +4,14 @@ An app is an Inngest client with its functions: a ``ConnectApp`` or a pair. ``co
 command line and child processes all recognize apps here.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import inngest
 
-from ..core.wire.user_text import is_a, shown_value
+from ..core.wire.user_text import class_name, guarded, is_a, shown_value
 from ..errors import ConfigurationError
 from ..transport.urls import shown_setting
 from .adapter import SdkApp
@@ -48,9 +49,30 @@ def is_factory(value: object) -> TypeGuard[Callable[[], object]]:
     return callable(value) and not is_a(value, type, inngest.Function, inngest.Inngest)
 
 
+def described(value: Any) -> str:
+    """What a wrong value is, in words that follow "is"."""
+    if is_a(value, inngest.Function):
+        return f"one Inngest function, {value.id!r}, without its client"
+    if is_a(value, inngest.Inngest):
+        return f"an Inngest client, {value.app_id!r}, without functions"
+    if is_a(value, list, tuple):
+        kinds = sorted({_kind(each) for each in value})
+        return f"a {class_name(value)} of {', '.join(kinds)}" if kinds else "empty"
+    if inspect.ismodule(value) or is_a(value, type):
+        return f"the {'module' if inspect.ismodule(value) else 'class'} {value.__name__!r}"
+    return f"of type {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return guarded(lambda: f"{kind.__module__}.{kind.__qualname__}", class_name(value)).replace(
+        "builtins.", ""
+    )
+
+
 def sdk_app(app: Any) -> SdkApp:
     """The app, ready to run requests. Raises ConfigurationError."""
-    return SdkApp(*_pair(app))
+    return SdkApp(*_pair(app, "the app"))
 
 
 def load_apps(
@@ -62,11 +84,14 @@ def load_apps(
     a duplicate app id, functions that belong to no app, clients that differ in what one connection
     can have only once, or production mode without a signing key.
     """
+    if _is_app(apps):
+        raise ConfigurationError("apps is one app; put it into a list: [(client, functions)]")
     if not _is_sequence(apps) or not len(apps):
+        what = described(apps) if _has_words(apps) else shown_value(apps)
         raise ConfigurationError(
-            f"apps is {shown_value(apps)}; pass a list of (inngest.Inngest, [functions]) tuples"
+            f"apps is {what}; pass a list of (inngest.Inngest, [functions]) tuples"
         )
-    pairs = [_pair(app) for app in apps]
+    pairs = [_pair(app, f"apps[{position}]") for position, app in enumerate(apps)]
     settings = [client_settings(client).at(api_origin) for client, _ in pairs]
     first, seen = settings[0], set()
     for other in settings:
@@ -116,11 +141,34 @@ def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
     return is_a(value, tuple, list) and len(value) == 2  # type: ignore[arg-type]
 
 
-def _pair(app: Any) -> tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]:
+def _has_words(value: object) -> bool:
+    """Whether ``described`` says more than the value itself."""
+    return is_a(value, inngest.Function, inngest.Inngest, type) or callable(value)
+
+
+def _pair(app: Any, where: str) -> tuple[inngest.Inngest, Sequence[inngest.Function[Any]]]:
     pair = (app.client, app.functions) if is_a(app, ConnectApp) else app
-    if not _is_pair(pair) or is_a(pair[1], str, bytes) or not is_a(pair[1], Iterable):
+    if not _is_pair(pair):
+        words = is_a(app, list, tuple) or _has_words(app)
         raise ConfigurationError(
-            f"an app is {shown_value(app)}; pass a (inngest.Inngest, [functions]) tuple or a "
-            "ConnectApp"
+            f"{where} is {described(app) if words else shown_value(app)}; "
+            "pass a (inngest.Inngest, [functions]) tuple or a ConnectApp"
         )
-    return pair[0], tuple(pair[1])  # a generator is read once
+    client, functions = pair
+    if not is_a(client, inngest.Inngest):
+        what = described(client) if _has_words(client) else shown_value(client)
+        raise ConfigurationError(
+            f"{where} has no inngest.Inngest client in its first place, which is {what}; "
+            "pass a (inngest.Inngest, [functions]) tuple"
+        )
+    if is_a(functions, inngest.Function):
+        raise ConfigurationError(
+            f"{where} has one function, {functions.id!r}, in place of a list; write "
+            "(client, [function])"
+        )
+    if is_a(functions, str, bytes) or not is_a(functions, Iterable):
+        raise ConfigurationError(
+            f"the functions of {where} are {shown_value(functions)}; pass a list of Inngest "
+            "functions"
+        )
+    return client, tuple(functions)  # a generator is read once

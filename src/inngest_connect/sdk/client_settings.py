@@ -46,10 +46,7 @@ class ClientSettings:
 def client_settings(client: object) -> ClientSettings:
     """Raises ConfigurationError when ``client`` is not an ``inngest.Inngest``."""
     if not is_a(client, inngest.Inngest):
-        raise ConfigurationError(
-            f"an app is an (inngest.Inngest, [functions]) tuple, but its client is "
-            f"{shown_value(client)}"
-        )
+        raise ConfigurationError(f"the client is {shown_value(client)}; pass an inngest.Inngest")
     assert isinstance(client, inngest.Inngest)
     return ClientSettings(
         app_id=client.app_id,

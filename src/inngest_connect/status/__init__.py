@@ -4,7 +4,12 @@
 ``pip install "inngest-connect[status]"``.
 """
 
-from .application import status_app
-from .server import StatusServer
+from ..extras import missing_extra
+
+try:
+    from .application import status_app
+    from .server import StatusServer
+except ModuleNotFoundError as error:
+    raise missing_extra("the status server", "status", error) from None
 
 __all__ = ["StatusServer", "status_app"]

@@ -11,9 +11,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inngest_connect_ready import MARK
+
 LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 HEADERS: Final = {
+    # ``inngest-connect ready`` knows by it that a worker answers, and not another web server.
+    MARK: "status",
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

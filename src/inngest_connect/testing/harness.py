@@ -117,9 +117,15 @@ class ConnectionTestHarness:
         }
         worker = connect(apps, **{**defaults, **options})
         self.ledger.watch(worker)
-        for name in ("state_change", "draining", "connected", "disconnected", "reconnecting"):
-            worker.add_event_listener(name, lambda _: self._changes.happened())
+        worker.add_event_listener("state_change", self._changed)
+        worker.add_event_listener("draining", self._changed)
+        worker.add_event_listener("connected", self._changed)
+        worker.add_event_listener("disconnected", self._changed)
+        worker.add_event_listener("reconnecting", self._changed)
         return worker
+
+    def _changed(self, _: object) -> None:
+        self._changes.happened()
 
     async def start_worker(self, apps: Apps, **options: Any) -> WebSocketWorkerConnection:
         """Start a worker and wait until a gateway can send it requests.

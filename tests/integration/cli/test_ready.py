@@ -25,9 +25,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
     status = 200
     body = b"ok\n"
+    is_worker = True
 
     def do_GET(self) -> None:
         self.send_response(self.status)
+        if self.is_worker:
+            self.send_header("inngest-connect", "status")
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -61,6 +64,22 @@ def test_the_answer_is_the_reason(server: tuple[str, type[Answers]]) -> None:
     assert no == (False, "shutting  [2Jdown")
     assert not other[0]
     assert "HTTP 404" in other[1]
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_another_web_server_is_not_a_worker_whatever_it_answers(
+    server: tuple[str, type[Answers]], status: int
+) -> None:
+    address, answers = server
+    answers.is_worker, answers.status, answers.body = False, status, b"<html>Hello\nYou"
+
+    ready, reason = ask(address, "/readyz", 5.0)
+
+    assert not ready
+    assert f"{address} is not the status server of a worker" in reason
+    assert f"HTTP {status} from 'BaseHTTP/" in reason
+    assert "'<html>Hello'" in reason
+    assert "--http" in reason
 
 
 def test_what_does_not_answer_is_not_ready() -> None:

@@ -211,8 +211,9 @@ def test_a_traceback_is_shown_when_it_is_asked_for(tmp_path: Path) -> None:
         (["--http", "x:y"], {}, "'x:y'"),
         (["--processes", "0"], {}, "processes is 0"),
         ([], {"INNGEST_CONNECT_SHUTDOWN_TIMEOUT": "soon"}, "'soon'"),
+        ([], {"INNGEST_CONNECT_STARTUP_TIMEOUT": "soon"}, "INNGEST_CONNECT_STARTUP_TIMEOUT"),
     ],
-    ids=["file", "address", "processes", "variable"],
+    ids=["file", "address", "processes", "shutdown", "startup"],
 )
 def test_wrong_settings_are_exit_code_2_and_name_the_value(
     tmp_path: Path, arguments: list[str], variables: dict[str, str], named: str
@@ -247,7 +248,8 @@ def test_help_teaches_every_option_with_its_variable(tmp_path: Path) -> None:
     for option, variable in {
         "--processes": "PROCESSES", "--max-concurrency": "MAX_WORKER_CONCURRENCY",
         "--instance-id": "INSTANCE_ID",
-        "--gateway-url": "GATEWAY_URL", "--shutdown-timeout": "SHUTDOWN_TIMEOUT",
+        "--gateway-url": "GATEWAY_URL", "--startup-timeout": "STARTUP_TIMEOUT",
+        "--shutdown-timeout": "SHUTDOWN_TIMEOUT",
         "--http": "HTTP", "--log-level": "LOG_LEVEL", "--log-format": "LOG_FORMAT",
         "--env-file": "ENV_FILE", "--reload": "RELOAD", "--live": "LIVE",
         "--uvloop": "UVLOOP", "--traceback": "TRACEBACK",

@@ -100,7 +100,30 @@ def test_production_without_a_key_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         load_apps([(client("a", is_production=True), [])])
 
 
-@pytest.mark.parametrize("apps", [[(A, "text")], [(A,)], [A], "ab", None, []])
-def test_a_wrong_shape_is_named(apps: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"pass a"):
+F = function(A)
+
+
+@pytest.mark.parametrize(
+    ("apps", "text"),
+    [
+        (A, "apps is an Inngest client, 'a', without functions; pass a list"),
+        (F, "apps is one Inngest function, 'a-fn', without its client; pass a list"),
+        ((A, [F]), "apps is one app; put it into a list"),
+        (None, "apps is None; pass a list"),
+        ([A], "apps[0] is an Inngest client, 'a', without functions; pass a"),
+        ([(A, [F]), "x"], "apps[1] is 'x'; pass a"),
+        ([(A, [F]), (B,)], "apps[1] is a tuple of inngest"),
+        ([(A, F)], "apps[0] has one function, 'a-fn', in place of a list; write"),
+        ([([F], A)], "apps[0] has no inngest.Inngest client in its first place"),
+        ([ConnectApp(5, [F])], "first place, which is 5; pass"),  # type: ignore[arg-type]
+        ([(A, 5)], "the functions of apps[0] are 5; pass a list"),
+        ([(A, [F, len])], "app 'a': functions[1] is <built-in function len>, which is not an"),
+        ([(A, [])], "app 'a' has no functions; pass those"),
+        ([(A, [F, F])], "two functions have the id 'a-fn', and one would replace the other; give"),
+    ],
+)
+def test_the_part_of_the_apps_that_is_wrong_is_named_with_the_remedy(apps: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
         load_apps(apps)
+
+    assert text in str(raised.value)

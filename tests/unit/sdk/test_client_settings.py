@@ -18,7 +18,7 @@ def test_settings_are_read_from_a_client_and_hide_the_key() -> None:
     assert (settings.app_id, settings.env, settings.is_production) == ("a", "branch", True)
     assert settings.signing_key == key
     assert key not in repr(settings)
-    with pytest.raises(ConfigurationError, match="its client is 5"):
+    with pytest.raises(ConfigurationError, match="the client is 5"):
         client_settings(5)
 
 

@@ -24,6 +24,9 @@ def import_path(target: str | Callable[[], Any]) -> str:
                 f"target is {shown_value(target)}; write it as package.module:attribute, "
                 "for example shop.worker:apps"
             )
+        module, _, name = target.partition(":")
+        if module == "__main__":
+            raise _defined_in_the_program(name)
         return target
     module = guarded(lambda: getattr(target, "__module__", ""), "")
     name = guarded(lambda: getattr(target, "__qualname__", ""), "")
@@ -32,13 +35,7 @@ def import_path(target: str | Callable[[], Any]) -> str:
     if "<" in name:
         raise ConfigurationError(f"target {module}.{name} exists in this process only; {_REMEDY}")
     if module == "__main__":
-        main = sys.modules["__main__"]
-        file = getattr(main, "__file__", None)
-        imported = main.__spec__.name if main.__spec__ else Path(file).stem if file else "module"
-        raise ConfigurationError(
-            f"target {name!r} is defined in the program that was started, which has another name "
-            f'when it is imported; pass "{imported}:{name}"'
-        )
+        raise _defined_in_the_program(name)
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -47,3 +44,13 @@ def import_path(target: str | Callable[[], Any]) -> str:
             f"target is {shown_value(target)}, but {module}:{name} is something else; {_REMEDY}"
         )
     return f"{module}:{name}"
+
+
+def _defined_in_the_program(name: str) -> ConfigurationError:
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    imported = main.__spec__.name if main.__spec__ else Path(file).stem if file else "module"
+    return ConfigurationError(
+        f"target {name!r} is defined in the program that was started, which has another name "
+        f'when it is imported; pass "{imported}:{name}"'
+    )

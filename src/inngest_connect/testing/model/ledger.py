@@ -4,13 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ...core.events import RequestStarted
+
 Outcome = Literal["waiting", "answered", "expired", "unroutable"]
 
 
 class Observable(Protocol):
     """The part of a worker that the ledger needs."""
 
-    def add_event_listener(self, name: str, callback: Callable[[Any], object]) -> Any:
+    def add_event_listener(
+        self, name: Literal["request_started"], callback: Callable[[RequestStarted], object]
+    ) -> Any:
         """Call ``callback`` with every event of that name."""
 
 
@@ -90,7 +94,7 @@ class Ledger:
     def watch(self, worker: Observable) -> None:
         """Count the executions of a worker: a server cannot see them."""
 
-        def started(event: Any) -> None:
+        def started(event: RequestStarted) -> None:
             if event.request_id in self.records:
                 self.records[event.request_id].executions += 1
 

@@ -99,3 +99,5 @@ def test_a_function_of_the_program_itself_is_named_as_it_is_imported(
     defined_there.__qualname__ = "apps"
     with pytest.raises(ConfigurationError, match=f'pass "{name}:apps"'):
         import_path(defined_there)
+    with pytest.raises(ConfigurationError, match=f'pass "{name}:apps"'):
+        import_path("__main__:apps")
