@@ -87,8 +87,7 @@ class Machine:
         for thread in tuple(self.threads):
             thread.kill()
         self.threads.clear()
-        # Here and not when they are collected, in the middle of another simulation: what their
-        # ``finally`` does would then be done on its loop.
+        # Not when they are collected: what their ``finally`` does would be done on another loop.
         asyncio._set_running_loop(None)
         for loop in self.loops:
             for task in asyncio.all_tasks(loop):
@@ -96,6 +95,7 @@ class Machine:
                 with contextlib.suppress(BaseException):  # whatever the worker makes of it
                     task.get_coro().close()
                 asyncio.tasks._unregister_task(task)  # or every later loop looks at it
+            asyncio.BaseEventLoop.close(loop)  # type: ignore[arg-type]  # not its own
         self.loops.clear()
 
     # --- for code that runs on a thread ----------------------------------------------------------
