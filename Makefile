@@ -20,7 +20,7 @@ UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
-  test-untraced test-others test-performance test-simulation test-chaos simulate fleet chaos scale \
+  test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet chaos scale \
   bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
 
 help:
@@ -59,7 +59,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization' \
+	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization and not real_server and not packaging' \
 	  $(UNTRACED:%=--ignore=%) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -81,6 +81,27 @@ test-characterization: $(INSTALLED)
 # What docs/protocol.md says of the gateway; of a real one too, with INNGEST_DEV_URL=http://...:8288.
 test-contract: $(INSTALLED)
 	$(PYTEST) tests/integration/contract $(ARGS)
+
+# With INNGEST_BIN=/path/to/inngest, or INNGEST_DEV_URL=http://...:8288; some minutes.
+test-real: $(INSTALLED)
+	$(PYTEST) tests/real_server -q $(ARGS)
+
+# Wheel and sdist, what they contain, and both installed into empty environments; a minute.
+package: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6.1'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTEST) tests/packaging -q $(ARGS)
+
+# The tests without processes and load on other interpreters, as many as are found.
+test-pythons:
+	for python in $(or $(PYTHONS),python3.12 python3.13 python3.14); do \
+	  command -v $$python >/dev/null || { echo "$$python was not found"; continue; }; \
+	  $(MAKE) --no-print-directory VENV=.venv-$$python PYTHON=$$python .venv-$$python/.installed && \
+	  .venv-$$python/bin/python -W error::DeprecationWarning -m pytest -n 2 -q \
+	    tests/unit tests/integration $(ARGS) || exit 1; \
+	done
 
 test-performance: $(INSTALLED)
 	$(PYTEST) -m performance $(ARGS)
@@ -146,7 +167,7 @@ test-prerelease:
 
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.
-PROTOC := .venv-protoc
+PROTOC := .venv-protoc .venv-python* dist
 proto:
 	$(PYTHON) -m venv $(PROTOC)
 	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.62.3' 'setuptools<80'
@@ -167,4 +188,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-prerelease .venv-protoc .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf .venv .venv-lowest .venv-prerelease .venv-protoc .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -115,7 +115,12 @@ class Machine:
             return
         loop = asyncio._get_running_loop()
         # Code of a task that blocks its loop: the tasks of other threads are entered meanwhile.
-        inside = _swap_current_task is not None and loop is not None
+        # Without a task there is nothing to put aside, and Python 3.12 raises KeyError for it.
+        inside = (
+            _swap_current_task is not None
+            and loop is not None
+            and asyncio.current_task(loop) is not None
+        )
         task = _swap_current_task(loop, None) if inside else None
         thread.wait = wait
         asyncio._set_running_loop(None)

@@ -5,6 +5,7 @@ take yet waits here, where the next child that is free takes it. A child that di
 requests with a retryable error.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from .interpreter import PROGRAM
 from .pool import ChildPool, ProcessSettings
 
 MOST_PROCESSES: Final = 1_000
+_IS_POSIX: Final = os.name == "posix"
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -46,7 +48,7 @@ def process_executor(
 
     Raises ConfigurationError, with the value and the remedy, for an option that is wrong.
     """
-    if not hasattr(sys, "abiflags"):
+    if not _IS_POSIX:
         raise ConfigurationError("process_executor() needs a POSIX system; leave executor out")
     if getattr(sys, "frozen", False):
         raise ConfigurationError(

@@ -1,7 +1,6 @@
 """The options of process_executor()."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def test_a_system_without_what_is_needed_is_refused(
     monkeypatch.setattr(executor, "_STATM", tmp_path / "none")
     with pytest.raises(ConfigurationError, match="use max_executions"):
         process_executor("shop:apps", 1, max_memory_bytes=1)
-    monkeypatch.delattr(sys, "abiflags")
+    monkeypatch.setattr(executor, "_IS_POSIX", False)
     with pytest.raises(ConfigurationError, match="needs a POSIX system"):
         process_executor("shop:apps", 1)
 
