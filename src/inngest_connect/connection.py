@@ -109,7 +109,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._announcer.listen_on(loop)
             journal = self._journal = await self._open_journal()
             factory = self._options.executor or LoopExecutor
-            executor = create_executor(
+            executor = self._executor = create_executor(
                 factory,
                 ExecutorPorts(
                     loop=loop,

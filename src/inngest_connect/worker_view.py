@@ -14,6 +14,7 @@ from .aio.loop_watch import LoopWatch
 from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .errors import LocalMistake, NotConnectedError
+from .execution.executor import Executor
 from .execution.green_threads import check_threads
 from .observability.announcer import Announcer
 from .observability.callbacks import Callback
@@ -69,6 +70,7 @@ class WorkerView(EventListeners):
             self._announcer.subscriptions.add(Where.APPLICATION_LOOP, callback, name)
         self._configure()
         self._journal: Journal | None = None
+        self._executor: Executor | None = None
         self._io_watch: LoopWatch | None = None
         self._application_watch: LoopWatch | None = None
         self._started = False
@@ -191,7 +193,10 @@ class WorkerView(EventListeners):
         watches = self._io_watch, self._application_watch
         io_lag, application_lag = (0.0 if watch is None else watch.lag() for watch in watches)
         shown = self._redactor.id
-        state = snapshot(self._core, monotonic(), io_lag, application_lag, shown, self._journal)
+        children = () if self._executor is None else self._executor.child_processes()
+        state = snapshot(
+            self._core, monotonic(), io_lag, application_lag, shown, self._journal, children
+        )
         if self._announcer.dropped:
             state.counters["records_dropped"] = self._announcer.dropped
         return state

@@ -7,6 +7,7 @@ import pytest
 
 from inngest_connect import connect
 from inngest_connect.execution.executor import ExecutorPorts
+from inngest_connect.observability.debug_state import ChildProcess
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState
 from inngest_connect.testing import QUICK_TIMING, ConnectionTestHarness
@@ -36,6 +37,9 @@ class MortalExecutor:
     def failure(self) -> str | None:
         self.asked += self.dead
         return "the functions' loop is closed" if self.dead else None
+
+    def child_processes(self) -> tuple[ChildProcess, ...]:
+        return ()
 
     async def stop(self) -> None:
         pass

@@ -16,6 +16,7 @@ from ..core.inputs import AbortRequested, ExecutionFinished, FunctionMisbehaved
 from ..core.wire.messages import ExecutionResult
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError, ConnectError
+from ..observability.debug_state import ChildProcess
 from ..protocol import connect_pb2 as pb
 
 LOOP_CLOSED: Final = "the event loop that start() ran on is closed, so no function can run"
@@ -29,7 +30,7 @@ class Executor(Protocol):
 
     ``start`` is awaited on the I/O loop, before any request. ``stop`` is awaited on the I/O loop
     after the last one, and then ``wait_stopped`` on the application's event loop. The other methods
-    are called on the I/O loop and do not block.
+    are called on the I/O loop, unless they say otherwise, and do not block.
     """
 
     async def start(self) -> None:
@@ -53,6 +54,10 @@ class Executor(Protocol):
 
     def failure(self) -> str | None:
         """Why functions can no longer run; None while they can."""
+        ...
+
+    def child_processes(self) -> tuple[ChildProcess, ...]:
+        """The processes that functions run in, if they have some. From any thread."""
         ...
 
     async def stop(self) -> None:
@@ -102,7 +107,9 @@ class WaitingRequests(deque[pb.GatewayExecutorRequestData]):
 ExecutorFactory = Callable[[ExecutorPorts], Executor]
 """``start()`` calls it on the application's event loop."""
 
-_METHODS: Final = ("start", "submit", "flush", "cancel", "failure", "stop", "wait_stopped")
+_METHODS: Final = (
+    "start", "submit", "flush", "cancel", "failure", "child_processes", "stop", "wait_stopped",
+)  # fmt: skip
 
 
 def create_executor(factory: ExecutorFactory, ports: ExecutorPorts) -> Executor:

@@ -23,6 +23,7 @@ from ..aio.process_exit import release
 from ..core.inputs import AbortRequested, ExecutionFinished
 from ..core.wire.messages import ExecutionResult, error_result
 from ..core.wire.user_text import class_name, error_message, guarded, is_a
+from ..observability.debug_state import ChildProcess
 from ..protocol import connect_pb2 as pb
 from ..sdk.outputs import LONGEST_ERROR_TEXT
 from .executor import LOOP_CLOSED, ExecutorPorts, WaitingRequests
@@ -95,6 +96,10 @@ class LoopExecutor:
     def failure(self) -> str | None:
         """Only a closed loop prevents functions from running."""
         return LOOP_CLOSED if self._loop.is_closed() else None
+
+    def child_processes(self) -> tuple[ChildProcess, ...]:
+        """None: functions run in this process."""
+        return ()
 
     async def stop(self) -> None:
         """Nothing runs on the I/O loop; see ``wait_stopped``."""

@@ -32,6 +32,18 @@ class InFlightRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildProcess:
+    """One process of ``process_executor``."""
+
+    pid: int
+    in_flight: int
+    executions: int
+    """Requests that it was given."""
+    status: str
+    """STARTING, SERVING, REPLACED (finishes what it has) or STOPPING."""
+
+
+@dataclass(frozen=True, slots=True)
 class DebugState:
     """The snapshot. ``state`` is the inner state, which can be DRAINING_RECONNECTING."""
 
@@ -70,6 +82,8 @@ class DebugState:
     """Why the journal is not written at present."""
     journal_lag: float
     """Seconds since the oldest change that the journal does not have."""
+    child_processes: tuple[ChildProcess, ...]
+    """Empty without ``process_executor``."""
     io_loop_lag: float
     """Seconds that the connection's event loop is late."""
     caller_loop_lag: float
@@ -95,6 +109,7 @@ def snapshot(
     caller_loop_lag: float = 0.0,
     shown: Callable[[str], str] = shortened_id,
     journal: JournalSource | None = None,
+    child_processes: tuple[ChildProcess, ...] = (),
 ) -> DebugState:
     """Take the snapshot of ``core`` at ``now``, which is of the clock of the core's inputs.
 
@@ -153,6 +168,7 @@ def snapshot(
         journal_entries=0 if journal is None else len(journal),
         journal_failure=None if journal is None else journal.failure,
         journal_lag=0.0 if journal is None else journal.lag,
+        child_processes=child_processes,
         io_loop_lag=io_loop_lag,
         caller_loop_lag=caller_loop_lag,
     )

@@ -1,15 +1,16 @@
-"""RecentActivity: what a worker did in the last five minutes, which no snapshot contains.
+"""RecentActivity: what a worker did lately, which no snapshot contains.
 
-For the status page and the live view. ``observe`` runs on the thread that observes, for every
-event, so it only adds numbers to the row of the present second. Everything else is computed when it
-is read, on another thread and without a lock. That is safe because readers leave the present second
-out, copy the deques in one step, and see whole numbers only; at worst an event that arrives during
-the reading is missing.
+Rates and latencies of the last five minutes, errors, functions, and how long there has been no
+connection. For the status page and the live view. ``observe`` runs on the thread that observes, for
+every event, so it only adds to numbers. Everything else is computed when it is read, on another
+thread and without a lock. That is safe because readers leave the present second out, copy the
+deques in one step, and see whole numbers only; at worst an event that arrives during the reading is
+missing.
 """
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,8 +27,12 @@ from ..core.events import (
     RequestCompleted,
     RequestReceived,
     RequestStarted,
+    StateChanged,
     WebSocketFailed,
 )
+from ..state_machine import ConnectionState
+from .error_figures import ErrorEvent, ErrorFigures
+from .function_figures import FunctionFigures
 
 WINDOW_SECONDS: Final = 300
 COLUMN_SECONDS: Final = 5
@@ -39,8 +44,6 @@ _LATENCIES: Final = [0.0001 * 1.2**step for step in range(100)]
 """Upper limits of the latency buckets: 0.1 ms to two hours, each 20 % above the one before."""
 _LAST: Final = len(_LATENCIES) - 1
 """The bucket that has all longer latencies, too."""
-
-ErrorEvent = ErrorOccurred | Disconnected | LeaseLost | WebSocketFailed | FunctionFailed
 
 
 @dataclass(slots=True)
@@ -67,10 +70,16 @@ class Rates:
 
 
 class RecentActivity:
-    """Rates and latencies of the last five minutes, the last errors, and the next attempt."""
+    """What ``observe`` was told. Times are monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        """``clock`` returns monotonic seconds."""
+    def __init__(
+        self, clock: Callable[[], float] = monotonic, function_slugs: Sequence[str] = ()
+    ) -> None:
+        """``clock`` returns monotonic seconds; figures are kept of the functions named."""
+        self.functions: Final = FunctionFigures(function_slugs)
+        self.error_kinds: Final = ErrorFigures()
+        self.unserved_since: float | None = None
+        """When the worker stopped to be ACTIVE, None while it is and before it was."""
         self._clock = clock
         self._began = clock()
         self._seconds: deque[_Second] = deque(maxlen=WINDOW_SECONDS + 2 * COLUMN_SECONDS)
@@ -92,16 +101,24 @@ class RecentActivity:
                     second.failed += 1
                 latency = event.queued_seconds + event.seconds
                 second.histogram[bisect_left(_LATENCIES, latency, hi=_LAST)] += 1
+                self.functions.count(event, self._clock())
             case RequestStarted() | ReplyAcknowledged() | Disconnected(expected=True):
                 pass  # the first two are frequent: they skip the comparisons that follow
             case ErrorOccurred() | LeaseLost() | WebSocketFailed() | Disconnected():
-                self._errors.append((self._clock(), event))
+                now = self._clock()
+                self._errors.append((now, event))
+                self.error_kinds.count(event, now)
             case FunctionFailed():
                 self._failures.append((self._clock(), event))
             case Reconnecting():
                 self._reconnecting = (self._clock(), event)
             case Connected():
                 self._reconnecting = None
+                self.error_kinds.connected(self._clock())
+            case StateChanged(state=ConnectionState.ACTIVE):
+                self.unserved_since = None
+            case StateChanged(previous=ConnectionState.ACTIVE):
+                self.unserved_since = self._clock()
 
     def _second(self) -> _Second:
         number, second = int(self._clock()), self._present
@@ -141,6 +158,11 @@ class RecentActivity:
         """The rates of the last ``count`` whole seconds."""
         end = int(self._clock())
         return _rates(self._by_number(), end - count, end)
+
+    def lately(self) -> tuple[int, Rates]:
+        """The rates of the last minute, or of the time there is, and how many seconds that is."""
+        count = min(max(int(self.age()), 1), 60)
+        return count, self.last_seconds(count)
 
     def _by_number(self) -> dict[int, _Second]:
         return {second.number: second for second in tuple(self._seconds)}

@@ -17,7 +17,7 @@ from ..observability.debug_state import DebugState
 from ..observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from ..observability.recent_activity import RecentActivity
 from .guard import Guard
-from .state import PAGE_REQUESTS, state_json
+from .state import state_json
 
 if TYPE_CHECKING:
     from .prometheus import PrometheusMetrics
@@ -57,7 +57,8 @@ class Site:
     ) -> None:
         self._worker = worker
         self._limits = (blocked_limit, silence_limit)
-        self._recent = RecentActivity()
+        slugs = [slug for slugs in worker.functions.values() for slug in slugs]
+        self._recent = RecentActivity(function_slugs=slugs)
         self._metrics = _metrics(worker)
         self._stop_observing = worker.add_counter(self._recent.observe)
         self._states: dict[bool, tuple[float, str]] = {}
@@ -106,7 +107,7 @@ class Site:
         return Response(body, headers={"Content-Type": content_type})
 
     async def _state_json(self, request: Request) -> Response:
-        """All requests in flight, or for ``?brief``, as the page asks, the oldest ones.
+        """All requests in flight, or the oldest ones for ``?brief``, as the page asks.
 
         The answer is kept for a moment, so that many clients cost no more than ten a second.
         """
@@ -114,8 +115,7 @@ class Site:
         made_at, text = self._states.get(brief, (float("-inf"), ""))
         now = time.monotonic()
         if now - made_at >= FRESH_SECONDS:
-            most = PAGE_REQUESTS if brief else None
-            text = state_json(self._worker, self._recent, *self._judged(), most)
+            text = state_json(self._worker, self._recent, *self._judged(), brief=brief)
             self._states[brief] = (now, text)
         return Response(text, media_type="application/json")
 

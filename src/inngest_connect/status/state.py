@@ -8,23 +8,25 @@ import dataclasses
 import enum
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from ..aio.clock import monotonic
 from ..connection import WebSocketWorkerConnection
 from ..core.events import Disconnected, ErrorOccurred, FunctionFailed, LeaseLost
 from ..core.wire.remote_text import clean
-from ..observability.debug_state import DebugState
+from ..observability.debug_state import ChildProcess, DebugState
+from ..observability.error_figures import ErrorEvent, ErrorFigures, kind_of
 from ..observability.health import Health
-from ..observability.recent_activity import COLUMN_SECONDS, ErrorEvent, RecentActivity
+from ..observability.recent_activity import COLUMN_SECONDS, RecentActivity
+from ..observability.situation import situation
 from ..sdk.adapter import SDK_LANGUAGE, SDK_VERSION
 from ..state_machine import StateChange
-
-PAGE_REQUESTS: Final = 100
-"""Requests in flight that the page lists, the oldest ones."""
+from ..transport.urls import shown_url
+from .in_flight import by_function, oldest_of_each
 
 Json = dict[str, Any]
 
@@ -34,18 +36,22 @@ def state_json(
     recent: RecentActivity,
     state: DebugState,
     health: Health,
-    most_requests: int | None = None,
+    *,
+    brief: bool = False,
 ) -> str:
     """JSON on one line of the snapshot ``state`` and what goes with it.
 
-    ``most_requests`` limits the list of requests in flight, to the oldest ones; None lists all.
+    All requests in flight, or for ``brief`` the oldest ones of each function.
     """
     now = monotonic()
     history = worker.get_state_history()
     columns = [dataclasses.asdict(column) for column in recent.columns()]
-    reconnecting = recent.reconnecting()
+    rate_seconds, rates = recent.lately()
+    present = situation(state, health, history, recent, now)
     body: Json = {
         "at": time.time(),
+        "situation": {name: _plain(getattr(present, name)) for name in present.__slots__},
+        "worker": _worker(worker),
         "health": {"live": health.live, "ready": health.ready, **dataclasses.asdict(health)},
         "versions": _versions(),
         "state": {
@@ -62,27 +68,39 @@ def state_json(
         ],
         "watched": recent.age(),
         "timeline": timeline(state, history, now),
-        "reconnecting": reconnecting
-        and {
-            "failures": reconnecting[1].failures,
-            "next_attempt": max(reconnecting[0] + reconnecting[1].delay - now, 0.0),
-            "cause": clean(reconnecting[1].cause),
-        },
         "rates": {
             "column_seconds": COLUMN_SECONDS,
-            "last_minute": dataclasses.asdict(recent.last_seconds(60)),
+            "seconds": rate_seconds,
+            "lately": dataclasses.asdict(rates),
             "columns": {name: [column[name] for column in columns] for name in columns[0]},
         },
+        "errors_by_kind": errors_by_kind(recent.error_kinds, now),
         "errors": errors(recent.errors(), now),
+        "functions": [dataclasses.asdict(row) for row in recent.functions.rows(now)],
     }
     body = worker.redact(body)
     # Requests consist of ids, which the snapshot has redacted, and are by far the largest part.
+    shown = oldest_of_each(state.in_flight) if brief else state.in_flight
     body["state"]["in_flight"] = [
-        {name: getattr(request, name) for name in request.__slots__}
-        for request in state.in_flight[:most_requests]
+        {name: getattr(request, name) for name in request.__slots__} for request in shown
     ]
     body["state"]["in_flight_total"] = len(state.in_flight)
+    body["in_flight_by_function"] = by_function(state.in_flight)
     return json.dumps(body, separators=(",", ":"), allow_nan=False)
+
+
+def _worker(worker: WebSocketWorkerConnection) -> Json:
+    """What does not change, except how long it has been running."""
+    client, identity, options = worker.configuration
+    return {
+        "environment": client.env,
+        "production": client.is_production,
+        "api_origin": shown_url(worker.api_origin),
+        "gateway_url": options.gateway_url and shown_url(options.gateway_url),
+        "functions": {name: list(slugs) for name, slugs in worker.functions.items()},
+        "uptime": max(time.time() - identity.started_at, 0.0),
+        "process": os.getpid(),
+    }
 
 
 def _versions() -> Json:
@@ -101,6 +119,8 @@ def _plain(value: Any) -> Any:
     match value:
         case enum.Enum():
             return value.value
+        case ChildProcess():
+            return dataclasses.asdict(value)
         case str():
             return clean(value)
         case tuple():
@@ -139,11 +159,28 @@ def errors(events: Iterable[tuple[float, ErrorEvent]], now: float) -> list[Json]
     return entries[::-1]
 
 
+def errors_by_kind(figures: ErrorFigures, now: float) -> list[Json]:
+    """Since the start, those that still matter first; then the one that happened last."""
+    is_resolved = figures.resolved(now)
+    entries = [
+        {
+            **_error(kind.last),
+            "kind": kind.kind,
+            "count": kind.count,
+            "first_age": now - kind.first_at,
+            "age": now - kind.last_at,
+            "resolved": is_resolved(kind),
+        }
+        for kind in figures.kinds()
+    ]
+    return sorted(entries, key=lambda entry: entry["resolved"])  # stable
+
+
 def _error(event: ErrorEvent) -> Json:
-    kind, connection_id, request_id = event.name, None, None
+    connection_id, request_id = None, None
     match event:
         case ErrorOccurred():
-            kind, message = event.kind, event.message
+            message = event.message
             connection_id, request_id = event.connection_id, event.request_id
         case FunctionFailed():
             request_id = event.request_id
@@ -159,7 +196,7 @@ def _error(event: ErrorEvent) -> Json:
         case _:
             connection_id, message = event.connection_id, event.message
     return {
-        "kind": kind,
+        "kind": kind_of(event),
         # A message of this package is printed in full; parts from the network are short already.
         "message": message if message.isprintable() else clean(message),
         "connection_id": connection_id,

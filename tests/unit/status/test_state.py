@@ -21,7 +21,8 @@ from inngest_connect import (
     WebSocketWorkerConnection,
     connect,
 )
-from inngest_connect.observability.recent_activity import ErrorEvent, RecentActivity
+from inngest_connect.observability.error_figures import ErrorEvent
+from inngest_connect.observability.recent_activity import RecentActivity
 from inngest_connect.status.state import errors, state_json, timeline
 
 pytestmark = pytest.mark.unit

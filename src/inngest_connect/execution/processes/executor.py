@@ -14,6 +14,7 @@ from typing import Any, Final
 from ...core.settings import is_seconds
 from ...core.wire.user_text import is_a, shown_value
 from ...errors import ConfigurationError
+from ...observability.debug_state import ChildProcess
 from ...protocol import connect_pb2 as pb
 from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts, WaitingRequests
 from .import_path import import_path
@@ -123,6 +124,10 @@ class ProcessExecutor:
         if self._pool.broken is not None:
             return str(self._pool.broken)
         return LOOP_CLOSED if self._ports.loop.is_closed() else None
+
+    def child_processes(self) -> tuple[ChildProcess, ...]:
+        """Those that have not ended, by process id."""
+        return self._pool.child_processes()
 
     def submit(self, request: pb.GatewayExecutorRequestData) -> None:
         """Let it wait for the next ``flush``."""

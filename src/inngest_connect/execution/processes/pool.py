@@ -14,6 +14,7 @@ from typing import Final
 
 from ...core.events import ErrorOccurred
 from ...errors import ConfigurationError
+from ...observability.debug_state import ChildProcess
 from ..executor import ExecutorPorts
 from .child import Child
 from .interpreter import resident_bytes
@@ -100,6 +101,18 @@ class ChildPool:
     def child_with(self, request_id: str) -> Child | None:
         """The child that runs the request; it need not be serving any more."""
         return next((each for each in self._children if request_id in each.in_flight), None)
+
+    def child_processes(self) -> tuple[ChildProcess, ...]:
+        """All that have not ended, by process id. From any thread."""
+        shown = []
+        for child in tuple(self._children):
+            status = "SERVING" if child in self.serving else "REPLACED"
+            if not child.ready:
+                status = "STARTING"
+            elif child.stopping:
+                status = "STOPPING"
+            shown.append(ChildProcess(child.pid, len(child.in_flight), child.executions, status))
+        return tuple(sorted(shown, key=lambda child: child.pid))
 
     def expire(self, child: Child) -> None:
         """Replace it as soon as its successor is ready."""
