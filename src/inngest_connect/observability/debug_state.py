@@ -72,6 +72,8 @@ class DebugState:
     unacknowledged_replies: int
     buffer_bytes: int
     consecutive_failures: int
+    next_attempt: float | None
+    """Seconds until the next attempt to connect; 0 during one, None when none is planned."""
     excluded_gateways: tuple[str, ...]
     counters: dict[str, int]
     journal_path: str | None
@@ -162,6 +164,7 @@ def snapshot(
         unacknowledged_replies=len(core.buffer),
         buffer_bytes=core.buffer.size_bytes,
         consecutive_failures=connections.attempts.failures,
+        next_attempt=_next_attempt(core, now),
         excluded_gateways=tuple(map(shown, connections.attempts.excluded)),
         counters=dict(core.counters),
         journal_path=None if journal is None else str(journal.path),
@@ -172,6 +175,13 @@ def snapshot(
         io_loop_lag=io_loop_lag,
         caller_loop_lag=caller_loop_lag,
     )
+
+
+def _next_attempt(core: WorkerCore, now: float) -> float | None:
+    if core.connections.attempt is not None:
+        return 0.0
+    retry_at = core.connections.attempts.retry_at
+    return None if retry_at is None else max(retry_at - now, 0.0)
 
 
 def _age(at: float | None, now: float) -> float | None:

@@ -11,6 +11,7 @@ from math import ceil
 from typing import Final
 
 from ..core.events import RequestCompleted
+from ..core.wire.remote_text import shortened_id
 
 DURATIONS_KEPT: Final = 500
 """Durations of the last executions that are kept of each function, 4 kB."""
@@ -44,10 +45,14 @@ class FunctionRow:
 
 
 class FunctionFigures:
-    """Of the functions that the worker has: no other name becomes a key."""
+    """Of the functions that the worker has: no other name becomes a key.
+
+    A name is as events show it, so of names that are too long to be shown, those that begin alike
+    are one.
+    """
 
     def __init__(self, slugs: Iterable[str]) -> None:
-        self._functions: Final = {slug: _Function() for slug in sorted(slugs)}
+        self._functions: Final = {shortened_id(slug): _Function() for slug in sorted(slugs)}
 
     def count(self, event: RequestCompleted, now: float) -> None:
         """Count an execution. On the thread that observes; never blocks."""

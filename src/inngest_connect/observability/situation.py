@@ -46,13 +46,14 @@ def situation(
     now: float,
 ) -> Situation:
     """The situation at ``now``, which is of the clock of the worker."""
-    reconnecting = recent.reconnecting()
+    announced = recent.reconnecting()
+    reconnecting = announced and announced[1]
     return Situation(
         state.state,
         _since(state.state, tuple(history), recent, now),
-        _cause(state, reconnecting and reconnecting[1]),
-        state.consecutive_failures,
-        _next_attempt(state, reconnecting, now),
+        _cause(state, reconnecting),
+        reconnecting.failures if reconnecting else 0,
+        state.next_attempt,
         tuple(_warnings(state, health)),
     )
 
@@ -74,12 +75,12 @@ def _cause(state: DebugState, reconnecting: Reconnecting | None) -> str | None:
     match state.state:
         case _S.CONNECTING | _S.RECONNECTING:
             if reconnecting is None:
-                return None if state.consecutive_failures else "the first attempt to connect"
+                return "the first attempt to connect" if not state.consecutive_failures else None
             return reconnecting.cause
         case _S.DRAINING_RECONNECTING:
             failed = f"; the last attempt failed: {reconnecting.cause}" if reconnecting else ""
             return (
-                "the gateway closes for maintenance; the worker still serves, and connects to "
+                "the gateway announced that it closes; the worker still serves, and connects to "
                 f"another one{failed}"
             )
         case _S.CLOSING:
@@ -91,17 +92,6 @@ def _cause(state: DebugState, reconnecting: Reconnecting | None) -> str | None:
         case _S.CLOSED:
             return "the worker has ended"
     return None
-
-
-def _next_attempt(
-    state: DebugState, reconnecting: tuple[float, Reconnecting] | None, now: float
-) -> float | None:
-    if state.state not in (*_UNCONNECTED, _S.DRAINING_RECONNECTING):
-        return None
-    if reconnecting is None:
-        return 0.0 if state.state is _S.CONNECTING else None
-    announced_at, event = reconnecting
-    return max(announced_at + event.delay - now, 0.0)
 
 
 def _warnings(state: DebugState, health: Health) -> Iterable[str]:

@@ -28,6 +28,10 @@ FRESH_SECONDS: Final = 0.1
 _ASSETS: Final = {
     "status.css": "text/css",
     "status.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "dom.js": "text/javascript",
+    "tables.js": "text/javascript",
+    "words.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..aio.clock import monotonic
@@ -24,7 +24,7 @@ from ..observability.health import Health
 from ..observability.recent_activity import COLUMN_SECONDS, RecentActivity
 from ..observability.situation import situation
 from ..sdk.adapter import SDK_LANGUAGE, SDK_VERSION
-from ..state_machine import StateChange
+from ..state_machine import HISTORY_LENGTH, StateChange
 from ..transport.urls import shown_url
 from .in_flight import by_function, oldest_of_each
 
@@ -131,10 +131,10 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def timeline(state: DebugState, history: Iterable[StateChange], now: float) -> list[Json]:
+def timeline(state: DebugState, history: Sequence[StateChange], now: float) -> list[Json]:
     """The states one after the other, each with when it began and ended.
 
-    The beginning of the first one is not known: None.
+    The first one was there from the beginning: None. It is left out when that is forgotten.
     """
     spans: list[Json] = []
     begun: float | None = None
@@ -143,7 +143,7 @@ def timeline(state: DebugState, history: Iterable[StateChange], now: float) -> l
         spans.append({"state": change.previous.value, "begun": begun, "ended": ended})
         begun = ended
     spans.append({"state": state.state.value, "begun": begun, "ended": 0.0})
-    return spans
+    return spans if len(history) < HISTORY_LENGTH else spans[1:]
 
 
 def errors(events: Iterable[tuple[float, ErrorEvent]], now: float) -> list[Json]:

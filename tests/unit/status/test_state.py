@@ -16,6 +16,7 @@ from inngest_connect import (
     FunctionFailed,
     LeaseLost,
     Reconnecting,
+    RequestCompleted,
     StateChange,
     WebSocketFailed,
     WebSocketWorkerConnection,
@@ -66,8 +67,13 @@ def test_it_is_json_without_a_secret_however_the_secret_came_in(
     assert body["state"]["app_versions"] == {"app": "v7"}
     assert body["state"]["in_flight"] == []
     assert len(body["errors"]) == 3
-    assert body["reconnecting"]["failures"] == 1
-    assert 0 < body["reconnecting"]["next_attempt"] <= 5.0
+    assert [kind["kind"] for kind in body["errors_by_kind"]] == [
+        "disconnected",
+        "websocket_error",
+        "start_failed",
+    ]
+    assert body["situation"]["failures"] == 1
+    assert "because of" in body["situation"]["cause"]
     assert body["health"]["not_ready"] == "the connection is CONNECTING"
 
 
@@ -75,6 +81,37 @@ def test_it_has_every_field_of_the_debug_state(worker: WebSocketWorkerConnection
     body = state_of(worker, RecentActivity())
 
     assert set(worker.get_debug_state().__slots__) <= set(body["state"])
+
+
+def test_it_says_where_and_what_the_worker_is(worker: WebSocketWorkerConnection) -> None:
+    body = state_of(worker, RecentActivity(function_slugs=["app-fn"]))
+
+    assert body["worker"]["production"] is True
+    assert body["worker"]["api_origin"] == "https://api.inngest.com/"
+    assert body["worker"]["functions"] == {"app": ["app-fn"]}
+    assert body["worker"]["uptime"] >= 0
+    assert body["functions"] == [
+        {
+            "function_slug": "app-fn", "executions": 0, "failures": 0, "failure_age": None,
+            "p50": None, "p95": None, "p99": None,
+        }
+    ]  # fmt: skip
+    assert body["in_flight_by_function"] == []
+    assert body["state"]["child_processes"] == []
+
+
+def test_rates_are_of_the_time_there_is_and_not_of_an_empty_minute(
+    worker: WebSocketWorkerConnection,
+) -> None:
+    now = [1000.0]
+    recent = RecentActivity(lambda: now[0])
+    for _ in range(30):
+        recent.observe(RequestCompleted("r", "run", "app-fn", "DONE", 0.1, 0.0))
+    now[0] += 3.0
+
+    rates = state_of(worker, recent)["rates"]
+
+    assert (rates["seconds"], rates["lately"]["completed"]) == (3, 10.0)
 
 
 def test_equal_errors_in_a_row_are_counted_newest_first() -> None:
@@ -128,17 +165,15 @@ def test_the_timeline_has_no_gaps(worker: WebSocketWorkerConnection) -> None:
     ]
 
 
-def test_an_attempt_that_is_due_or_under_way_is_in_no_seconds(
+def test_a_state_whose_beginning_is_forgotten_is_left_out(
     worker: WebSocketWorkerConnection,
 ) -> None:
-    now = [time.monotonic() - 60.0]
-    recent = RecentActivity(lambda: now[0])
-    recent.observe(Reconnecting(3, 5.0, "a cause"))
+    lost = StateChange(S.CONNECTING, S.RECONNECTING, ConnectionEvent.RECONNECT_STARTED, 0.0)
 
-    body = state_of(worker, recent)
+    spans = timeline(worker.get_debug_state(), [lost] * 50, 60.0)
 
-    assert body["reconnecting"]["next_attempt"] == 0.0
-    assert body["reconnecting"]["failures"] == 3
+    assert len(spans) == 50
+    assert spans[0]["begun"] == 60.0
 
 
 @pytest.mark.parametrize(("expected", "kept"), [(True, 0), (False, 1)])
