@@ -22,6 +22,7 @@ class _Function:
     executions: int = 0
     failures: int = 0
     failed_at: float | None = None
+    last_error: str | None = None
     durations: "array[float]" = field(default_factory=lambda: array("d"))
     """A ring; execution number n is at n modulo ``DURATIONS_KEPT``."""
     known: tuple[int, tuple[float | None, ...]] = 0, (None, None, None)
@@ -32,13 +33,15 @@ class _Function:
 class FunctionRow:
     """One function since the start. Percentiles are seconds of the last 500 executions, exact.
 
-    ``failure_age`` is seconds since an execution failed last, None when none has.
+    ``failure_age`` is seconds since an execution failed last, None when none has; ``last_error`` is
+    the first line of what it raised, as far as ``failure_details`` shows it.
     """
 
     function_slug: str
     executions: int
     failures: int
     failure_age: float | None
+    last_error: str | None
     p50: float | None
     p95: float | None
     p99: float | None
@@ -67,7 +70,7 @@ class FunctionFigures:
         function.executions += 1
         if event.status == "ERROR":
             function.failures += 1
-            function.failed_at = now
+            function.failed_at, function.last_error = now, event.error
 
     def rows(self, now: float) -> list[FunctionRow]:
         """One row for each function, by name."""
@@ -83,7 +86,8 @@ def _row(slug: str, function: _Function, now: float) -> FunctionRow:
         function.known = executions, percentiles
     failed_at = function.failed_at
     age = None if failed_at is None else now - failed_at
-    return FunctionRow(slug, executions, function.failures, age, *percentiles)
+    error = function.last_error
+    return FunctionRow(slug, executions, function.failures, age, error, *percentiles)
 
 
 def exact_percentile(ascending: Sequence[float], fraction: float) -> float | None:

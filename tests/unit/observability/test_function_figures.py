@@ -13,16 +13,18 @@ from inngest_connect.observability.function_figures import (
 pytestmark = pytest.mark.unit
 
 
-def completed(seconds: float, status: str = "DONE", slug: str = "app-fn") -> RequestCompleted:
-    return RequestCompleted("r", "run", slug, status, seconds, 5.0)
+def completed(
+    seconds: float, status: str = "DONE", slug: str = "app-fn", error: str | None = None
+) -> RequestCompleted:
+    return RequestCompleted("r", "run", slug, status, seconds, 5.0, error)
 
 
 def test_a_function_that_was_not_executed_has_a_row_without_figures() -> None:
     figures = FunctionFigures(["app-b", "app-a"])
 
     assert figures.rows(1.0) == [
-        FunctionRow("app-a", 0, 0, None, None, None, None),
-        FunctionRow("app-b", 0, 0, None, None, None, None),
+        FunctionRow("app-a", 0, 0, None, None, None, None, None),
+        FunctionRow("app-b", 0, 0, None, None, None, None, None),
     ]
 
 
@@ -54,12 +56,13 @@ def test_the_last_executions_count_and_older_ones_are_forgotten() -> None:
 def test_failures_are_counted_and_a_step_that_goes_on_is_none() -> None:
     figures = FunctionFigures(["app-fn"])
     figures.count(completed(0.1, "NOT_COMPLETED"), 10.0)
-    figures.count(completed(0.1, "ERROR"), 20.0)
+    figures.count(completed(0.1, "ERROR", error="ValueError: no"), 20.0)
     figures.count(completed(0.1), 30.0)
 
     (row,) = figures.rows(32.0)
 
     assert (row.executions, row.failures, row.failure_age) == (3, 1, 12.0)
+    assert row.last_error == "ValueError: no"
 
 
 def test_a_name_that_the_worker_does_not_have_becomes_no_key() -> None:

@@ -93,7 +93,7 @@ def test_it_says_where_and_what_the_worker_is(worker: WebSocketWorkerConnection)
     assert body["functions"] == [
         {
             "function_slug": "app-fn", "executions": 0, "failures": 0, "failure_age": None,
-            "p50": None, "p95": None, "p99": None,
+            "last_error": None, "p50": None, "p95": None, "p99": None,
         }
     ]  # fmt: skip
     assert body["in_flight_by_function"] == []

@@ -120,7 +120,8 @@ export function showFunctions(worker) {
     [span(row.p50), "number", "p50"],
     [span(row.p95), "number", "p95"],
     [span(row.p99), "number", "p99"],
-    [row.failure_age === null ? "–" : ago(row.failure_age), "last-error", "Failed last"],
+    [row.failure_age === null ? "–" : ago(row.failure_age), "nowrap last-failure", "Failed last"],
+    [row.last_error ?? "", "message"],
   ], (row) => (failedLately(row) ? "failing" : ""));
   byId("unused").hidden = unused.length === 0;
   set("unused-count", `${several(unused.length, "function")} not executed since the start`);
