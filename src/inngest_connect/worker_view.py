@@ -19,6 +19,7 @@ from .execution.green_threads import check_threads
 from .observability.announcer import Announcer
 from .observability.callbacks import Callback
 from .observability.debug_state import DebugState, snapshot
+from .observability.greeting import introduced
 from .observability.health import BLOCKED_LIMIT, SILENCE_LIMIT, Health, judge
 from .observability.listeners import EventListeners
 from .observability.logger import ConnectLogger
@@ -91,8 +92,10 @@ class WorkerView(EventListeners):
         context = {"instance_id": identity.instance_id}
         versions = {app.name: app.version for app in identity.apps if app.version}
         introduction = {"app_versions": versions} if versions else {}
+        served = {app.name: tuple(app.function_slugs) for app in identity.apps}
+        first = introduced(served, shown_url(self.api_origin))
         self._announcer.use_logger(
-            ConnectLogger(options.logger, self._redactor, context, introduction)
+            ConnectLogger(options.logger, self._redactor, context, introduction, first)
         )
         self._core = WorkerCore(
             identity,

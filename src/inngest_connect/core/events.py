@@ -35,6 +35,7 @@ class Connected(Event):
     """A gateway is ready to send requests. ``handshake_seconds`` counts from the API call.
 
     ``outage_seconds`` is how long there was no connection; None for the first one and in a drain.
+    ``gateway_url`` is the address that was dialed.
     """
 
     name: ClassVar[str] = "connected"
@@ -42,6 +43,7 @@ class Connected(Event):
     gateway_group: str
     handshake_seconds: float
     outage_seconds: float | None = None
+    gateway_url: str = ""
 
 
 @frozen

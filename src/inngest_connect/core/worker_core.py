@@ -327,6 +327,7 @@ class WorkerCore:
                 generation.gateway_group,
                 now - generation.begun_at,
                 now - lost_at if lost_at is not None else None,
+                generation.gateway_url,
             )
         )
         for complaint in ready.complaints:
@@ -369,6 +370,7 @@ class WorkerCore:
                 self._gateway_closing(generation, now)
             case SyncFailed(code, message):
                 text = f"the apps could not be synchronized: {code} {message}".strip()
+                text += "; inngest-connect doctor shows more"
                 outbox.error("sync_failed", text, connection_id=connection_id)
             case Malformed(kind):
                 outbox.counters[f"malformed:{kind}"] += 1

@@ -16,6 +16,7 @@ from ..core import events as seen
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
 from .callbacks import is_async
+from .greeting import greet
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
@@ -34,7 +35,8 @@ _OF_REQUESTS: Final = ("run_id", "function_slug", "connection_id", "gateway_grou
 class ConnectLogger:
     """Belongs to one thread, which the target may block.
 
-    ``context`` is in every record, ``introduction`` in ``connected``; ``clock`` is in seconds.
+    ``context`` is in every record, ``introduction`` in ``connected``, and ``first`` in the first of
+    these; ``clock`` is in seconds.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ConnectLogger:
         redactor: Redactor | None = None,
         context: dict[str, Any] | None = None,
         introduction: dict[str, Any] | None = None,
+        first: dict[str, Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``logger`` is a ``logging.Logger``, a structlog logger, None for the default, or False.
@@ -50,10 +53,12 @@ class ConnectLogger:
         False is silence. Raises ConfigurationError for something that is not a logger.
         """
         self._target = _target(logger)
+        self._is_default = logger is None
         self._is_enabled: Callable[[int], bool] | None = None
         self._redactor = redactor if redactor is not None else Redactor()
         self._context = context or {}
         self._introduction = introduction or {}
+        self._first = first or {}
         self._clock = clock
         self._folding = Folding()
         self._connection: dict[str, Any] = {}
@@ -83,6 +88,10 @@ class ConnectLogger:
                 due.append(record)
         for one in due:
             self.write(one)
+        if self._first and type(event) is seen.Connected:
+            self._first = {}
+            if self._is_default:
+                greet(package_logger(), self._redactor.fields(record.fields))
 
     def writes_requests(self) -> bool:
         """Whether the records of each request, which are DEBUG, go anywhere."""
@@ -148,7 +157,7 @@ class ConnectLogger:
                 self._requests.pop(request_id, None)
             case seen.Connected(connection_id=connection_id, gateway_group=group):
                 self._connection = {"connection_id": connection_id, "gateway_group": group}
-                fields.update(self._context, **self._introduction)
+                fields.update(self._context, **self._introduction, **self._first)
             case seen.Disconnected(connection_id=connection_id):
                 if connection_id == serving.get("connection_id"):
                     self._connection = {}

@@ -78,6 +78,8 @@ def record_of(event: seen.Event) -> Record:
         case seen.FunctionFailed():
             if event.stack is not None:
                 fields["exception"] = fields.pop("stack")
+        case seen.Connected(gateway_url=""):
+            del fields["gateway_url"]
         case seen.StateChanged():
             fields = {name: state.value for name, state in fields.items()}
     return Record(level, event.name, fields, allowance)

@@ -26,6 +26,7 @@ PART: Final = 8
 """Consecutive characters of a secret that are masked wherever they appear."""
 
 _REMOTE_TEXT: Final[dict[type[Event], tuple[str, ...]]] = {
+    seen.Connected: ("gateway_url",),
     seen.Disconnected: ("reason",),
     seen.ErrorOccurred: ("message",),
     seen.FunctionFailed: ("error_type", "error", "step", "stack"),

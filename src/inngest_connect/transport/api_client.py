@@ -32,10 +32,11 @@ from .environment import check_proxy_variables, proxy_for, tls_context
 from .http_network import PROGRESS, transport
 from .signing_key import SigningKey
 from .tcp import DialProgress
-from .urls import shown_url
+from .urls import is_loopback, shown_url
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_DETAIL: Final = 1000
+_DEVELOPMENT_PORT: Final = 8288
 _LONGEST_FIELDS: Final = {
     "connection_id": 256,
     "gateway_endpoint": 2048,
@@ -218,6 +219,11 @@ class ApiClient:
             if limit.expired():
                 text = f"{shown} gave no complete answer within {self._timeout:g} s{self._through}"
                 text += f", {progress.stage}" if progress.stage else ""
+            elif progress.refused and not self._through and is_loopback(self._url):
+                text = (
+                    f"nothing listens at {self._shown_origin}: start a server there "
+                    f"({_server_commands(self._url)}), or correct the address"
+                )
             else:
                 cause = self._redactor.text(str(error)[:_MAX_DETAIL]) or type(error).__name__
                 text = f"{shown} could not be reached{self._through}: {cause}"
@@ -233,10 +239,16 @@ class ApiClient:
         elif status in (401, 403):
             used = f"signing key {self._keys[key].hint()}" if self._keys else "no signing key"
             text += f" ({used}, environment {self._env or 'default'}): check INNGEST_SIGNING_KEY, "
-            text += "INNGEST_SIGNING_KEY_FALLBACK and INNGEST_ENV"
+            text += "INNGEST_SIGNING_KEY_FALLBACK and INNGEST_ENV, or run inngest-connect doctor"
         elif 300 <= status < 400:
             text += " (redirects are not followed): set api_base_url to the final address"
         raise ApiError(text, status, _retry_after(response), status if by_the_api else None)
+
+
+def _server_commands(origin: str) -> str:
+    port = urllib.parse.urlsplit(origin).port or 80
+    option = "" if port == _DEVELOPMENT_PORT else f" --port {port}"
+    return f"inngest-connect gateway{option}, or npx inngest-cli@latest dev{option}"
 
 
 async def _read(response: httpx.Response, url: str) -> bytes:

@@ -30,6 +30,8 @@ class DialProgress:
     stage: str = ""
     offline: bool = False
     """Nothing outside this machine was reached: no address for the name, or no route to it."""
+    refused: bool = False
+    """A machine answered that nothing listens at this port."""
 
 
 async def connect(host: str, port: int, progress: DialProgress) -> socket.socket:
@@ -51,6 +53,7 @@ async def connect(host: str, port: int, progress: DialProgress) -> socket.socket
         )
     except OSError as error:
         progress.offline = error.errno in _NO_ROUTE
+        progress.refused = error.errno == errno.ECONNREFUSED
         raise
     progress.stage = f"connected to {name}, waiting for its answer"
     return connected

@@ -19,6 +19,12 @@ def shown_url(url: str) -> str:
     return url if at < begin else f"{url[:begin]}***{url[at:]}"
 
 
+def is_loopback(url: str) -> bool:
+    """Whether it names this machine."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def shown_setting(value: object) -> str:
     """A wrong value that may be a URL, for an error message: short, printable, without secrets."""
     return shown_value(shown_url(str.__str__(value)) if is_a(value, str) else value)

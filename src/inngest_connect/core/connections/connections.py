@@ -97,6 +97,7 @@ class Connections:
         # The id is cleaned because it is shown; the tokens are sent back as they came.
         credentials = Credentials(session_token=named.session_token, sync_token=named.sync_token)
         attempt.named(clean(named.connection_id), named.gateway_group, credentials, now)
+        attempt.gateway_url = clean(named.gateway_endpoint.partition("?")[0])
         self._outbox.put(OpenSocket(attempt.number, named.gateway_endpoint))
 
     def opened(self, attempt: Generation, now: float) -> None:

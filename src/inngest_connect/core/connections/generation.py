@@ -41,6 +41,7 @@ class Generation:
         self.ready_at = 0.0
         self.connection_id = ""
         self.gateway_group = ""
+        self.gateway_url = ""
         self.credentials: Credentials | None = None
         self.heartbeat: HeartbeatMonitor | None = None
         """Exists from GATEWAY_CONNECTION_READY on."""

@@ -90,7 +90,8 @@ class Refusals:
                     "handshake_refused",
                     f"the gateway has refused {self._internal_errors} handshakes in a row with "
                     f"1011 {reason}. It does so for wrong function configurations too: check the "
-                    "functions of every app, then Inngest's status",
+                    "functions of every app, then Inngest's status; inngest-connect doctor shows "
+                    "more",
                 )
         elif code == CLOSE_POLICY_VIOLATION:
             # Of the reasons for 1008 two can pass by themselves: a session token that was too old,
@@ -105,5 +106,6 @@ class Refusals:
             remedy = REMEDIES.get(reason, "the reason comes from the API that synchronizes apps")
             self._outbox.error(
                 "handshake_refused",
-                f"the gateway refused this worker (1008 {reason or 'without a reason'}): {remedy}",
+                f"the gateway refused this worker (1008 {reason or 'without a reason'}): {remedy}; "
+                "inngest-connect doctor shows more",
             )
