@@ -27,6 +27,7 @@ from .aio.waiters import until_done
 from .core import inputs
 from .core.retry import is_own
 from .errors import ConnectError, LocalMistake, WorkerCrashed
+from .execution.blocked_loop import BlockedLoop, look_on_a_tick, looking_thread
 from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
@@ -64,6 +65,7 @@ class WebSocketWorkerConnection(WorkerView):
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         super().__init__(apps, options)
         self._host: Host | None = None
+        self._blocked_loop: BlockedLoop
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
@@ -128,8 +130,12 @@ class WebSocketWorkerConnection(WorkerView):
             )
             watch = self._application_watch = LoopWatch(loop)
             watch.start()
+            self._blocked_loop = BlockedLoop(watch, threading.get_ident(), self._announcer.publish)
+            # With a thread of its own the connection looks (``_orchestrator_on``).
+            looking = contextlib.nullcontext() if on_thread else looking_thread(self._blocked_loop)
             try:
-                await host.run(on_thread=on_thread, begun=self._repeat_close_requests)
+                with looking:
+                    await host.run(on_thread=on_thread, begun=self._repeat_close_requests)
             finally:
                 watch.stop()
                 if journal is not None:
@@ -226,6 +232,8 @@ class WebSocketWorkerConnection(WorkerView):
         users_loop, strategy = asyncio.get_running_loop(), self._options.retry
         rewrite = self._options.rewrite_gateway_endpoint
         watch = self._io_watch = LoopWatch(loop)
+        if loop is not users_loop:
+            watch.on_tick = look_on_a_tick(self._blocked_loop, self._announcer.publish)
         return self._make_orchestrator(
             self._core,
             self._options,

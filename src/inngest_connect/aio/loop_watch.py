@@ -6,6 +6,7 @@ thread: a blocked loop is visible while it is blocked, not only afterwards.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 TICK_SECONDS: Final = 0.25
@@ -15,6 +16,8 @@ class LoopWatch:
     """Call ``start`` and ``stop`` on the loop itself, ``lag`` on any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.on_tick: Callable[[float], None] | None = None
+        """Called on the loop at each tick, with how late it is."""
         self._loop = loop
         self._due_at: float | None = None
         self._last_lag = 0.0
@@ -43,3 +46,5 @@ class LoopWatch:
         if self._due_at is not None:
             self._last_lag = max(time.monotonic() - self._due_at, 0.0)
             self.start()
+            if self.on_tick is not None:
+                self.on_tick(self._last_lag)

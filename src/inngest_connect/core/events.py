@@ -215,7 +215,7 @@ class ErrorOccurred(Event):
     """Something went wrong that the worker survives, unless ``fatal``.
 
     ``kind`` is a stable word for programs, and a label of the counter of errors. ``message`` is
-    human-readable, and says what to do.
+    human-readable, and says what to do. ``stack`` is what a blocked event loop is doing.
     """
 
     name: ClassVar[str] = "error"
@@ -226,6 +226,7 @@ class ErrorOccurred(Event):
     fatal: bool = False
     run_id: str | None = None
     function_slug: str | None = None
+    stack: str | None = field(default=None, repr=False)
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -172,7 +172,7 @@ class LoopExecutor:
         task.add_done_callback(lambda ended: self._ended(request_id, ended))
 
     async def _run(self, request: Request) -> ExecutionResult:
-        origin = Origin(request.request_id, request.function_slug, self._post)
+        origin = Origin(request.request_id, request.run_id, request.function_slug, self._post)
         current_function.set(origin)
         try:
             return await self._run_request(request)

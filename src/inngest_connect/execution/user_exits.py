@@ -46,6 +46,7 @@ class Origin:
     """The request whose function the running code belongs to."""
 
     request_id: str
+    run_id: str
     function: str
     post: Callable[[FunctionMisbehaved], None]
 

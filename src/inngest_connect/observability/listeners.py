@@ -24,6 +24,7 @@ EventName = Literal[
     "reconnecting",
     "request_received",
     "request_started",
+    "function_failed",
     "request_completed",
     "reply_acknowledged",
     "lease_lost",
@@ -71,6 +72,10 @@ class EventListeners:
     @overload
     def add_event_listener(
         self, name: Literal["request_started"], callback: Listener[events.RequestStarted]
+    ) -> Remove: ...
+    @overload
+    def add_event_listener(
+        self, name: Literal["function_failed"], callback: Listener[events.FunctionFailed]
     ) -> Remove: ...
     @overload
     def add_event_listener(

@@ -75,13 +75,12 @@ def record_of(event: seen.Event) -> Record:
         case seen.ErrorOccurred():
             del fields["fatal"]
             fields["detail"] = fields.pop("message")
-        case seen.FunctionFailed():
-            if event.stack is not None:
-                fields["exception"] = fields.pop("stack")
         case seen.Connected(gateway_url=""):
             del fields["gateway_url"]
         case seen.StateChanged():
             fields = {name: state.value for name, state in fields.items()}
+    if "stack" in fields:
+        fields["exception"] = fields.pop("stack")
     return Record(level, event.name, fields, allowance)
 
 

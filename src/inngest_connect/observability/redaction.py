@@ -28,7 +28,7 @@ PART: Final = 8
 _REMOTE_TEXT: Final[dict[type[Event], tuple[str, ...]]] = {
     seen.Connected: ("gateway_url",),
     seen.Disconnected: ("reason",),
-    seen.ErrorOccurred: ("message",),
+    seen.ErrorOccurred: ("message", "stack"),
     seen.FunctionFailed: ("error_type", "error", "step", "stack"),
     seen.Reconnecting: ("cause",),
     seen.RequestCompleted: ("error",),

@@ -126,3 +126,9 @@ async def forks(ctx: inngest.Context) -> None:
         time.sleep(20)
         os._exit(0)
     os._exit(4)
+
+
+@function
+async def blocks(ctx: inngest.Context) -> None:
+    """Blocks the event loop."""
+    time.sleep(float(str(ctx.event.data["seconds"])))

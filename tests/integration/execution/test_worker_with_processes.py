@@ -245,11 +245,13 @@ def test_a_program_that_starts_whenever_it_is_imported_is_refused_with_the_remed
 def test_a_child_whose_parent_is_gone_at_once_ends_at_once() -> None:
     ours, theirs = socket.socketpair()
     ours.close()
-    with theirs:
+    with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reports:
         arguments = {
             "target": TARGET,
             "grace": 1.0,
             "parent": os.getpid(),
+            "reports": reports.fileno(),
         }
         command = [sys.executable, "-m", CHILD, str(theirs.fileno()), json.dumps(arguments)]
-        assert subprocess.run(command, pass_fds=(theirs.fileno(),), check=False).returncode == 0
+        passed = (theirs.fileno(), reports.fileno())
+        assert subprocess.run(command, pass_fds=passed, check=False).returncode == 0

@@ -26,7 +26,7 @@ def warned() -> list[str]:
 
 
 def origin_of(warned: list[str]) -> Origin:
-    return Origin("request", "app-fn", lambda misbehavior: warned.append(misbehavior.text))
+    return Origin("request", "run", "app-fn", lambda misbehavior: warned.append(misbehavior.text))
 
 
 @pytest.fixture

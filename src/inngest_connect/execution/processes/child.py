@@ -14,12 +14,14 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ...aio.fork_guard import keep_from_forks
+from ...core.events import ErrorOccurred
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
 from ...core.wire.messages import error_result
 from ...core.wire.remote_text import clean
 from ...protocol import connect_pb2 as pb
 from . import frames
 from .interpreter import describe_exit, spawn
+from .reports import Reports
 
 _LAST_WORDS: Final = 1.0
 """Seconds to read the socket to its end after the process has ended, and the other way round. A
@@ -67,6 +69,7 @@ class Child(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         owner: ChildOwner,
         post: Callable[[ExecutionFinished | FunctionMisbehaved], None],
+        observe: Callable[[ErrorOccurred], None],
     ) -> None:
         self.in_flight: set[str] = set()
         self.executions = 0
@@ -84,6 +87,8 @@ class Child(asyncio.Protocol):
         self._loop = loop
         self._owner = owner
         self._post = post
+        self._observe = observe
+        self._reports: Reports | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket
         self._transport: asyncio.Transport
@@ -105,9 +110,13 @@ class Child(asyncio.Protocol):
             self._socket = ours
             keep_from_forks(self, ours)
             with theirs:
+                reports = self._reports = Reports(self._loop, self._observe)
                 transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
                 try:
-                    process = self._process = spawn(self._target, self._grace, theirs)
+                    process = self._process = spawn(
+                        self._target, self._grace, theirs, reports.theirs
+                    )
+                    reports.theirs.close()
                     self.pid = process.pid
                     waiting = threading.Thread(target=self._wait_for_exit, args=(process,))
                     waiting.daemon = True
@@ -123,6 +132,7 @@ class Child(asyncio.Protocol):
                 self._failure += ", which waits for the process; raise the limit"
                 self._process.kill()
                 self._process.wait()  # it has done nothing yet, and SIGKILL cannot be refused
+            self._close_reports()
             self._owner.child_ended(self)
         else:
             self._later(ready_timeout, self._check_ready, ready_timeout)
@@ -274,6 +284,7 @@ class Child(asyncio.Protocol):
             return
         for timer in self._timers:
             timer.cancel()
+        self._close_reports()
         result = None
         if not self.stopping:
             text = f"the process that ran this function {self.how_it_ended()}"
@@ -281,6 +292,10 @@ class Child(asyncio.Protocol):
         for request_id in self.in_flight:
             self._post(ExecutionFinished(request_id, result))
         self._owner.child_ended(self)
+
+    def _close_reports(self) -> None:
+        if self._reports is not None:
+            self._reports.close()
 
     def _later(self, delay: float, action: Callable[..., object], *arguments: object) -> None:
         self._timers.append(self._loop.call_later(delay, action, *arguments))

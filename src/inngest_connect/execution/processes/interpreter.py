@@ -20,7 +20,9 @@ in an archive.
 """
 
 
-def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.Popen[bytes]":
+def spawn(
+    target: str, grace: float, connection: socket.socket, reports: socket.socket
+) -> "subprocess.Popen[bytes]":
     """Start a child that serves ``target`` over ``connection``. Raises OSError.
 
     ``grace`` is the seconds that the child has to end after the parent has closed its half.
@@ -33,6 +35,7 @@ def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.P
         "target": target,
         "grace": grace,
         "parent": os.getpid(),
+        "reports": reports.fileno(),
     }
     # The child inherits the mask and unblocks them when it has handlers: Ctrl-C in a terminal goes
     # to all processes, and would end one that is still importing.
@@ -41,7 +44,7 @@ def spawn(target: str, grace: float, connection: socket.socket) -> "subprocess.P
         return subprocess.Popen(  # noqa: S603 - this interpreter, with data for it
             [sys.executable, "-c", _BOOTSTRAP, str(number), json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
-            pass_fds=(number,),
+            pass_fds=(number, reports.fileno()),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -196,7 +196,12 @@ class ChildPool:
             missing = 1
         for _ in range(missing):
             child = Child(
-                settings.target, settings.stop_timeout, self._loop, self, self._ports.post
+                settings.target,
+                settings.stop_timeout,
+                self._loop,
+                self,
+                self._ports.post,
+                self._ports.observe,
             )
             self._children.add(child)
             launch = self._loop.create_task(child.launch(_READY_TIMEOUT))

@@ -16,10 +16,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Coroutine
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
 from ...aio.fork_guard import keep_from_forks
+from ...aio.loop_watch import LoopWatch
 from ...core.inputs import AbortRequested, ExecutionFinished, FunctionMisbehaved
 from ...core.wire.messages import ExecutionResult
 from ...core.wire.user_text import class_name, error_message, is_a
@@ -29,11 +31,13 @@ from ...observability.tracing import Tracing
 from ...protocol import connect_pb2 as pb
 from ...sdk.adapter import SdkApp
 from ...sdk.target import load_target
+from ..blocked_loop import BlockedLoop, looking_thread
 from ..executor import ExecutorPorts
 from ..loop_executor import LoopExecutor
 from ..user_exits import run_to_end
 from . import frames
 from .parent_watch import watch_parent
+from .reports import send_report
 
 _LONGEST_TEXT: Final = 2000
 _LONGEST_MESSAGE: Final = 1500
@@ -47,6 +51,8 @@ def main() -> int:
     grace = float(arguments["grace"])
     # A program that a function starts must not keep the socket open when this process dies.
     connection.set_inheritable(False)
+    reports = socket.socket(fileno=int(arguments["reports"]))
+    reports.set_inheritable(False)
     for number in _SIGNALS:
         # A handler that does nothing, rather than SIG_IGN: programs that functions start would
         # inherit that.
@@ -65,7 +71,7 @@ def main() -> int:
     # What was imported stays until the end, so the collector need not scan it again and again.
     gc.collect()
     gc.freeze()
-    served = _ServedApps(apps)
+    served = _ServedApps(apps, reports)
     run_to_end(served.serve(connection, grace), served.warn)
     return 0
 
@@ -88,8 +94,9 @@ def _handle_signals_again() -> None:
 class _ServedApps(asyncio.Protocol):
     """The child's end of the socket pair."""
 
-    def __init__(self, apps: dict[str, SdkApp]) -> None:
+    def __init__(self, apps: dict[str, SdkApp], reports: socket.socket) -> None:
         self._apps = apps
+        self._reports = reports
         self._reader = frames.FrameReader(frames.MAX_REQUEST_BYTES)
         self._loop: asyncio.AbstractEventLoop
         self._stopped = asyncio.Event()
@@ -118,9 +125,16 @@ class _ServedApps(asyncio.Protocol):
             )
         )
         keep_from_forks(self, connection)
+        keep_from_forks(self._executor, self._reports)
         connection.setblocking(False)
         await self._loop.create_unix_connection(lambda: self, sock=connection)
-        await self._stopped.wait()
+        watch = LoopWatch(self._loop)
+        watch.start()
+        send = partial(send_report, self._reports)
+        whose = f"child process {os.getpid()}'s"
+        with looking_thread(BlockedLoop(watch, threading.get_ident(), send, whose)):
+            await self._stopped.wait()
+        watch.stop()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # The interpreter would wait for functions in threads, however long they take.
         latest = threading.Timer(grace, os._exit, args=(1,))
