@@ -14,6 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 PRERELEASE := .venv-prerelease
+EXAMPLES := .venv-examples
 # Tests that take several times as long when they are traced, and whose code others cover.
 UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test_,blocked_outputs.py \
   process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py)
@@ -21,7 +22,7 @@ UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
   test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet chaos scale \
-  bench mutation figures test-lowest test-prerelease proto docs transcripts format clean
+  bench mutation figures test-lowest test-prerelease test-examples proto docs transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -165,6 +166,17 @@ test-prerelease:
 	$(PRERELEASE)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/characterization tests/integration/test_main_path.py \
 	  tests/integration/test_embedded_gateway.py -q $(ARGS)
 
+# All examples, with the frameworks that some of them need, in a separate environment; not part of
+# `make test`, which runs the others.
+$(EXAMPLES)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(EXAMPLES)
+	$(EXAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(EXAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' fastapi django
+	@touch $@
+
+test-examples: $(EXAMPLES)/.installed
+	$(EXAMPLES)/bin/python -m pytest -n 2 tests/integration/test_examples.py tests/integration/test_pytest_plugin.py -q $(ARGS)
+
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.
 PROTOC := .venv-protoc .venv-python* dist
@@ -188,4 +200,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-prerelease .venv-protoc .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf .venv .venv-lowest .venv-prerelease .venv-examples .venv-protoc .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -1,8 +1,13 @@
-"""The smallest worker. Needs a server on port 8288: ``npx inngest-cli dev`` or
-``inngest-connect gateway``.
+"""The smallest worker, with one function that has a step.
 
-Run it with ``python examples/quickstart.py``; Ctrl-C stops it and finishes what is in flight.
+    inngest-connect gateway          # in another terminal; Inngest's own: npx inngest-cli dev
+    python examples/quickstart.py
+    curl http://127.0.0.1:8288/invoke/quickstart-greet -d '{"data": {"name": "Ada"}}'
+
+Ctrl-C stops the worker when it has finished what is in flight.
 """
+
+import logging
 
 import inngest
 
@@ -22,4 +27,5 @@ async def greet(ctx: inngest.Context) -> str:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)  # without it a worker logs only problems
     connect([(client, [greet])]).run()

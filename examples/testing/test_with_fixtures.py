@@ -1,55 +1,121 @@
 """Testing functions and workers without a server, with the fixtures of inngest-connect.
 
-Run it with ``pytest examples/testing``. Needs ``pip install 'inngest-connect[testing]'
-pytest-asyncio``. The marker is needed in pytest-asyncio's strict mode and harmless in auto mode.
+    pip install "inngest-connect[testing]" pytest-asyncio
+    pytest examples/testing
+
+The marker is needed in pytest-asyncio's strict mode and harmless in auto mode.
 """
 
 import asyncio
+from datetime import timedelta
 
 import inngest
 import pytest
 
-from inngest_connect import ConnectionState, connect
+from inngest_connect import ConnectionState
 from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
 
 pytestmark = pytest.mark.asyncio
 
+# --- what is tested: in your project, a module of its own ----------------------------------------
 
-async def test_a_function_with_steps(embedded_gateway: EmbeddedGateway) -> None:
-    """A run from its event to its result, over the real wire; sleeps are skipped."""
-    client = embedded_gateway.client("shop")
-
-    @client.create_function(fn_id="order", trigger=inngest.TriggerEvent(event="shop/ordered"))
-    async def order(ctx: inngest.Context) -> str:
-        async def charge() -> int:
-            return 42
-
-        amount = await ctx.step.run("charge", charge)
-        paid = await ctx.step.wait_for_event("paid", event="shop/paid", timeout=60_000)
-        return f"{amount} {'paid' if paid else 'open'}"
-
-    async with connect([(client, [order])]):
-        embedded_gateway.provide_event("shop/paid", {"amount": 42})
-        result = await embedded_gateway.invoke(order, {"data": {"id": 1}})
-
-    assert result.output == "42 paid"
-    assert result.steps["charge"] == 42
+client = inngest.Inngest(app_id="shop", is_production=True)
+apologies: list[str] = []
 
 
-async def test_retries_and_failures(embedded_gateway: EmbeddedGateway) -> None:
-    """Attempts are counted, errors are at hand."""
-    client = embedded_gateway.client("shop")
-    trigger = inngest.TriggerEvent(event="shop/ordered")
+async def charge(amount: int) -> str:
+    """Asks the bank: no test may call this."""
+    raise RuntimeError(f"this would charge a card with {amount}")
 
-    @client.create_function(fn_id="flaky", trigger=trigger, retries=2)
-    async def flaky(ctx: inngest.Context) -> str:
-        raise ValueError(f"attempt {ctx.attempt}")
 
-    async with connect([(client, [flaky])]):
-        result = await embedded_gateway.invoke(flaky)
+async def apologize(ctx: inngest.Context) -> None:
+    """Runs when an order has failed for good."""
+    apologies.append(str(ctx.event.data["error"]))
 
-    assert (result.status, result.attempts) == ("failed", 3)
-    assert result.error["message"] == "attempt 2"
+
+@client.create_function(
+    fn_id="order",
+    trigger=inngest.TriggerEvent(event="shop/ordered"),
+    retries=2,
+    on_failure=apologize,
+)
+async def order(ctx: inngest.Context) -> str:
+    """Charges a card, and waits until the parcel has arrived."""
+    receipt = await ctx.step.run("charge", charge, 42)
+    await ctx.step.sleep("a night", timedelta(hours=12))
+    delivered = await ctx.step.wait_for_event(
+        "delivery", event="shop/delivered", timeout=timedelta(days=3)
+    )
+    if delivered is None:
+        overdue = inngest.Event(name="shop/delivery.overdue", data={"receipt": receipt})
+        await ctx.step.send_event("complain", overdue)
+        return f"{receipt}, overdue"
+    return f"{receipt}, delivered by {delivered.data['by']}"
+
+
+@client.create_function(
+    fn_id="count", trigger=inngest.TriggerEvent(event="shop/counted"), retries=2
+)
+async def count(ctx: inngest.Context) -> str:
+    """Has a step that fails at first."""
+
+    async def ask_the_warehouse() -> str:
+        if ctx.attempt < 2:
+            raise ConnectionError(f"attempt {ctx.attempt}")
+        return "7 books"
+
+    return await ctx.step.run("ask", ask_the_warehouse)
+
+
+apps = [(client, [order, count])]
+
+# --- functions -----------------------------------------------------------------------------------
+
+
+async def test_a_run_from_its_event_to_its_result(embedded_gateway: EmbeddedGateway) -> None:
+    """Steps run through the whole worker, sleeps are skipped, and the awaited event is provided."""
+    async with embedded_gateway.connect(apps):
+        embedded_gateway.provide_event("shop/delivered", {"by": "Ada"})
+        result = await embedded_gateway.invoke(
+            order, {"data": {"item": "book"}}, steps={"charge": "paid"}
+        )
+
+    assert result.output == "paid, delivered by Ada"
+    assert result.steps["delivery"] == {"by": "Ada"}
+
+
+async def test_an_event_that_does_not_come(embedded_gateway: EmbeddedGateway) -> None:
+    """Without ``provide_event`` the wait times out at once. Events that are sent are recorded."""
+    async with embedded_gateway.connect(apps):
+        result = await embedded_gateway.invoke(order, steps={"charge": "paid"})
+
+    assert result.output == "paid, overdue"
+    (sent,) = embedded_gateway.sent_events
+    assert (sent["name"], sent["data"]) == ("shop/delivery.overdue", {"receipt": "paid"})
+
+
+async def test_a_step_that_fails_is_tried_again(embedded_gateway: EmbeddedGateway) -> None:
+    """Retries come without a delay, unless the gateway has a ``retry_delay``."""
+    async with embedded_gateway.connect(apps):
+        result = await embedded_gateway.invoke(count)
+
+    assert (result.status, result.output) == ("completed", "7 books")
+    assert result.requests == 4  # three for the step, one for the end of the function
+
+
+async def test_a_failure_for_good(embedded_gateway: EmbeddedGateway) -> None:
+    """An exception as a mock is the last one, after all retries. The failure handler runs."""
+    apologies.clear()
+    async with embedded_gateway.connect(apps):
+        result = await embedded_gateway.invoke(order, steps={"charge": ValueError("declined")})
+
+    assert result.status == "failed"
+    assert result.error["message"] == "declined"
+    (apology,) = apologies
+    assert "declined" in apology
+
+
+# --- the worker ----------------------------------------------------------------------------------
 
 
 @pytest.mark.connect_gateway(lease=5.0, extend_lease_interval="100ms")

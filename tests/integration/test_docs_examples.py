@@ -46,7 +46,10 @@ async def resize(ctx: inngest.Context) -> None: ...
 functions = [charge, resize]
 """
 
-PROGRAMS = {"README.md 1": "", "processes.md 1": A_CLIENT, "status.md 1": A_CLIENT}
+AN_APP = f"{A_CLIENT}\nfrom inngest_connect import connect\n\napps = [(client, functions)]\n"
+
+PROGRAMS = {"README.md 1": "", "journal.md 1": AN_APP, "processes.md 1": A_CLIENT,
+            "status.md 1": A_CLIENT}  # fmt: skip
 """Blocks that run a worker, and what comes before each. Every one has the function shop-greet."""
 
 PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging.md 4",
@@ -71,7 +74,7 @@ def test_every_block_is_known() -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_a_program_serves_and_ends(name: str, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
-    code = BLOCKS[name].text.replace(":8080", ":0")
+    code = BLOCKS[name].text.replace(":8080", ":0").replace("/var/lib/shop", str(tmp_path))
     (tmp_path / "shop" / "worker.py").write_text(PROGRAMS[name] + code, encoding="utf-8")
     async with EmbeddedGateway() as gateway:
         variables = {**os.environ, "INNGEST_DEV": gateway.api_origin}

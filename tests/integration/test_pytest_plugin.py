@@ -27,7 +27,7 @@ def test_the_examples_pass_in_both_modes(tmp_path: Path, mode: str) -> None:
 
     ended = run_pytest(tmp_path, f"--asyncio-mode={mode}", "--strict-markers")
 
-    assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
+    assert "5 passed" in ended.stdout, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
