@@ -179,7 +179,7 @@ test-examples: $(EXAMPLES)/.installed
 
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.
-PROTOC := .venv-protoc .venv-python* dist
+PROTOC := .venv-protoc
 proto:
 	$(PYTHON) -m venv $(PROTOC)
 	$(PROTOC)/bin/python -m pip install --quiet --disable-pip-version-check 'grpcio-tools==1.62.3' 'setuptools<80'
