@@ -18,6 +18,8 @@ from .watch import Watch, payload_of
 _NO_LONGER_OURS: Final = (*GIVEN_UP, "acknowledgement_failed")
 UNANSWERED: Final = 5.0
 """Seconds after which an extension without an answer is repeated."""
+PAUSE: Final = 0.1
+"""Seconds from an answer to the next extension, at least: ids of one millisecond have no order."""
 LONGEST_RUN: Final = 7200.0
 """Seconds after which Inngest does not wait for a request any more."""
 
@@ -126,7 +128,7 @@ class LeasePromises:
             since = self._asked_at[request_id] if repeated else watch.now
             if self._adopt(request_id, answer.new_lease_id, 1):
                 self._outstanding.pop(request_id, None)
-                self._due.set(request_id, since + self._interval)
+                self._due.set(request_id, max(since + self._interval, watch.now + PAUSE))
             else:
                 self._takes_stale(request_id)
             return

@@ -38,6 +38,8 @@ from .threads import FOREVER, Machine, PreemptedDeque
 
 _MOST_STEPS: Final = 400_000
 _LAST_SECONDS: Final = 5.0
+_LONGEST_END: Final = 15.0
+"""Seconds from when the I/O thread goes on until it can have ended the worker."""
 _LATEST: Final = 0.5
 """Seconds after a deadline of the core."""
 _UNLIMITED: Final = 1_000_000_000
@@ -249,7 +251,9 @@ class StackSimulation(Simulation):
         self.note("program", f"exits by force: {reason}")
         self.exited = True
         program = self.program
-        if program.aborted_at is None and not program.delayed and not self.invariants.running:
+        stood_still = self.now < program.io_paused_until + _LONGEST_END
+        stopped = program.aborted_at is not None or program.delayed or stood_still
+        if not stopped and not self.invariants.running:
             self.violated(f"the process has to be ended by force: {reason}")
         self.end()
         raise GreenletExit

@@ -244,3 +244,14 @@ def test_an_answer_to_nothing_is_taken() -> None:
 
     assert table.next_extension("r") == 35.0
     assert table.refused("r")
+
+
+def test_an_extension_that_is_overdue_waits_for_the_next_millisecond() -> None:
+    """Two ids of one millisecond are in any order, and the smaller one would be ignored."""
+    table = table_with("r")
+    for now in range(30, 75, 5):
+        table.take_due(float(now), 10)
+
+    table.extended("r", SECOND, 74.0)
+
+    assert table.next_extension("r") == 74.1

@@ -21,6 +21,10 @@ from ..deadlines import Deadlines
 # Seconds after which an extension without an answer is sent again.
 UNANSWERED_RETRY: Final = 5.0
 
+# Seconds from an answer to the next extension, at least. Of two ids from one millisecond the later
+# one can be the smaller one, which would not be taken for newer.
+SHORTEST_PAUSE: Final = 0.1
+
 
 @dataclass(slots=True)
 class Lease:
@@ -97,7 +101,7 @@ class LeaseTable:
             return True
         lease.outstanding = False
         lease.extended_at = since
-        self.deadlines.set(request_id, since + self.interval)
+        self.deadlines.set(request_id, max(since + self.interval, now + SHORTEST_PAUSE))
         return True
 
     def refused(self, request_id: str) -> bool:
