@@ -78,17 +78,19 @@ def demo(
         float, typer.Option(min=0.1, max=500.0, help="Function runs to start per second.")
     ] = 20.0,
     seed: Annotated[int, typer.Option(help="Which functions run when; same seed, same order.")] = 1,
-    json: Annotated[bool, typer.Option("--json", help="Print only the last line.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON, and nothing else.")
+    ] = False,
 ) -> None:
     """Run a gateway and a worker on this machine, without an Inngest server.
 
     Sends traffic to five real Inngest functions, drains the worker's gateway half-way, shuts down
-    gracefully with work in flight, and ends with one line of JSON. The exit code is 1 when a reply
-    was lost or a request ran twice, 130 after Ctrl-C.
+    gracefully with work in flight, and says what happened to every request. The exit code is 1 when
+    a reply was lost or a request ran twice, 130 after Ctrl-C.
     """
     from .demo import DemoOptions, run_demo
 
-    raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, quiet=json)))
+    raise typer.Exit(run_demo(DemoOptions(seconds=seconds, rate=rate, seed=seed, json=json)))
 
 
 @app.command(cls=PlainCommand)

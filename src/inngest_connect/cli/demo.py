@@ -28,12 +28,12 @@ INTERRUPTED: Final = 130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """``rate`` is runs per second; ``quiet`` prints the last line only."""
+    """``rate`` is runs per second; with ``json`` only a line of JSON is printed."""
 
     seconds: float
     rate: float
     seed: int
-    quiet: bool
+    json: bool
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -159,7 +159,7 @@ class _Demo:
         task.add_done_callback(self._runs.discard)
 
     def _print(self, text: str) -> None:
-        if not self._options.quiet:
+        if not self._options.json:
             at = time.monotonic() - self._began
             self._console.print(f"{at:6.2f} s  {text}", highlight=False, markup=False)
 
@@ -175,7 +175,7 @@ class _Demo:
                 f"runs completed {self._completed} of {self._started}"
             )
 
-        if self._options.quiet:
+        if self._options.json:
             return
         if not self._console.is_terminal:
             while True:
@@ -210,9 +210,28 @@ class _Demo:
             "p99_ms": p99 and round(p99 * 1000, 2),
             "states": ["CONNECTING", *(c.state.value for c in worker.get_state_history())],
         }
-        self._print("p50 and p99 are of requests from dispatch to stored reply, without 'export'")
-        sys.stdout.write(json.dumps(summary) + "\n")
+        if self._options.json:
+            sys.stdout.write(json.dumps(summary) + "\n")
+        else:
+            sys.stdout.write(_in_words(summary))
         sys.stdout.flush()
         if lost or ledger.duplicates:
             return 1
         return INTERRUPTED if self._interrupted.is_set() else 0
+
+
+def _in_words(summary: dict[str, Any]) -> str:
+    good = not summary["lost"] and not summary["duplicates"]
+    lines = [
+        f"{summary['executed']} requests were executed: {summary['lost']} lost, "
+        f"{summary['duplicates']} executed twice. {'All is well.' if good else 'THIS IS A BUG.'}",
+        f"{summary['completed']} runs returned what they should; functions failed "
+        f"{summary['failed_as_intended']} times on purpose, and were tried again.",
+    ]
+    if summary["p50_ms"] is not None:
+        lines.append(
+            f"From dispatch to stored reply: half within {summary['p50_ms']} ms, 99 % within "
+            f"{summary['p99_ms']} ms (without 'export', which takes its time)."
+        )
+    lines.append(f"The worker was {', '.join(summary['states'])}.")
+    return "\n".join(lines) + "\n"

@@ -1,16 +1,20 @@
 """The options of ``inngest-connect doctor``."""
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from .run_command import load_env_file
 
 HELP: Final = (
     "Find out why a worker does not connect from here.\n\n"
     "Does, check by check, what a worker does to connect, and shows a remedy for each failure: "
     "configuration, signing key, name, address, TLS, proxy, the API's answer, gateway, WebSocket, "
     "handshake, heartbeats, close.\n\n"
-    "It takes no work and changes nothing on the server: it stops before the handshake, in which a "
-    "worker registers its functions. [bold]--connect[/bold] goes on.\n\n"
+    "The verdict comes first, then the checks. It takes no work and changes nothing on the server: "
+    "it stops before the handshake, in which a worker registers its functions. "
+    "[bold]--connect[/bold] goes on.\n\n"
     "[bold]Exit codes[/bold]: 0 nothing failed, 10 plus the number of the first check that failed "
     "(11 configuration to 22 close), 2 wrong usage, 130 interrupted."
 )
@@ -36,6 +40,20 @@ def doctor(
             "again. Without MODULE it leaves an app named inngest-connect-doctor behind.",
         ),
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="INNGEST_CONNECT_ENV_FILE",
+            help="Set variables from this file first, as run does; those that are set already win.",
+            show_default="none",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            is_eager=True,
+            callback=load_env_file,
+        ),
+    ] = None,
     timeout: Annotated[
         float,
         typer.Option(

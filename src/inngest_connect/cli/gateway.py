@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import signal
 import sys
+from typing import Any, Final
 
+from ..core.wire.remote_text import clean
 from ..testing import EmbeddedGateway, RunResult
+
+_LONGEST_SHOWN: Final = 1000
 
 
 def run_gateway(port: int, gateway_port: int, *, lease: float, drain_every: float) -> int:
@@ -35,6 +40,7 @@ async def _serve(port: int, gateway_port: int, lease: float, drain_every: float)
         extend_lease_interval=f"{lease / 4:g}s",
         record=False,
         on_run=_print_run,
+        on_event=_print_event,
     )
     async with gateway:
         origin = gateway.api_origin
@@ -80,9 +86,21 @@ async def _drain(gateway: EmbeddedGateway, seconds: float) -> None:
         _print(f"draining {drained.name}")
 
 
+def _print_event(event: dict[str, Any], functions: list[str]) -> None:
+    runs = f"runs {', '.join(functions)}" if functions else "triggers no function of these workers"
+    _print(f"event {clean(str(event['name']))} {runs}")
+
+
 def _print_run(result: RunResult) -> None:
-    end = f"{result.status} after {result.requests} requests in {result.duration * 1000:.0f} ms"
-    _print(f"run {result.run_id} of {result.function} {end}")
+    ended = f"{result.status} after {result.requests} request(s), {result.duration * 1000:.0f} ms"
+    _print(f"run {result.run_id} of {result.function} {ended}")
+    if result.status == "completed":
+        _print(f"  output: {clean(json.dumps(result.output), _LONGEST_SHOWN)}")
+    elif isinstance(result.error, dict):
+        name, message = result.error.get("name", "Error"), result.error.get("message", "")
+        _print(f"  error: {clean(f'{name}: {message}', _LONGEST_SHOWN)}")
+    else:
+        _print(f"  error: {clean(str(result.error), _LONGEST_SHOWN)}")
 
 
 def _print(line: str) -> None:

@@ -75,7 +75,7 @@ def _option(panel: str, name: str, text: str, **rest: Any) -> Any:
     )
 
 
-def _load_env_file(path: Path | None) -> Path | None:
+def load_env_file(path: Path | None) -> Path | None:
     """Called before all other options are read, so that the file can set them too."""
     if path is not None:
         import dotenv
@@ -158,7 +158,7 @@ def run(
             dir_okay=False,
             readable=True,
             is_eager=True,
-            callback=_load_env_file,
+            callback=load_env_file,
         ),
     ] = None,
     uvloop: Annotated[

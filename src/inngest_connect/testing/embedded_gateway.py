@@ -21,7 +21,7 @@ from ..factory import connect
 from ..sdk.adapter import client_at
 from ..sdk.apps import Apps, clients_of
 from .gateway_store import GatewayStore
-from .http_server import MockHTTPServer
+from .http_server import MockHTTPServer, check_event, parse_json
 from .model.ledger import Ledger
 from .model.settings import GatewaySettings
 from .run_driver import Event, FunctionInfo, RunDriver, RunResult
@@ -50,14 +50,15 @@ class EmbeddedGateway:
         port: int = 0,
         gateway_port: int = 0,
         on_run: Callable[[RunResult], None] | None = None,
+        on_event: Callable[[Event, list[str]], None] | None = None,
         **settings: Any,
     ) -> None:
         """``settings`` are the fields of ``GatewaySettings``; ``retry_delay`` is in seconds.
 
         With ``record`` False no messages are kept, for load. With ``on_run``, an event that is sent
         to the server runs the functions that it triggers, and ``on_run`` is called with each
-        result. The API listens on ``port`` and the first gateway on ``gateway_port``; 0 is any
-        free port.
+        result; ``on_event`` is called with each event and the functions that it runs. The API
+        listens on ``port`` and the first gateway on ``gateway_port``; 0 is any free port.
         """
         self.settings = GatewaySettings(**settings)
         self.store = GatewayStore(self.settings)
@@ -78,6 +79,7 @@ class EmbeddedGateway:
         self._record = record
         self._gateway_port = gateway_port
         self._on_run = on_run
+        self._on_event = on_event
         self._runs: set[asyncio.Task[None]] = set()
         self._events: dict[str, list[Event]] = {}
         self._driver = RunDriver(
@@ -221,19 +223,22 @@ class EmbeddedGateway:
         async def run_to_its_end(slug: str) -> None:
             on_run(await self._driver.run(slug, _event(event)))
 
-        for info in self._functions().values():
-            if event.get("name") in info.events:
-                run = asyncio.create_task(run_to_its_end(info.slug))
-                self._runs.add(run)
-                run.add_done_callback(self._runs.discard)
+        triggered = [i.slug for i in self._functions().values() if event.get("name") in i.events]
+        if self._on_event is not None:
+            self._on_event(event, triggered)
+        for slug in triggered:
+            run = asyncio.create_task(run_to_its_end(slug))
+            self._runs.add(run)
+            run.add_done_callback(self._runs.discard)
 
     async def _invoke_over_http(self, request: Request) -> Response:
         # POST /invoke/{slug} with an event as JSON, or no body, is answered with the result.
         body = await request.body()
         try:
-            event = json.loads(body) if body else {}
+            event = parse_json(body) if body else {}
+            check_event(event, needs_name=False)
             result = await self.invoke(request.path_params["slug"], event)
-        except (LookupError, ValueError, TypeError) as error:
+        except (LookupError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)
         if self._on_run is not None:
             self._on_run(result)

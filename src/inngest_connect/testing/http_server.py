@@ -183,8 +183,13 @@ class MockHTTPServer(HTTPListener):
         return Response(answer.SerializeToString(), media_type="application/octet-stream")
 
     async def _event(self, request: Request) -> Response:
-        body = await request.json()
-        events = body if isinstance(body, list) else [body]
+        try:
+            body = parse_json(await request.body())
+            events = body if isinstance(body, list) else [body]
+            for event in events:
+                check_event(event)
+        except ValueError as error:
+            return _error(400, str(error))
         self.sent_events += events
         if self._on_event is not None:
             for event in events:
@@ -255,6 +260,25 @@ class MockHTTPServer(HTTPListener):
         """
         await self._changes.until(lambda: len(self.get_request_history(endpoint)) >= count, timeout)
         return self.get_request_history(endpoint)[count - 1]
+
+
+def parse_json(body: bytes) -> Any:
+    """Raises ValueError with a sentence."""
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+
+
+def check_event(event: Any, *, needs_name: bool = True) -> None:
+    """Raises ValueError with a sentence for what is no event."""
+    form = 'an event is an object such as {"name": "shop/ordered", "data": {}}'
+    if not isinstance(event, dict):
+        raise ValueError(f"the event is {json.dumps(event)[:100]}; {form}")
+    if needs_name and not (isinstance(event.get("name"), str) and event["name"]):
+        raise ValueError(f"the event has no name; {form}")
+    if not isinstance(event.get("data") or {}, dict):
+        raise ValueError(f"the data of the event is {json.dumps(event['data'])[:100]}; {form}")
 
 
 def _error(status: int, message: str) -> Response:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from inngest_connect.testing import (
     MockWebSocketServer,
     executor_request,
 )
-from tests.integration.cli.examining import FALLBACK_KEY, KEY, diagnose, said
+from tests.integration.cli.examining import FALLBACK_KEY, KEY, diagnose, first_failure, said
 
 K = pb.GatewayMessageType
 pytestmark = pytest.mark.integration
@@ -91,7 +92,84 @@ async def test_people_get_one_line_a_check_and_a_verdict(
     assert any(f"api_origin = {gateway.api_origin}  (INNGEST_DEV)" in line for line in lines)
     assert "inngest-connect-doctor" in lines[0]
     assert "registers these functions" in lines[1]
-    assert lines[-1] == "A worker can connect from here."
+    assert lines[2] == "A worker can connect from here."
+
+
+async def test_the_verdict_comes_first_with_the_reason_and_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with MockHTTPServer() as api:
+        api.simulate_server_error(status=503)
+        monkeypatch.setenv("INNGEST_DEV", api.origin)
+        await asyncio.to_thread(run)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[2] == "A worker cannot work from here: API start failed (exit code 17)."
+    assert "HTTP 503" in lines[3]
+    assert lines[4].startswith("  remedy: ")
+    assert lines[6].startswith("OK    1  configuration")
+
+
+@pytest.mark.parametrize("variable", ["INNGEST_DEV", "INNGEST_BASE_URL", "INNGEST_API_BASE_URL"])
+async def test_the_variable_that_is_set_is_the_one_to_correct(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MockHTTPServer() as api:
+        api.simulate_server_error(status=404)
+        monkeypatch.setenv("INNGEST_DEV", "1")
+        monkeypatch.setenv(variable, api.origin)
+        answered = first_failure(await diagnose())
+    gone = first_failure(await diagnose())
+
+    assert (answered.name, gone.name) == ("API start", "API address")
+    for result in (answered, gone):
+        (problem,) = result.finding.problems
+        assert variable in problem.remedy
+        assert problem.remedy.count("INNGEST_") == 1
+
+
+async def test_the_port_of_the_gateway_is_not_taken_for_that_of_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with EmbeddedGateway() as gateway:
+        port = gateway.gateways[0].port
+        monkeypatch.setattr("inngest_connect.cli.doctor.api.DEV_GATEWAY_PORT", port)
+        monkeypatch.setenv("INNGEST_DEV", f"http://127.0.0.1:{port}")
+        result = first_failure(await diagnose())
+
+    assert result.name == "API start"
+    assert f"127.0.0.1:{port} is not the API: {port} is the port of the gateway" in said(result)
+    assert "Correct INNGEST_DEV: use port 8288" in said(result)
+
+
+async def test_the_port_of_the_api_is_not_taken_for_that_of_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with EmbeddedGateway() as gateway:
+        port = gateway.http.port
+        monkeypatch.setattr("inngest_connect.cli.doctor.gateway.DEV_SERVER_PORT", port)
+        monkeypatch.setenv("INNGEST_DEV", gateway.api_origin)
+        monkeypatch.setenv("INNGEST_CONNECT_GATEWAY_URL", f"ws://127.0.0.1:{port}/v0/connect")
+        result = first_failure(await diagnose())
+
+    assert result.name == "WebSocket"
+    assert f"ws://127.0.0.1:{port}/v0/connect is no gateway: {port} is the port of the API" in said(
+        result
+    )
+    assert "to ws://127.0.0.1:8289/v0/connect, or unset it" in said(result)
+
+
+def test_the_variables_can_come_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("INNGEST_DEV=http://127.0.0.1:1\n")
+    command = [sys.executable, "-m", "inngest_connect", "doctor", "--env-file", ".env"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ}, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 14
+    assert "api_origin = http://127.0.0.1:1  (INNGEST_DEV)" in done.stdout
 
 
 async def test_programs_get_one_document_and_nothing_else(

@@ -52,7 +52,7 @@ async def test_a_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert failure.number == 3
     assert "no-such-host.invalid" in said(failure)
-    assert "INNGEST_BASE_URL" in said(failure)
+    assert "INNGEST_DEV" in said(failure)
 
 
 async def test_a_port_that_is_closed(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:

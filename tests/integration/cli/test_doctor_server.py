@@ -40,7 +40,7 @@ def redirect(api: MockHTTPServer) -> None:
         (lambda api: api.simulate_auth_failure(status=403), 403, "signing key"),
         (lambda api: api.simulate_rate_limiting(retry_after=7), 429, "asks to wait 7 s"),
         (lambda api: api.simulate_server_error(), 500, "status page"),
-        (lambda api: api.simulate_server_error(status=404), 404, "INNGEST_BASE_URL"),
+        (lambda api: api.simulate_server_error(status=404), 404, "INNGEST_API_BASE_URL"),
         (redirect, 302, "captive portal"),
         # Text with status 200 is a page of somebody else's.
         (lambda api: api.simulate_server_error(status=200), None, "captive portal"),

@@ -6,6 +6,7 @@ from ...core.wire.remote_text import clean
 from ...transport.api_client import ApiClient, ApiError
 from .examination import Examination
 from .findings import Finding, Problem, failed
+from .network import DEV_GATEWAY_PORT, DEV_SERVER_PORT, api_endpoint
 
 _KEY: Final = (
     "Take the signing key of this environment from the Inngest dashboard; for a branch environment "
@@ -15,16 +16,15 @@ _STATUS: Final = {
     400: "Report this as a bug of inngest-connect, with its version",
     401: _KEY,
     403: _KEY,
-    404: "The server there does not know Connect: check INNGEST_API_BASE_URL and INNGEST_BASE_URL; "
+    404: "The server there does not know Connect: check {setting}; "
     "an old self-hosted server has to be updated",
-    405: "Another server than Inngest answers there: check INNGEST_API_BASE_URL",
+    405: "Another server than Inngest answers there: check {setting}",
     407: "The proxy requires credentials: put them into HTTPS_PROXY",
     429: "The plan's connections are used up, or calls come too fast: run fewer workers, close "
     "those that were forgotten, or take a larger plan",
 }
 _REDIRECT: Final = (
-    "Set INNGEST_API_BASE_URL to the final address; a login page of a network (captive portal) "
-    "redirects too"
+    "Set {setting} to the final address; a login page of a network (captive portal) redirects too"
 )
 _SERVER: Final = (
     "Inngest, or a proxy before it, fails: try again, and look at Inngest's status page; a "
@@ -32,11 +32,11 @@ _SERVER: Final = (
 )
 _OTHER_PAGE: Final = (
     "Another server answers at this address: a captive portal, a proxy's page, or a web site. "
-    "Check INNGEST_API_BASE_URL"
+    "Check {setting}"
 )
 _IN_BETWEEN: Final = (
     "A firewall, a proxy or another server answered instead of the API: let it pass "
-    "POST /v0/connect/start, or check INNGEST_API_BASE_URL"
+    "POST /v0/connect/start, or check {setting}"
 )
 _UNREACHABLE: Final = (
     "A connection was possible before, so the answer was lost on the way: try again; a proxy or "
@@ -64,7 +64,7 @@ async def check_start(examination: Examination) -> Finding:
     finally:
         await api.aclose()
     if examination.answer is None:
-        return _refused(list(refusals.values())[-1])
+        return _refused(list(refusals.values())[-1], examination)
     problems = []
     for key in refusals:
         hint = keys[key].hint()
@@ -87,8 +87,16 @@ async def check_start(examination: Examination) -> Finding:
     )
 
 
-def _refused(error: ApiError) -> Finding:
-    status, text = error.status, clean(str(error))
+def _refused(error: ApiError, examination: Examination) -> Finding:
+    status, text, setting = error.status, clean(str(error)), examination.api_setting
+    endpoint = api_endpoint(examination)
+    if endpoint.port == DEV_GATEWAY_PORT:
+        return failed(
+            f"{endpoint} is not the API: {DEV_GATEWAY_PORT} is the port of the gateway, and the "
+            f"API listens on {DEV_SERVER_PORT} ({text})",
+            f"Correct {setting}: use port {DEV_SERVER_PORT}",
+            status=status,
+        )
     if status is None:
         remedy = _OTHER_PAGE if "did not answer with" in text else _UNREACHABLE
     elif 300 <= status < 400:
@@ -101,4 +109,4 @@ def _refused(error: ApiError) -> Finding:
         remedy = _STATUS.get(status, "Ask the operator of this address what the status means")
     if status is not None and error.retry_after is not None:
         remedy += f"; the server asks to wait {error.retry_after:g} s"
-    return failed(text, remedy, status=status)
+    return failed(text, remedy.format(setting=setting), status=status)

@@ -16,7 +16,7 @@ from ...observability.redaction import Redactor
 from ...options import ConnectOptions, resolve_options
 from ...sdk.adapter import SdkApp
 from ...sdk.apps import load_apps
-from ...sdk.client_settings import ClientSettings, check_client, client_settings
+from ...sdk.client_settings import ClientSettings, api_variable, check_client, client_settings
 from ...sdk.identity import worker_identity
 from ...transport.api_client import StartAnswer
 from ...transport.environment import check_network
@@ -101,6 +101,18 @@ class Examination:
     answer: StartAnswer | None = None
     gateway_url: str = ""
     conversation: Conversation | None = None
+
+    @property
+    def api_setting(self) -> str:
+        """What names the API that is called: a variable, or what the program passes."""
+        client = self.subject.client
+        name = api_variable(client.api_origin, self.variables)
+        if name is not None:
+            return name
+        if not client.api_origin_is_default:
+            return "api_base_url (or api_origin) in the code"
+        is_development = self.variables.get("INNGEST_DEV", "").strip() and not client.is_production
+        return "INNGEST_DEV" if is_development else "INNGEST_API_BASE_URL"
 
     @property
     def subject(self) -> Subject:

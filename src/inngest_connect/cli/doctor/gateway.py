@@ -12,9 +12,10 @@ from ...transport.gateway_endpoint import endpoint_to_dial
 from .conversation import Conversation
 from .examination import Examination
 from .findings import Finding, Mark, failed
-from .network import Endpoint, ProxyRefused, reach, resolve
+from .network import DEV_GATEWAY_PORT, DEV_SERVER_PORT, Endpoint, ProxyRefused, reach, resolve
 from .tls import examine_tls
 
+_SETTING: Final = "the API's answer, or INNGEST_CONNECT_GATEWAY_URL"
 _ADDRESS: Final = (
     "Set INNGEST_CONNECT_GATEWAY_URL to an address that works from here; in containers the API of "
     "a development server names a host that only its own machine knows"
@@ -56,9 +57,9 @@ async def check_gateway(examination: Examination) -> Finding:
         except ProxyRefused as refused:
             found.append(failed(str(refused), refused.remedy))
     else:
-        found.append(await resolve(endpoint, examination.timeout))
+        found.append(await resolve(endpoint, examination.timeout, _SETTING))
         if found[-1].mark is not Mark.FAIL:
-            found.append(await reach(endpoint, examination.timeout))
+            found.append(await reach(endpoint, examination.timeout, _SETTING))
         if found[-1].mark is not Mark.FAIL and endpoint.encrypted:
             found.append(await examine_tls(endpoint, examination.timeout))
     instead = f" (instead of {clean(named)})" if url != named else ""
@@ -87,6 +88,13 @@ async def check_upgrade(examination: Examination) -> Finding:
     text = closed.error or f"closed with {closed.code} {closed.reason}"
     status = re.search(r"HTTP (\d{3})$", text)
     code = int(status[1]) if status else 0
+    if Endpoint.of(url, None).port == DEV_SERVER_PORT:
+        return failed(
+            f"{clean(url)} is no gateway: {DEV_SERVER_PORT} is the port of the API, and the "
+            f"gateway listens on {DEV_GATEWAY_PORT} ({text})",
+            "Set INNGEST_CONNECT_GATEWAY_URL (or gateway_url=) to "
+            f"{clean(url.replace(f':{DEV_SERVER_PORT}', f':{DEV_GATEWAY_PORT}'))}, or unset it",
+        )
     if not code and "subprotocol" in text:
         remedy = "Check the gateway's address; a proxy must pass Sec-WebSocket-Protocol on"
     elif not code:

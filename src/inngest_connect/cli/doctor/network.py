@@ -16,7 +16,10 @@ from ...transport.urls import shown_url
 from .examination import Examination
 from .findings import Finding, Problem, failed, skipped
 
-_URL_REMEDY: Final = "check INNGEST_API_BASE_URL, INNGEST_BASE_URL and INNGEST_DEV"
+DEV_SERVER_PORT: Final = 8288
+"""Where the API of a development server listens, and of ``inngest-connect gateway``."""
+DEV_GATEWAY_PORT: Final = 8289
+"""Where their gateway listens."""
 _RESOLVER: Final = "Check that the servers in /etc/resolv.conf answer and that port 53 is open"
 _NO_NAME: Final = frozenset(
     {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAIL}
@@ -57,7 +60,7 @@ async def check_name(examination: Examination) -> Finding:
     endpoint = api_endpoint(examination)
     if endpoint.proxy is not None:
         return skipped(f"the proxy {shown_url(endpoint.proxy)} resolves {endpoint.host}")
-    return await resolve(endpoint, examination.timeout)
+    return await resolve(endpoint, examination.timeout, examination.api_setting)
 
 
 async def check_addresses(examination: Examination) -> Finding:
@@ -65,7 +68,7 @@ async def check_addresses(examination: Examination) -> Finding:
     endpoint = api_endpoint(examination)
     if endpoint.proxy is not None:
         return skipped(f"the proxy {shown_url(endpoint.proxy)} makes the connection")
-    return await reach(endpoint, examination.timeout)
+    return await reach(endpoint, examination.timeout, examination.api_setting)
 
 
 async def check_proxy(examination: Examination) -> Finding:
@@ -90,8 +93,8 @@ async def check_proxy(examination: Examination) -> Finding:
     return Finding(f"{shown_url(proxy)} lets connections to {endpoint} through", (), details, data)
 
 
-async def resolve(endpoint: Endpoint, timeout: float) -> Finding:
-    """Whether the name has addresses."""
+async def resolve(endpoint: Endpoint, timeout: float, setting: str) -> Finding:
+    """Whether the name has addresses. ``setting`` is what names the endpoint."""
     host = endpoint.host
     try:
         ipaddress.ip_address(host)
@@ -106,15 +109,19 @@ async def resolve(endpoint: Endpoint, timeout: float) -> Finding:
         if error.errno in _NO_NAME:
             return failed(
                 f"the name {host} does not exist ({error.strerror})",
-                f"If it is misspelled, {_URL_REMEDY}; in a cluster, check DNS and search domains",
+                f"If it is misspelled, correct {setting}; in a cluster, check DNS and search "
+                "domains",
             )
         return failed(f"{host} cannot be resolved ({error.strerror})", _RESOLVER)
     text = f"{host} is {', '.join(addresses)}"
     return Finding(text, data={"host": host, "addresses": addresses})
 
 
-async def reach(endpoint: Endpoint, timeout: float) -> Finding:
-    """Whether each address accepts a connection. One that does is enough for a worker."""
+async def reach(endpoint: Endpoint, timeout: float, setting: str) -> Finding:
+    """Whether each address accepts a connection. One that does is enough for a worker.
+
+    ``setting`` is what names the endpoint.
+    """
     port = endpoint.port
 
     async def attempt(address: str) -> float | OSError:
@@ -144,10 +151,10 @@ async def reach(endpoint: Endpoint, timeout: float) -> Finding:
         remedy = "Nothing listens there: check the host and the port"
         if endpoint.host in ("localhost", "127.0.0.1", "::1"):
             remedy = (
-                "Nothing listens there: start the development server, or unset INNGEST_DEV; in a "
-                "container this address is the container itself"
+                "Nothing listens there: start the development server; in a container this address "
+                "is the container itself"
             )
-        remedy += f"; {_URL_REMEDY}"
+        remedy += f". It comes from {setting}"
     else:
         remedy = (
             f"A firewall, security group or network policy has to allow TCP to port {port}; where "

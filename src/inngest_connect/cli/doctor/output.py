@@ -63,8 +63,10 @@ def print_result(console: Console, result: Result, redactor: Redactor) -> None:
         console.print(Text(_INDENT + shown, text.style), soft_wrap=True)
 
 
-def print_verdict(console: Console, results: Sequence[Result], handshake: bool) -> None:
-    """The last line."""
+def print_verdict(
+    console: Console, results: Sequence[Result], handshake: bool, redactor: Redactor
+) -> None:
+    """Whether a worker can work, and else why not and what to do. Comes before the checks."""
     code = exit_code(results)
     if code:
         first = next(result for result in results if result.mark is Mark.FAIL)
@@ -75,7 +77,13 @@ def print_verdict(console: Console, results: Sequence[Result], handshake: bool) 
         if not handshake:
             text = "A worker can open a connection from here; the handshake was not tried"
         text += f"; {warnings} check(s) with a warning." if warnings else "."
-    console.print(text, style="bold red" if code else "green", highlight=False)
+    console.print(text, style="bold red" if code else "green", highlight=False, soft_wrap=True)
+    if code:
+        for problem in (one for one in first.finding.problems if one.fatal):
+            for line in (problem.text, f"remedy: {problem.remedy}"):
+                shown = presentable(line, redactor)
+                console.print(Text(f"  {shown}"), soft_wrap=True)
+    console.print()
 
 
 def as_json(target: str | None, results: Sequence[Result], redactor: Redactor) -> str:

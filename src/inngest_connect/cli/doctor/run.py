@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from ...errors import ConnectError
-from .checks import examine
+from .checks import CHECKS, examine
 from .examination import APP_ID, Examination, Subject, from_environment, from_target
 from .findings import exit_code
 from .output import as_json, print_introduction, print_result, print_verdict
@@ -29,15 +29,21 @@ def run_doctor(target: str | None, *, timeout: float, handshake: bool, json: boo
         known = _variables_of_commands()
         examination = Examination(found, timeout, handshake=handshake, known_variables=known)
         redactor = examination.redactor
-        results = asyncio.run(
-            examine(examination, lambda result: print_result(console, result, redactor))
-        )
+        with console.status("") as progress:  # on terminals only
+            results = asyncio.run(
+                examine(
+                    examination,
+                    lambda result: progress.update(f"{result.number} of {len(CHECKS)} checks"),
+                )
+            )
     except KeyboardInterrupt:
         sys.stderr.write("inngest-connect doctor: interrupted\n")
         return INTERRUPTED
     if json:
         sys.stdout.write(as_json(target, results, redactor) + "\n")
-    print_verdict(console, results, handshake)
+    print_verdict(console, results, handshake, redactor)
+    for result in results:
+        print_result(console, result, redactor)
     return exit_code(results)
 
 
