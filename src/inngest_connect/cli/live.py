@@ -2,31 +2,23 @@
 
 import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
+from ..aio.clock import monotonic
 from ..connection import WebSocketWorkerConnection
-from ..observability.debug_state import DebugState
+from ..observability.health import judge
 from ..observability.recent_activity import RecentActivity
-from ..state_machine import ConnectionState
+from ..observability.situation import situation
+from . import picture
 
 _REDRAWS_PER_SECOND: Final = 4
-_MOST_REQUESTS: Final = 10
 _MOST_LINES: Final = 8
-
-_STYLES: Final = {
-    ConnectionState.ACTIVE: "bold green",
-    ConnectionState.CONNECTING: "bold yellow",
-    ConnectionState.RECONNECTING: "bold yellow",
-    ConnectionState.CLOSING: "bold cyan",
-    ConnectionState.CLOSED: "bold",
-}
 
 
 class _LastLines(logging.Handler):
@@ -50,100 +42,60 @@ class LiveView:
         self.handler: Final = _LastLines()
         self._console = console or Console()
         self._recent = RecentActivity()
+        self._size = self._console.size
 
     @contextlib.contextmanager
     def showing(self, worker: WebSocketWorkerConnection) -> Iterator[None]:
         """Draw ``worker`` until the end of the block, and leave the last picture on the screen."""
+        slugs = [slug for slugs in worker.functions.values() for slug in slugs]
+        self._recent = RecentActivity(function_slugs=slugs)
         remove = worker.add_counter(self._recent.observe)
-        # rich draws on its own thread: the view is redrawn while a function blocks the event loop.
         live = Live(
             console=self._console,
-            get_renderable=lambda: self.render(worker.get_debug_state()),
-            refresh_per_second=_REDRAWS_PER_SECOND,
+            get_renderable=lambda: self.render(worker),
+            auto_refresh=False,
+        )
+        ended = threading.Event()
+        # On a thread: the view is redrawn while a function blocks the event loop.
+        drawing = threading.Thread(
+            target=self._redraw, args=(live, ended), daemon=True, name="inngest-connect-live"
         )
         try:
             with live:
-                yield
+                drawing.start()
+                try:
+                    yield
+                finally:
+                    ended.set()
+                    drawing.join()
+                    self._clear_if_resized()
         finally:
             remove()
 
-    def render(self, state: DebugState) -> RenderableType:
+    def _redraw(self, live: Live, ended: threading.Event) -> None:
+        while not ended.wait(1 / _REDRAWS_PER_SECOND):
+            self._clear_if_resized()
+            live.refresh()
+
+    def _clear_if_resized(self) -> None:
+        """Begin with an empty screen after a change of its size.
+
+        The terminal has wrapped the picture anew, or cut it, so where it begins is not known.
+        """
+        size = self._console.size
+        if size != self._size:
+            self._size = size
+            self._console.clear()
+
+    def render(self, worker: WebSocketWorkerConnection) -> RenderableType:
         """The picture of one moment."""
+        state, now = worker.get_debug_state(), monotonic()
+        health = judge(state)
+        present = situation(state, health, worker.get_state_history(), self._recent, now)
         lines = [
-            Text(line, style="dim", no_wrap=True, overflow="ellipsis")
-            for line in tuple(self.handler.lines)
+            *picture.header(state, present, health),
+            *picture.errors(self._recent.error_kinds, now),
+            picture.figures(state, self._recent.lately()[1]),
+            *picture.functions(self._recent.functions.rows(now)),
         ]
-        return Group(
-            _header(state), self._figures(state), *self._failure(), _requests(state), *lines
-        )
-
-    def _failure(self) -> list[RenderableType]:
-        last = self._recent.last_failure()
-        if last is None:
-            return []
-        failed = last[1]
-        text = f"last failure: {failed.function_slug} {failed.error or 'raised'}"
-        return [Text(text, style="red", no_wrap=True, overflow="ellipsis")]
-
-    def _figures(self, state: DebugState) -> RenderableType:
-        # Whole seconds of the last minute, or since the view is shown when that is less.
-        rates = self._recent.last_seconds(min(max(int(self._recent.age()), 1), 60))
-        line = Text()
-        line.append(f"{rates.completed:.1f}/s", style="bold")
-        line.append(f"   p50 {_milliseconds(rates.p50)}   p99 {_milliseconds(rates.p99)}")
-        line.append(f"   running {state.running}   queued {state.queued}")
-        line.append(f"   unacknowledged replies {state.unacknowledged_replies}")
-        if state.heartbeat_round_trip is not None:
-            line.append(f"   heartbeat {state.heartbeat_round_trip * 1000:.0f} ms")
-        return line
-
-
-def _header(state: DebugState) -> RenderableType:
-    line = Text()
-    line.append(f"● {state.state.value}", style=_STYLES.get(state.external_state, "bold"))
-    if state.shutdown_requested and state.external_state is not ConnectionState.CLOSED:
-        line.append("   shutting down")
-    apps = (
-        f"{name}@{version}" if version else name for name, version in state.app_versions.items()
-    )
-    line.append(f"   {' '.join(apps)}   {state.instance_id}")
-    for label, connection_id in (
-        ("connection", state.active_connection_id),
-        *(("draining", each) for each in state.draining_connection_ids),
-    ):
-        if connection_id is not None:
-            line.append(f"\n  {label} {connection_id}", style="dim")
-    if state.gateway_group is not None:
-        line.append(f" on {state.gateway_group}", style="dim")
-    if state.consecutive_failures:
-        line.append(f"\n  {state.consecutive_failures} failed attempt(s)", style="yellow")
-    return line
-
-
-def _requests(state: DebugState) -> RenderableType:
-    if not state.in_flight:
-        return Text("nothing in flight", style="dim")
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("in flight", "run", "progress"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in ("age", "lease age", "next extension"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for request in state.in_flight[:_MOST_REQUESTS]:  # the oldest ones
-        table.add_row(
-            Text(request.function_slug),
-            Text(request.run_id),
-            request.progress,
-            _seconds(request.attempt_age),
-            _seconds(request.lease_age),
-            _seconds(request.next_extension),
-        )
-    more = len(state.in_flight) - _MOST_REQUESTS
-    return Group(table, Text(f"and {more} more", style="dim")) if more > 0 else table
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} s"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"
+        return picture.fitted(self._console, lines, state, tuple(self.handler.lines))

@@ -178,8 +178,8 @@ def run(
         _option(
             _DEVELOPMENT,
             "LIVE",
-            "Show state, requests, throughput and latency, redrawn in place. Needs a terminal; "
-            "elsewhere it changes nothing.",
+            "Show the state and its cause, errors, requests and failures, redrawn in place. Needs "
+            "a terminal; elsewhere it changes nothing.",
         ),
     ] = False,
     traceback: Annotated[

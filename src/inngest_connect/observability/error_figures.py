@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.events import Disconnected, ErrorOccurred, FunctionFailed, LeaseLost, WebSocketFailed
+from ..core.wire.remote_text import clean
 from .records import LOST_RESULTS
 
 STABLE_SECONDS: Final = 60.0
@@ -58,6 +59,23 @@ class KindOfError:
 def kind_of(event: ErrorEvent) -> str:
     """The stable word for it."""
     return event.kind if isinstance(event, ErrorOccurred) else event.name
+
+
+def message_of(event: ErrorEvent) -> str:
+    """What happened, for people; printable."""
+    match event:
+        case FunctionFailed():
+            step = f" in the step {event.step!r}" if event.step else ""
+            message = f"{event.function_slug} raised{step} {event.error or 'an exception'}"
+        case Disconnected():
+            reason = f": {event.reason}" if event.reason else ""
+            message = f"the connection was lost, code {event.code}{reason}"
+        case LeaseLost():
+            message = f"the lease of a request for {event.function_slug} was lost"
+        case _:
+            message = event.message
+    # A message of this package is printed in full; parts from the network are short already.
+    return message if message.isprintable() else clean(message)
 
 
 class ErrorFigures:

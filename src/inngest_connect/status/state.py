@@ -16,10 +16,10 @@ from typing import Any
 
 from ..aio.clock import monotonic
 from ..connection import WebSocketWorkerConnection
-from ..core.events import Disconnected, ErrorOccurred, FunctionFailed, LeaseLost
+from ..core.events import Disconnected, FunctionFailed, LeaseLost, WebSocketFailed
 from ..core.wire.remote_text import clean
 from ..observability.debug_state import ChildProcess, DebugState
-from ..observability.error_figures import ErrorEvent, ErrorFigures, kind_of
+from ..observability.error_figures import ErrorEvent, ErrorFigures, kind_of, message_of
 from ..observability.health import Health
 from ..observability.recent_activity import COLUMN_SECONDS, RecentActivity
 from ..observability.situation import situation
@@ -178,27 +178,13 @@ def errors_by_kind(figures: ErrorFigures, now: float) -> list[Json]:
 
 def _error(event: ErrorEvent) -> Json:
     connection_id, request_id = None, None
-    match event:
-        case ErrorOccurred():
-            message = event.message
-            connection_id, request_id = event.connection_id, event.request_id
-        case FunctionFailed():
-            request_id = event.request_id
-            step = f" in the step {event.step!r}" if event.step else ""
-            message = f"{event.function_slug} raised{step} {event.error or 'an exception'}"
-        case Disconnected():
-            connection_id = event.connection_id
-            reason = f": {event.reason}" if event.reason else ""
-            message = f"the connection was lost, code {event.code}{reason}"
-        case LeaseLost():
-            request_id = event.request_id
-            message = f"the lease of a request for {event.function_slug} was lost"
-        case _:
-            connection_id, message = event.connection_id, event.message
+    if not isinstance(event, FunctionFailed | LeaseLost):
+        connection_id = event.connection_id
+    if not isinstance(event, Disconnected | WebSocketFailed):
+        request_id = event.request_id
     return {
         "kind": kind_of(event),
-        # A message of this package is printed in full; parts from the network are short already.
-        "message": message if message.isprintable() else clean(message),
+        "message": message_of(event),
         "connection_id": connection_id,
         "request_id": request_id,
     }
