@@ -34,8 +34,10 @@ class EventCounts:
         """Slugs of functions that were started. Any other slug is remote text, and no label."""
         self._completed: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._failed: defaultdict[str, int] = defaultdict(int)
-        self._errors: defaultdict[str, int] = defaultdict(int)
         # Series exist before the first event: a rate needs a value before and one after.
+        self._errors: defaultdict[str, int] = defaultdict(
+            int, dict.fromkeys(table.JOURNAL_FAULTS, 0)
+        )
         self._delivered = {"socket": 0, "flush": 0}
         self._connections_lost = dict.fromkeys(sorted(table.LOSS_REASONS), 0)
         self._leases_lost = 0

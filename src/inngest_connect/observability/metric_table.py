@@ -129,6 +129,8 @@ RECORDS_DROPPED: Final = _metric(
 HISTOGRAMS: Final = {n: each for n, each in _METRICS.items() if each.kind is Kind.HISTOGRAM}
 OBSERVABLES: Final = {n: each for n, each in _METRICS.items() if each.kind is not Kind.HISTOGRAM}
 
+JOURNAL_FAULTS: Final = ("journal_damaged", "journal_slow", "journal_unavailable")
+"""Kinds of error that an alert is about, although most processes never have one."""
 SILENT: Final = "gateway_silent"
 VIOLATION: Final = "protocol_violation"
 

@@ -244,6 +244,23 @@ def test_replies_leases_and_errors_are_counted(collector: Collector) -> None:
     assert collector.collect()[metric_table.OUTAGE_DURATION][()].sum == 3.0
 
 
+def test_errors_that_an_alert_is_about_have_a_series_before_the_first(
+    collector: Collector,
+) -> None:
+    """A first sample of 1 is no increase: the alert would miss what happens once."""
+    metrics = Observed(Worker().state, collector.provider)
+
+    before = collector.collect()[metric_table.ERRORS]
+    metrics.observe(seen.ErrorOccurred("journal_damaged", "not a database"))
+
+    assert {labels: point.value for labels, point in before.items()} == {
+        (("kind", "journal_damaged"),): 0,
+        (("kind", "journal_slow"),): 0,
+        (("kind", "journal_unavailable"),): 0,
+    }
+    assert collector.value(metric_table.ERRORS, kind="journal_damaged") == 1
+
+
 def test_one_collection_takes_one_snapshot_and_the_next_a_new_one(collector: Collector) -> None:
     worker = Worker(running=1)
     metrics = Observed(worker.state, collector.provider)
