@@ -164,7 +164,7 @@ test-prerelease:
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre 'inngest[connect]'
 	$(PRERELEASE)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/characterization tests/integration/test_main_path.py \
-	  tests/integration/test_embedded_gateway.py -q $(ARGS)
+	  tests/integration/test_embedded_gateway.py tests/integration/test_mocked_runs.py -q $(ARGS)
 
 # All examples, with the frameworks that some of them need, in a separate environment; not part of
 # `make test`, which runs the others.

@@ -164,3 +164,26 @@ async def test_a_gateway_with_keys_gets_the_key_of_the_client() -> None:
 
     async with EmbeddedGateway(signing_keys=(key,)) as gateway, gateway.connect([(keyed, [one])]):
         assert (await gateway.invoke(one)).output == 1
+
+
+async def test_a_function_that_defers_can_have_mocked_steps() -> None:
+    experimental: Any = pytest.importorskip(
+        "inngest.experimental.deferred", reason="ctx.defer came with inngest 0.5.20"
+    )
+
+    @experimental.create_defer(client, fn_id="child")
+    async def child(ctx: Any) -> str:
+        return str(await ctx.step.run("charge", really_charge))
+
+    @client.create_function(fn_id="parent", trigger=trigger(), retries=0)
+    async def parent(ctx: inngest.Context) -> Any:
+        deferring: Any = ctx
+        deferring.defer("later", function=child, data={"n": 1})
+        return await ctx.step.run("charge", really_charge)
+
+    async with EmbeddedGateway() as gateway, gateway.connect([(client, [child, parent])]):
+        result = await gateway.invoke(parent, steps={"charge": "mocked"})
+
+    assert (result.status, result.output) == ("completed", "mocked")
+    assert [run.status for run in result.deferred] == ["completed"]
+    assert called == ["charge"], "by the child, whose steps are not those of the mocks"

@@ -46,8 +46,8 @@ async def _serve(port: int, gateway_port: int, lease: float, drain_every: float)
         origin = gateway.api_origin
         _print(f"API {origin}, gateway {gateway.gateways[0].url}")
         _print(f"workers:  INNGEST_DEV={origin} python your_worker.py")
-        _print(f"a run:    curl -X POST {origin}/invoke/app-function -d '{{\"data\": {{}}}}'")
-        _print(f'an event: curl -X POST {origin}/e/test -d \'{{"name": "shop/ordered"}}\'')
+        _print(f"a run:    curl {origin}/invoke/app-function -d '{{\"data\": {{}}}}'")
+        _print(f'an event: curl {origin}/e/test -d \'{{"name": "shop/ordered"}}\'')
         _print("Nothing is stored, sleeps are skipped, crons do not run. Ctrl-C ends it.")
         tasks = [asyncio.create_task(_print_workers(gateway))]
         if drain_every:
@@ -75,6 +75,7 @@ async def _print_workers(gateway: EmbeddedGateway) -> None:
         for number in now.keys() - known.keys():
             known[number] = now[number]
             _print(f"worker ready: {known[number]}")
+            _print(f"  functions: {', '.join(map(clean, gateway.functions))}")
         for number in known.keys() - now.keys():
             _print(f"worker ended: {known.pop(number)}")
 

@@ -66,7 +66,7 @@ class EmbeddedGateway:
             store=self.store,
             signing_keys=signing_keys,
             port=port,
-            routes=[Route("/invoke/{slug}", self._invoke_over_http, methods=["POST"])],
+            routes=[Route("/invoke/{slug}", self._invoke_over_http, methods=["GET", "POST"])],
             on_event=self._run_triggered,
         )
         self.gateways: list[MockWebSocketServer] = []
@@ -206,6 +206,11 @@ class EmbeddedGateway:
         slug = function if isinstance(function, str) else function.get_id()
         return await self._driver.run(slug, _event(event), steps)
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The ids, "app-function", of all functions that workers have introduced."""
+        return tuple(self._functions())
+
     def provide_event(self, name: str, data: dict[str, Any]) -> None:
         """Answer the next ``step.wait_for_event`` for ``name``; without one it times out."""
         self._events.setdefault(name, []).append({"name": name, "data": data, "id": "", "ts": 0})
@@ -232,7 +237,7 @@ class EmbeddedGateway:
             run.add_done_callback(self._runs.discard)
 
     async def _invoke_over_http(self, request: Request) -> Response:
-        # POST /invoke/{slug} with an event as JSON, or no body, is answered with the result.
+        # /invoke/{slug} with an event as JSON, or no body, is answered with the result.
         body = await request.body()
         try:
             event = parse_json(body) if body else {}

@@ -55,6 +55,7 @@ async def test_each_run_is_printed_with_its_output_or_its_error(gateway: Gateway
         raise ValueError("no \x1b[31m such customer")
 
     async with connect([(client, [good, bad])], wait=True), httpx.AsyncClient() as http:
+        assert await gateway.line_with("functions") == "functions: shop-good, shop-bad"
         sent = await http.post(f"{gateway.origin}/e/key", json={"name": "go"})
         assert sent.status_code == 200
         assert await gateway.line_with("event go") == "event go runs shop-good"
@@ -64,7 +65,7 @@ async def test_each_run_is_printed_with_its_output_or_its_error(gateway: Gateway
         await http.post(f"{gateway.origin}/e/key", json=[{"name": "nobody"}])
         nobody = await gateway.line_with("event nobody")
         assert nobody.endswith("triggers no function of these workers")
-        failed = await http.post(f"{gateway.origin}/invoke/shop-bad")
+        failed = await http.get(f"{gateway.origin}/invoke/shop-bad")
         assert failed.json()["status"] == "failed"
         assert await gateway.line_with("error") == "error: ValueError: no \\x1b[31m such customer"
 
