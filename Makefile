@@ -22,7 +22,7 @@ UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
   test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet chaos scale \
-  bench mutation figures test-lowest test-prerelease test-examples proto docs transcripts format clean
+  bench mutation figures test-lowest test-prerelease test-examples proto docs pictures transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -194,6 +194,10 @@ docs: $(INSTALLED)
 	$(BIN)/python scripts/diagrams.py
 	$(BIN)/python scripts/scenario_docs.py
 	$(BIN)/python scripts/option_docs.py
+
+# The pictures of the status page; needs Chromium, takes a minute and a half.
+pictures: $(INSTALLED)
+	$(BIN)/python -m scripts.pictures
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

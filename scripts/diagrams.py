@@ -26,6 +26,7 @@ from inngest_connect.state_machine import (
 )
 
 ROOT: Final = Path(__file__).parents[1]
+PAGE: Final = ROOT / "src/inngest_connect/status/page"
 
 Transition = tuple[str, str, str]
 """Source, cause and target. A cause that leads back to the source is not an arrow."""
@@ -43,8 +44,32 @@ BENDS: Final = {
     ("CONNECTING", "CLOSING"): [14 + 34j, 14 + 258j],
     ("RECONNECTING", "CLOSING"): [386 + 34j, 386 + 258j],
 }
-SIZE: Final = 400 + 372j
+PHASE_PLACES: Final = {
+    "STARTING": 104 + 34j,
+    "DIALING": 104 + 104j,
+    "AWAITING_HELLO": 104 + 174j,
+    "AWAITING_READY": 104 + 244j,
+    "ACTIVE": 104 + 314j,
+    "DRAINING": 104 + 384j,
+    "REPLACED": 104 + 454j,
+    "CLOSING": 296 + 384j,
+    "RETIRED": 296 + 174j,
+}
+STAGE_PLACES: Final = {
+    "RUNNING": 104 + 34j,
+    "SETTLING": 104 + 114j,
+    "FINISHING": 104 + 194j,
+    "FLUSHING": 104 + 274j,
+    "CLOSING": 296 + 274j,
+    "DONE": 296 + 194j,
+}
+STAGE_BENDS: Final = {("SETTLING", "FLUSHING"): [14 + 114j, 14 + 274j]}
 BOX: Final = 146 + 42j
+TITLES: Final = {
+    "state": "The states of the worker and the arrows between them",
+    "phase": "The phases of one connection and the arrows between them",
+    "stage": "The stages of a shutdown and the arrows between them",
+}
 APART: Final = 11.0
 """How far an arrow is from the middle when there is another one in the opposite direction."""
 
@@ -75,19 +100,20 @@ def draw_svg(
     transitions: Sequence[Transition],
     places: Mapping[str, complex],
     bends: Mapping[tuple[str, str], Sequence[complex]],
+    name: str = "state",
 ) -> str:
     """An SVG element that the page's script finds its way in by ``data-`` attributes.
 
     Arrows are numbered, because the names of their causes are too long to be written beside them.
     """
     arrows = _arrows(transitions)
+    high = max(place.imag for place in places.values()) + BOX.imag / 2 + 5
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" id="diagram" role="img" '
-        f'aria-labelledby="diagram-title" viewBox="0 0 {SIZE.real:g} {SIZE.imag:g}">',
-        '<title id="diagram-title">The states of a worker and the arrows between them; the list '
-        "that follows describes the arrows</title>",
-        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" '
-        'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{name}-diagram" class="diagram" role="img" '
+        f'aria-labelledby="{name}-title" viewBox="0 0 400 {high:g}">',
+        f'<title id="{name}-title">{TITLES[name]}; the list beside it describes the arrows</title>',
+        f'<defs><marker class="tip" id="{name}-tip" viewBox="0 0 10 10" refX="9" refY="5" '
+        'markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto">'
         '<path d="M0 0 10 5 0 10z"/></marker></defs>',
     ]
     for number, ((source, target), causes) in enumerate(arrows.items(), 1):
@@ -100,12 +126,12 @@ def draw_svg(
         points[-1] = _border(places[target], points[-1], points[-2])
         begin, end = max(pairwise(points), key=lambda piece: abs(piece[1] - piece[0]))
         middle = (begin + end) / 2
-        names = ", ".join(causes)
+        names = escape(", ".join(causes))
         path = " L".join(f"{point.real:.1f} {point.imag:.1f}" for point in points)
         parts.append(
             f'<g class="arrow" data-arrow="{number}" data-from="{source}" data-to="{target}" '
             f'data-events="{names}"><title>{source} to {target}: {names}</title>'
-            f'<path class="way" d="M{path}" marker-end="url(#tip)"/>'
+            f'<path class="way" d="M{path}" marker-end="url(#{name}-tip)"/>'
             f'<circle cx="{middle.real:.1f}" cy="{middle.imag:.1f}" r="9"/>'
             f'<text x="{middle.real:.1f}" y="{middle.imag + 4:.1f}">{number}</text></g>'
         )
@@ -263,9 +289,9 @@ def state_machine_page() -> str:
 
 FILES: Final = {
     ROOT / "docs/state-machine.md": state_machine_page(),
-    ROOT / "src/inngest_connect/status/page/state_machine.svg": draw_svg(
-        WORKER_TRANSITIONS, PLACES, BENDS
-    ),
+    PAGE / "state_machine.svg": draw_svg(WORKER_TRANSITIONS, PLACES, BENDS),
+    PAGE / "phases.svg": draw_svg(PHASE_TRANSITIONS, PHASE_PLACES, {}, "phase"),
+    PAGE / "stages.svg": draw_svg(STAGE_TRANSITIONS, STAGE_PLACES, STAGE_BENDS, "stage"),
 }
 
 

@@ -56,6 +56,10 @@ class DebugState:
     active_connection_id: str | None
     draining_connection_ids: tuple[str, ...]
     gateway_group: str | None
+    phases: tuple[str, ...]
+    """Of each connection, the serving one first; see docs/state-machine.md."""
+    shutdown_stage: str
+    """See docs/state-machine.md."""
     last_heartbeat_sent_age: float | None
     last_heartbeat_received_age: float | None
     heartbeat_round_trip: float | None
@@ -151,6 +155,12 @@ def snapshot(
         active_connection_id=shown(current.connection_id) if current is not None else None,
         draining_connection_ids=tuple(shown(g.connection_id) for g in draining),
         gateway_group=shown(current.gateway_group) if current is not None else None,
+        phases=tuple(
+            each.phase.value
+            for each in (current, connections.attempt, *list(connections.closing.values()))
+            if each is not None
+        ),
+        shutdown_stage=core.shutdown.stage.value,
         last_heartbeat_sent_age=_age(heartbeat.last_sent_at if heartbeat else None, now),
         last_heartbeat_received_age=_age(heartbeat.last_answered_at if heartbeat else None, now),
         heartbeat_round_trip=heartbeat.round_trip if heartbeat else None,

@@ -124,8 +124,10 @@ class Site:
         return Response(text, media_type="application/json")
 
     async def _page(self, _: Request) -> Response:
-        # Not an image: the script lights the state by a class, which takes one document.
-        page = _read("index.html").replace("{{diagram}}", _read("state_machine.svg"))
+        # Not images: the script lights the state by a class, which takes one document.
+        page = _read("index.html")
+        for name in ("state_machine.svg", "phases.svg", "stages.svg"):
+            page = page.replace(f"{{{{{name}}}}}", _read(name))
         return Response(page, media_type="text/html")
 
     async def _asset(self, request: Request) -> Response:

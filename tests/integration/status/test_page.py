@@ -43,7 +43,7 @@ def browser_installed() -> None:
 
 
 STATE = 'document.getElementById("state").textContent'
-LIT = '[...document.querySelectorAll("#diagram .state.now")].map(s => s.dataset.state).join()'
+LIT = '[...document.querySelectorAll("#state-diagram .state.now")].map(s => s.dataset.state).join()'
 LAST = """[...document.querySelectorAll("[data-arrow].last")]
     .map(arrow => `${arrow.dataset.from} ${arrow.dataset.to}`).join()"""
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
@@ -63,7 +63,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
         await browser.until(f'{STATE} !== ""')
 
         first = [await browser.evaluate(each) for each in (STATE, LIT, text("#worker"))]
-        arrows = await browser.evaluate('document.getElementById("arrows").textContent')
+        arrows = await browser.evaluate('document.querySelector(".arrows").textContent')
         stays = await browser.evaluate('document.getElementById("stays").textContent')
         running = asyncio.create_task(harness.gateway.invoke("app-wait", {"data": {"x": "canary"}}))
         await browser.until(f'{text("#requests")}.includes("app-wait")')
@@ -80,6 +80,10 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
         await browser.until('document.querySelector("[class^=dot-], .line-p50") !== null')
         looks = await how_it_looks(browser)
         messages = browser.messages()
+        others = [
+            await browser.evaluate(f'document.querySelector("#{each} .now").dataset.state')
+            for each in ("phase-diagram", "stage-diagram")
+        ]
 
         await harness.simulate_network_partition()
         await browser.until(f'["RECONNECTING", "CONNECTING"].includes({LIT})')
@@ -106,6 +110,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
     assert "app-hopeless" in failing
     assert "2 (100 %)" in failing
     assert messages == []
+    assert others == ["ACTIVE", "RUNNING"]
     assert "Since " in timing
     assert len(set(outage)) == 1  # the header, the timeline and the diagram
     assert last == "CONNECTING ACTIVE,CONNECTING ACTIVE"  # in the drawing and in the list
@@ -119,7 +124,7 @@ async def test_the_page_follows_a_worker_reports_an_outage_of_the_server_and_res
 COLORS = (
     'getComputedStyle(document.getElementById("state")).backgroundColor',
     'getComputedStyle(document.querySelector("#timeline rect:last-of-type")).fill',
-    'getComputedStyle(document.querySelector("#diagram .now rect")).fill',
+    'getComputedStyle(document.querySelector("#state-diagram .now rect")).fill',
 )
 
 
@@ -215,7 +220,9 @@ async def test_what_matters_most_comes_first_and_the_diagram_is_folded(shown: Sh
         folded = await browser.evaluate(
             '[...document.querySelectorAll("details")].every(d => !d.open)'
         )
-        diagram = await browser.evaluate('document.getElementById("diagram").checkVisibility()')
+        diagram = await browser.evaluate(
+            'document.getElementById("state-diagram").checkVisibility()'
+        )
 
     assert order.split(",")[:4] == [
         "situation", "errors-section", "requests-section", "functions-section",

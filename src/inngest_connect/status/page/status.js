@@ -106,7 +106,7 @@ function showChildren({ state }) {
 
 // --- the state machine -------------------------------------------------------------------------
 
-// The drawing has numbers where the names of the events have no space: this list has the names.
+// The drawings have numbers where names have no space: the list beside each one has the names.
 function listArrows() {
   const entry = (text, events, number) => {
     const item = element("li");
@@ -114,23 +114,32 @@ function listArrows() {
     item.append(`${text}: `, element("code", events));
     return item;
   };
-  for (const { dataset } of document.querySelectorAll("#diagram .arrow")) {
-    const item = entry(` ${dataset.from} → ${dataset.to}`, dataset.events, dataset.arrow);
-    Object.assign(item.dataset, dataset);
-    byId("arrows").append(item);
+  for (const machine of document.querySelectorAll(".machine")) {
+    for (const { dataset } of machine.querySelectorAll("g.arrow")) {
+      const item = entry(` ${dataset.from} → ${dataset.to}`, dataset.events, dataset.arrow);
+      Object.assign(item.dataset, dataset);
+      machine.querySelector(".arrows").append(item);
+    }
   }
-  for (const { dataset } of document.querySelectorAll("#diagram .state")) {
+  for (const { dataset } of document.querySelectorAll("#state-diagram .state")) {
     if (dataset.stays) byId("stays").append(entry(`${dataset.state} stays`, dataset.stays));
   }
 }
 
-function showMachine(worker) {
-  const last = worker.history.at(-1);
-  for (const box of document.querySelectorAll("#diagram .state")) {
-    box.classList.add(`s-${box.dataset.state}`);
-    box.classList.toggle("now", box.dataset.state === worker.state.state);
+function showMachine({ state, history }) {
+  const present = {
+    "state-diagram": [state.state],
+    "phase-diagram": state.phases,
+    "stage-diagram": [state.shutdown_stage],
+  };
+  for (const [id, names] of Object.entries(present)) {
+    for (const box of byId(id).querySelectorAll(".state")) {
+      if (id === "state-diagram") box.classList.add(`s-${box.dataset.state}`);
+      box.classList.toggle("now", names.includes(box.dataset.state));
+    }
   }
-  for (const arrow of document.querySelectorAll("[data-arrow]")) {
+  const last = history.at(-1);
+  for (const arrow of document.querySelector(".machine").querySelectorAll("[data-arrow]")) {
     const taken = last && arrow.dataset.from === last.previous && arrow.dataset.to === last.state;
     arrow.classList.toggle("last", Boolean(taken));
   }
