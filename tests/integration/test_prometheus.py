@@ -54,7 +54,8 @@ async def observed() -> AsyncIterator[Observed]:
 
 
 async def a_day_with_everything(observed: Observed) -> None:
-    """One function, one refusal, one outage: whatever has no series without an event."""
+    """Functions, a failure, a refusal, an outage: whatever has no series without an event."""
+    await observed.gateway.invoke(observed.app.functions["final"])
     await observed.gateway.invoke(observed.app.functions["echo"])
     refused, again = asyncio.Event(), asyncio.Event()
     observed.worker.add_event_listener("error", lambda _: refused.set())

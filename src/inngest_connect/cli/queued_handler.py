@@ -51,6 +51,7 @@ class QueuedHandler(logging.StreamHandler[TextIO]):
                 "levelname": "WARNING",
                 "msg": "log lines were dropped, because nobody read them in time",
                 "lines": lost,
+                "help": "operations.md#kinds-of-error",
             }
             text += self.terminator + self.format(logging.makeLogRecord(warning))
         self.stream.write(text + self.terminator)

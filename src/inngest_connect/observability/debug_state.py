@@ -74,6 +74,8 @@ class DebugState:
     saturated_age: float | None
     """Since all slots are taken and no function has ended; None while a slot is free."""
     unacknowledged_replies: int
+    oldest_reply_age: float | None
+    """Since the function of the reply that waits longest has ended; None without one."""
     buffer_bytes: int
     consecutive_failures: int
     next_attempt: float | None
@@ -172,6 +174,7 @@ def snapshot(
         oldest_running_age=core.requests.long_running.oldest_age(now),
         saturated_age=_age(core.requests.long_running.full_since, now),
         unacknowledged_replies=len(core.buffer),
+        oldest_reply_age=core.buffer.oldest_age(now),
         buffer_bytes=core.buffer.size_bytes,
         consecutive_failures=connections.attempts.failures,
         next_attempt=_next_attempt(core, now),

@@ -36,7 +36,7 @@ class EventCounts:
         self._failed: defaultdict[str, int] = defaultdict(int)
         # Series exist before the first event: a rate needs a value before and one after.
         self._errors: defaultdict[str, int] = defaultdict(
-            int, dict.fromkeys(table.JOURNAL_FAULTS, 0)
+            int, dict.fromkeys(table.ALERTED_KINDS, 0)
         )
         self._delivered = {"socket": 0, "flush": 0}
         self._connections_lost = dict.fromkeys(sorted(table.LOSS_REASONS), 0)

@@ -17,6 +17,7 @@ from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError
 from .callbacks import is_async
 from .greeting import greet
+from .help import help_of
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
@@ -109,6 +110,8 @@ class ConnectLogger:
         try:
             event = self._redactor.text(record.event)
             fields = self._redactor.fields(record.fields)
+            if record.level in ("warning", "error"):
+                fields["help"] = help_of(record.event, fields.get("kind"))
             everything = {**self._redactor.fields(self._context), **fields}
             if not isinstance(self._target, logging.Logger | logging.LoggerAdapter):
                 getattr(self._target, record.level)(event, **everything)

@@ -112,6 +112,10 @@ REPLIES_DELIVERED: Final = _metric(
 REPLIES_LOST: Final = _metric("replies.lost", _C, "{reply}", "Replies given up")
 REPLIES_UNACKNOWLEDGED: Final = _metric(
     "replies.unacknowledged", _U, "{reply}", "Replies that the server has not stored yet")
+OLDEST_REPLY: Final = _metric(
+    "replies.oldest_age", _G, "s", "Since the end of the function whose reply waits longest")
+CHILD_PROCESSES: Final = _metric(
+    "processes.alive", _U, "{process}", "Child processes that are ready or finish their work")
 BUFFER_SIZE: Final = _metric("buffer.size", _U, "By", "Size of the unacknowledged replies")
 REQUESTS_RECOVERED: Final = _metric(
     "requests.recovered", _C, "{request}",
@@ -129,7 +133,9 @@ RECORDS_DROPPED: Final = _metric(
 HISTOGRAMS: Final = {n: each for n, each in _METRICS.items() if each.kind is Kind.HISTOGRAM}
 OBSERVABLES: Final = {n: each for n, each in _METRICS.items() if each.kind is not Kind.HISTOGRAM}
 
-JOURNAL_FAULTS: Final = ("journal_damaged", "journal_slow", "journal_unavailable")
+ALERTED_KINDS: Final = (
+    "child_process_died", "journal_damaged", "journal_slow", "journal_unavailable", "loop_blocked",
+)  # fmt: skip
 """Kinds of error that an alert is about, although most processes never have one."""
 SILENT: Final = "gateway_silent"
 VIOLATION: Final = "protocol_violation"

@@ -93,6 +93,10 @@ def readings(state: DebugState) -> Values:
             (("progress", "answered"),): state.unacknowledged_replies,
         },
         table.OLDEST_RUNNING: {(): state.oldest_running_age or 0.0},
+        table.OLDEST_REPLY: {(): state.oldest_reply_age or 0.0},
+        table.CHILD_PROCESSES: {
+            (): sum(each.status != "STARTING" for each in state.child_processes)
+        },
         table.REPLIES_UNACKNOWLEDGED: {(): state.unacknowledged_replies},
         table.BUFFER_SIZE: {(): state.buffer_bytes},
         table.REQUESTS_RECOVERED: {

@@ -35,6 +35,8 @@ class RedactingFilter(logging.Filter):
             record.exc_text = redact_text(record.exc_text)
         if record.stack_info:
             record.stack_info = redact_text(record.stack_info)
+        if record.levelno >= logging.WARNING and not hasattr(record, "help"):
+            record.help = "operations.md#runbooks"
         for key, value in list(vars(record).items()):
             if key not in RESERVED:
                 setattr(record, key, masked(key, value, redact_text))

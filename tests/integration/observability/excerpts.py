@@ -81,6 +81,11 @@ async def request(stage: Stage) -> None:
     await stage.log.until("reply_acknowledged")
 
 
+async def failure(stage: Stage) -> None:
+    await stage.harness.gateway.invoke("app-final")
+    await stage.log.until("function_failed")
+
+
 async def drain(stage: Stage) -> None:
     # A gateway that drains before it has read WORKER_READY closes the connection instead.
     await stage.harness.gateway.wait_for_worker()
@@ -135,6 +140,7 @@ async def refused(stage: Stage) -> None:
 EXCERPTS = {
     "start": Excerpt(start, whole=True),
     "request": Excerpt(request, logging.DEBUG, whole=True),
+    "failure": Excerpt(failure, options=(("failure_details", "message"),)),
     "drain": Excerpt(drain),
     "reconnect": Excerpt(reconnect),
     "outage": Excerpt(outage),

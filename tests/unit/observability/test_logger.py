@@ -55,7 +55,9 @@ def test_the_four_levels_carry_their_fields_and_context(
     assert log.sequence == [("DEBUG", "a"), ("INFO", "b"), ("WARNING", "c"), ("ERROR", "d")]
     assert all(vars(record)["instance_id"] == "i" for record in log.records)
     assert log.fields(0)["number"] == 1
-    assert log.records[2].getMessage() == "c text='two words' empty='' ratio=0.1235 word=w"
+    assert log.records[2].getMessage() == (
+        "c text='two words' empty='' ratio=0.1235 word=w help=operations.md#kinds-of-error"
+    )
 
 
 def test_a_field_with_the_name_of_an_attribute_of_records_is_kept_beside_it(
@@ -100,7 +102,13 @@ def test_a_structlog_logger_of_the_users_is_used_as_it_is() -> None:
         logger.observe(seen.LeaseLost("r", "run", "fn"))
 
     assert entries == [
-        {"event": "hello", "number": 1, "instance_id": "i", "log_level": "warning"},
+        {
+            "event": "hello",
+            "number": 1,
+            "instance_id": "i",
+            "log_level": "warning",
+            "help": "operations.md#kinds-of-error",
+        },
         {
             "event": "lease_lost",
             "request_id": "r",
@@ -108,6 +116,7 @@ def test_a_structlog_logger_of_the_users_is_used_as_it_is() -> None:
             "function_slug": "fn",
             "instance_id": "i",
             "log_level": "warning",
+            "help": "operations.md#lease-lost",
         },
     ]
 
@@ -152,7 +161,7 @@ def test_an_adapter_is_a_logger_too(target: logging.Logger, log: Capture) -> Non
 
     logger.write(Record("warning", "hello", {"number": 1}))
 
-    assert log.records[0].getMessage() == "hello number=1"
+    assert log.records[0].getMessage() == "hello number=1 help=operations.md#kinds-of-error"
 
 
 def test_a_day_without_trouble_is_a_few_info_records(target: logging.Logger, log: Capture) -> None:
@@ -206,7 +215,8 @@ def test_trouble_is_a_warning_and_a_lost_result_an_error(
         "WARNING", "WARNING", "INFO", "WARNING", "DEBUG", "WARNING", "ERROR", "ERROR",
     ]  # fmt: skip
     assert log.records[6].getMessage() == (
-        "error kind=reply_evicted request_id=r run_id=run function_slug=fn detail=full"
+        "error kind=reply_evicted request_id=r run_id=run function_slug=fn detail=full "
+        "help=operations.md#a-result-is-lost"
     )
 
 
@@ -226,7 +236,8 @@ def test_a_function_that_fails_is_a_warning_with_its_traceback(
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
         "function_failed request_id=r run_id=run function_slug=fn error_type=ValueError "
-        "error='ValueError: no' attempt=0 will_retry=True connection_id=c gateway_group=g\n"
+        "error='ValueError: no' attempt=0 will_retry=True connection_id=c gateway_group=g "
+        "help=operations.md#a-function-fails\n"
         "Traceback (most recent call last):\nValueError: no"
     )
     assert "stack" not in vars(record)
@@ -356,8 +367,9 @@ def test_repetition_is_counted_and_reported_at_the_end(
     logger.close()
 
     assert [record.getMessage() for record in log.records] == [
-        "error kind=malformed_message detail='malformed: 0'",
-        "error kind=malformed_message detail='malformed: 3' repeated=3 within_seconds=4",
+        "error kind=malformed_message detail='malformed: 0' help=operations.md#kinds-of-error",
+        "error kind=malformed_message detail='malformed: 3' repeated=3 within_seconds=4 "
+        "help=operations.md#kinds-of-error",
     ]
 
 

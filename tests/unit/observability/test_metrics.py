@@ -16,7 +16,7 @@ from inngest_connect.core.settings import CoreSettings, WorkerIdentity
 from inngest_connect.core.worker_core import WorkerCore
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability import metric_table
-from inngest_connect.observability.debug_state import DebugState, snapshot
+from inngest_connect.observability.debug_state import ChildProcess, DebugState, snapshot
 from inngest_connect.observability.event_counts import EventCounts
 from inngest_connect.observability.metrics import Metrics, readings
 from inngest_connect.state_machine import ConnectionState as S
@@ -254,9 +254,11 @@ def test_errors_that_an_alert_is_about_have_a_series_before_the_first(
     metrics.observe(seen.ErrorOccurred("journal_damaged", "not a database"))
 
     assert {labels: point.value for labels, point in before.items()} == {
+        (("kind", "child_process_died"),): 0,
         (("kind", "journal_damaged"),): 0,
         (("kind", "journal_slow"),): 0,
         (("kind", "journal_unavailable"),): 0,
+        (("kind", "loop_blocked"),): 0,
     }
     assert collector.value(metric_table.ERRORS, kind="journal_damaged") == 1
 
@@ -351,6 +353,8 @@ def test_durations_are_recorded_with_an_sdk_and_not_with_the_api_alone() -> None
 def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:
     worker = Worker(
         running=2, queued=3, unacknowledged_replies=5, oldest_running_age=7.5, buffer_bytes=11,
+        oldest_reply_age=31.0,
+        child_processes=tuple(ChildProcess(1, 0, 0, each) for each in ("STARTING", "SERVING")),
         io_loop_lag=0.25, caller_loop_lag=0.5, max_worker_concurrency=4,
         counters={
             "connections": 13, "requests_received": 17, "requests_acknowledged": 19,
@@ -369,6 +373,8 @@ def test_each_reading_of_a_snapshot_goes_to_its_own_series() -> None:
     assert of(metric_table.OLDEST_RUNNING) == 7.5
     assert of(metric_table.REPLIES_UNACKNOWLEDGED) == 5
     assert of(metric_table.BUFFER_SIZE) == 11
+    assert of(metric_table.OLDEST_REPLY) == 31.0
+    assert of(metric_table.CHILD_PROCESSES) == 1
     assert of(metric_table.LOOP_LAG, ("loop", "connection")) == 0.25
     assert of(metric_table.LOOP_LAG, ("loop", "caller")) == 0.5
     assert of(metric_table.REQUESTS_LIMIT) == 4

@@ -69,6 +69,7 @@ class ReplyDelivery:
             carrier, deliver_at = None, now + self._settings.journal_patience
         else:
             deliver_at = self._deliver_at(carrier, now)
+        reply.added_at = now
         evicted = self.buffer.add(reply)
         for lost in evicted:
             self.deadlines.discard(lost.request_id)

@@ -28,6 +28,7 @@ class BufferedReply:
     """The journal has to have it first; until then it is not offered."""
     flushing: bool = False
     flush_failures: int = 0
+    added_at: float = 0.0
     flush_key: int = 0
     """Index of the signing key that the flush under way uses."""
 
@@ -49,6 +50,13 @@ class MessageBuffer:
 
     def __iter__(self) -> Iterator[BufferedReply]:
         return iter(self._replies.values())
+
+    def oldest_age(self, now: float) -> float | None:
+        """Since when the oldest reply waits, None without one. For any thread."""
+        # A copy, because the next entry of a table that is changed meanwhile cannot be read.
+        for reply in tuple(self._replies.values()):
+            return now - reply.added_at
+        return None
 
     def get(self, request_id: str) -> BufferedReply | None:
         """The reply to a request, None when none waits."""
