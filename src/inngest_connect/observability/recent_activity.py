@@ -93,15 +93,16 @@ class RecentActivity:
         """Count an event. On the thread that observes; never blocks."""
         match event:
             case RequestReceived():
-                self._second().received += 1
+                self._second(self._clock()).received += 1
             case RequestCompleted():
-                second = self._second()
+                now = self._clock()
+                second = self._second(now)
                 second.completed += 1
                 if event.status == "ERROR":
                     second.failed += 1
                 latency = event.queued_seconds + event.seconds
                 second.histogram[bisect_left(_LATENCIES, latency, hi=_LAST)] += 1
-                self.functions.count(event, self._clock())
+                self.functions.count(event, now)
             case RequestStarted() | ReplyAcknowledged() | Disconnected(expected=True):
                 pass  # the first two are frequent: they skip the comparisons that follow
             case ErrorOccurred() | LeaseLost() | WebSocketFailed() | Disconnected():
@@ -120,8 +121,8 @@ class RecentActivity:
             case StateChanged(previous=ConnectionState.ACTIVE):
                 self.unserved_since = self._clock()
 
-    def _second(self) -> _Second:
-        number, second = int(self._clock()), self._present
+    def _second(self, now: float) -> _Second:
+        number, second = int(now), self._present
         if second.number != number:
             second = self._present = _Second(number)
             self._seconds.append(second)

@@ -255,3 +255,21 @@ def test_a_child_whose_parent_is_gone_at_once_ends_at_once() -> None:
         command = [sys.executable, "-m", CHILD, str(theirs.fileno()), json.dumps(arguments)]
         passed = (theirs.fileno(), reports.fileno())
         assert subprocess.run(command, pass_fds=passed, check=False).returncode == 0
+
+
+async def test_the_snapshot_has_the_child_processes(tmp_path: Path) -> None:
+    started, release = tmp_path / "started", tmp_path / "release"
+    async with EmbeddedGateway() as gateway, worker_of(gateway, 2) as worker:
+        idle = worker.get_debug_state().child_processes
+        data = {"started": str(started), "release": str(release)}
+        running = asyncio.create_task(gateway.invoke("app-waits", {"data": data}))
+        await until(started.exists)
+        busy = worker.get_debug_state().child_processes
+        release.touch()
+        await running
+    closed = worker.get_debug_state().child_processes
+
+    assert [(each.status, each.in_flight) for each in idle] == [("SERVING", 0)] * 2
+    assert len({os.getpid(), *(each.pid for each in idle)}) == 3
+    assert sorted((each.in_flight, each.executions) for each in busy) == [(0, 0), (1, 1)]
+    assert closed == ()

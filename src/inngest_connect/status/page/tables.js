@@ -25,7 +25,7 @@ export function showErrors(worker) {
   byId("no-errors").hidden = open.length > 0;
   const failing = worker.functions.filter(failedLately);
   set("no-errors", failing.length
-    ? `None of the worker that matters now; failed lately: ${failing.map((row) => row.function_slug).join(", ")}.`
+    ? `None of the worker's that matters now. Functions that failed lately: ${failing.map((row) => row.function_slug).join(", ")}.`
     : "None that matters now.");
   keepRows(byId("errors"), open, (error) => error.kind, cells);
   byId("resolved").hidden = resolved.length === 0;
