@@ -71,6 +71,19 @@ async def test_a_client_that_points_elsewhere_talks_to_the_gateway_until_the_wor
     assert client.is_production
 
 
+async def test_the_variables_of_a_real_worker_have_no_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INNGEST_CONNECT_GATEWAY_URL", "ws://127.0.0.1:1/v0/connect")
+    monkeypatch.setenv("INNGEST_CONNECT_API_ORIGIN", "http://127.0.0.1:1")
+    async with EmbeddedGateway() as gateway:
+        async with gateway.connect(APPS, max_worker_concurrency=1):
+            assert (await gateway.invoke(sync_order)).output == "real"
+        with pytest.raises(TypeError, match="no option 'nope'; there are: instance_id"):
+            async with gateway.connect(APPS, nope=1):
+                pass
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_another_event_loop_can_use_the_same_client(attempt: int) -> None:
     async with EmbeddedGateway() as gateway, gateway.connect([ConnectApp(client, [order])]):

@@ -1,5 +1,6 @@
 """The pytest plugin in separate processes, as users' projects run it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,18 @@ EXAMPLES = ROOT / "examples" / "testing"
 pytestmark = pytest.mark.integration
 
 
-def run_pytest(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(
+    directory: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
     return subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=directory,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -43,6 +52,21 @@ def test_the_files_of_the_page_for_users_pass(tmp_path: Path, mode: str) -> None
     )
 
     assert "5 passed" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_without_pytest_asyncio_a_fixture_says_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "pytest_asyncio.py").write_text("raise ImportError\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_one.py").write_text(
+        "def test_one(embedded_gateway): ...\n"
+        "def test_two(gateway_thread): assert gateway_thread.api_origin\n"
+    )
+
+    ended = run_pytest(tmp_path, "-p", "no:asyncio", PYTHONPATH=str(tmp_path))
+
+    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
+    assert "1 error" in ended.stdout
+    assert "the fixture embedded_gateway needs pytest-asyncio: pip install" in ended.stdout
 
 
 def test_a_run_that_uses_no_fixture_does_not_import_the_worker(tmp_path: Path) -> None:

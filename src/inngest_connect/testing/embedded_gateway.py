@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from ..connection import WebSocketWorkerConnection
 from ..core.settings import Timing
-from ..factory import connect
+from ..options import OPTIONS, resolve_options
 from ..sdk.adapter import client_at
 from ..sdk.apps import Apps, clients_of
 from .gateway_store import GatewayStore
@@ -155,17 +155,20 @@ class EmbeddedGateway:
 
         It talks to this gateway wherever the clients point, and so do they until it ends: the
         events that functions send arrive here, and nothing reaches a real server. ``options`` are
-        those of ``connect()``.
+        those of ``connect()``; their variables are not read.
         """
+        unknown = sorted(options.keys() - OPTIONS.keys())
+        if unknown:
+            raise TypeError(f"there is no option {unknown[0]!r}; there are: {', '.join(OPTIONS)}")
+        given = {"wait": True, "timing": _SHORT_PAUSE, **options, "api_origin": self.api_origin}
         async with contextlib.AsyncExitStack() as stack:
             for client in clients_of(apps):
                 await stack.enter_async_context(
                     client_at(client, self.api_origin, is_production=self.http.has_keys)
                 )
-            given = {"wait": True, "timing": _SHORT_PAUSE, **options}
-            yield await stack.enter_async_context(
-                connect(apps, api_origin=self.api_origin, **given)
-            )
+            # Not from the environment: a gateway or a journal of a real worker may be named there.
+            worker = WebSocketWorkerConnection(apps, resolve_options({}, **given))
+            yield await stack.enter_async_context(worker)
 
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
         """Drain a gateway, by default the newest; another one is started if it was the last."""
