@@ -4,6 +4,7 @@
 #   make test      lint, types, import rules, all tests with branch coverage
 #   make format    what ruff can fix and format
 #   make docs      what is generated in docs/ and from the table of options
+#   make site      the documentation as a site in site/ (ARGS=serve shows it)
 #   make simulate  simulated schedules (SEEDS=, FIRST=, ARGS=--stack); make chaos: real processes (SECONDS=, SEED=)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -15,6 +16,7 @@ INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 PRERELEASE := .venv-prerelease
 EXAMPLES := .venv-examples
+SITE := .venv-site
 # Tests that take several times as long when they are traced, and whose code others cover.
 UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test_,blocked_outputs.py \
   process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py)
@@ -22,7 +24,7 @@ UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
   test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet chaos scale \
-  bench mutation figures test-lowest test-prerelease test-examples proto docs pictures transcripts format clean
+  bench mutation figures test-lowest test-prerelease test-examples proto docs pictures site transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -175,7 +177,8 @@ $(EXAMPLES)/.installed: pyproject.toml
 	@touch $@
 
 test-examples: $(EXAMPLES)/.installed
-	$(EXAMPLES)/bin/python -m pytest -n 2 tests/integration/test_examples.py tests/integration/test_pytest_plugin.py -q $(ARGS)
+	$(EXAMPLES)/bin/python -m pytest -n 2 tests/integration/test_examples.py tests/integration/test_pytest_plugin.py \
+	  tests/integration/test_django.py -q $(ARGS)
 
 # The generated protobuf module. This compiler is old on purpose: its output runs on every protobuf
 # runtime from 5.29 to 7.
@@ -199,9 +202,25 @@ docs: $(INSTALLED)
 pictures: $(INSTALLED)
 	$(BIN)/python -m scripts.pictures
 
+# The pages of docs/ as a site; ARGS=serve shows it while you write. Installing takes half a minute once.
+$(SITE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	@touch $@
+
+site: export NO_MKDOCS_2_WARNING = 1
+site: $(SITE)/.installed
+ifdef ARGS
+	$(SITE)/bin/mkdocs $(ARGS)
+else
+	$(SITE)/bin/mkdocs build --strict
+	$(SITE)/bin/python scripts/site_check.py site
+endif
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-prerelease .venv-examples .venv-protoc .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf .venv .venv-lowest .venv-prerelease .venv-examples .venv-protoc .venv-site site .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

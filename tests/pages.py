@@ -10,7 +10,7 @@ PAGES = (
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 )
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
@@ -30,12 +30,13 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found = _BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [Block(page.name, number, text) for number, text in enumerate(found, 1)]
+    name = page.relative_to(ROOT).as_posix().removeprefix("docs/")
+    return [Block(name, number, text) for number, text in enumerate(found, 1)]
 
 
 @functools.cache
 def anchors(page: Path) -> frozenset[str]:
     """The anchors of headings, as the usual renderers make them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
-    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
-    return frozenset(heading.strip().replace(" ", "-") for heading in kept)
+    kept = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in headings)
+    return frozenset(heading.replace(" ", "-") for heading in kept)

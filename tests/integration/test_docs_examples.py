@@ -48,16 +48,28 @@ functions = [charge, resize]
 
 AN_APP = f"{A_CLIENT}\nfrom inngest_connect import connect\n\napps = [(client, functions)]\n"
 
-PROGRAMS = {"README.md 1": "", "journal.md 1": AN_APP, "processes.md 1": A_CLIENT,
-            "status.md 1": A_CLIENT}  # fmt: skip
+PROGRAMS = {
+    "README.md 1": "",
+    "journal.md 1": AN_APP,
+    "processes.md 1": A_CLIENT,
+    "status.md 1": A_CLIENT,
+    "how-to/script.md 1": AN_APP,
+    "how-to/script.md 2": AN_APP,
+}
 """Blocks that run a worker, and what comes before each. Every one has the function shop-greet."""
 
 PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging.md 4",
-         "metrics.md 1", "operations.md 1", "status.md 2"}  # fmt: skip
+         "metrics.md 1", "operations.md 1", "status.md 2",
+         "how-to/script.md 3", "how-to/asgi.md 1"}  # fmt: skip
 """Blocks that are run here, or lifespans, which are entered."""
 
-ELSEWHERE = {f"testing-your-functions.md {number}" for number in range(1, 5)}
-"""Files of a project of a user, whose tests ``test_pytest_plugin.py`` runs."""
+ELSEWHERE = {
+    *(f"testing-your-functions.md {number}" for number in range(1, 5)),
+    *(f"tutorial.md {number}" for number in range(1, 4)),
+    *(f"how-to/django.md {number}" for number in range(1, 3)),
+    "how-to/several-apps.md 1",
+}
+"""Files of a project of a user and the like: tests of their own run them, here and beside."""
 
 
 def test_the_page_of_scenarios_has_the_tests_that_exist() -> None:
@@ -114,9 +126,10 @@ def logging_as_before() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
-async def test_a_part_runs(name: str) -> None:
+async def test_a_part_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block: Block = BLOCKS[name]
     async with EmbeddedGateway() as gateway:
+        monkeypatch.setenv("INNGEST_DEV", gateway.api_origin)
         client = gateway.client("shop")
 
         @client.create_function(fn_id="greet", trigger=inngest.TriggerEvent(event="x"))
@@ -131,6 +144,17 @@ async def test_a_part_runs(name: str) -> None:
             if "lifespan" in names:
                 async with names["lifespan"](None):
                     await asyncio.wait_for(gateway.wait_for_worker(), 30)
+
+
+async def test_several_apps_are_served_by_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    async with EmbeddedGateway() as gateway:
+        monkeypatch.setenv("INNGEST_DEV", gateway.api_origin)
+        exec(BLOCKS["how-to/several-apps.md 1"].text, names)
+        async with names["worker"]:
+            runs = [await gateway.invoke(slug) for slug in ("shop-order", "billing-charge")]
+
+    assert [run.output for run in runs] == ["ordered", "charged"]
 
 
 def names_taken_for_granted(client: inngest.Inngest, greet: Any) -> dict[str, Any]:
