@@ -58,7 +58,7 @@ export function showThroughput(worker) {
     { id: "hatch", width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
   shape(hatch, "rect", { width: 4, height: 4, class: "hatch-back" });
   shape(hatch, "line", { x1: 0, x2: 0, y1: 0, y2: 4, class: "hatch-line" });
-  const y = scale([svg, wide], most, (value) => (most < 2 ? value.toFixed(1) : value.toFixed(0)));
+  const y = scale([svg, wide], most, (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)));
   const step = (wide - LEFT) / completed.length;
   completed.forEach((all, column) => {
     const x = LEFT + column * step + 0.5;

@@ -74,7 +74,8 @@ function showWorker({ worker, state, versions }) {
     ["Instance", state.instance_id],
     ["Slots", state.max_worker_concurrency ?? "no limit"],
     ["Journal", state.journal_path
-      ? `${state.journal_path}, ${several(state.journal_entries, "entry", "entries")}, behind by ${span(state.journal_lag)}`
+      ? `${state.journal_path}, ${several(state.journal_entries, "entry", "entries")}`
+        + (state.journal_lag > 1 ? `, behind by ${span(state.journal_lag)}` : "")
       : "none"],
     ...(state.journal_failure ? [["Journal fails", state.journal_failure]] : []),
   ]);
