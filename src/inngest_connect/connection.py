@@ -109,7 +109,6 @@ class WebSocketWorkerConnection(WorkerView):
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
-            journal = self._journal = await self._open_journal()
             factory = self._options.executor or LoopExecutor
             executor = self._executor = create_executor(
                 factory,
@@ -122,6 +121,7 @@ class WebSocketWorkerConnection(WorkerView):
                     functions={app.name: app.function_slugs for app in self._core.identity.apps},
                 ),
             )
+            journal = self._journal = await self._open_journal()
             host = self._host = Host(
                 lambda on: self._orchestrator_on(on, executor, journal),
                 self._orchestrate,
@@ -138,13 +138,13 @@ class WebSocketWorkerConnection(WorkerView):
                     await host.run(on_thread=on_thread, begun=self._repeat_close_requests)
             finally:
                 watch.stop()
+                ends = [executor.wait_stopped(_CANCEL_GRACE), self._announcer.drained()]
                 if journal is not None:
-                    await journal.close()
+                    journal.close()
+                    ends.append(journal.closed())
                 try:
-                    # Together, or both at their limits would take as long as ``RETURN_GRACE``.
-                    await asyncio.gather(
-                        executor.wait_stopped(_CANCEL_GRACE), self._announcer.drained()
-                    )
+                    # Together, or two at their limits would take as long as ``RETURN_GRACE``.
+                    await asyncio.gather(*ends)
                 finally:
                     not_at_exit()
                     if self._core.shutdown.abandoned:

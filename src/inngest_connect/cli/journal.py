@@ -13,7 +13,8 @@ from rich.table import Table
 
 from ..core.wire.remote_text import clean
 from ..errors import ConfigurationError
-from ..journal.file import Holder, Row, lease_end, open_to_read, read
+from ..journal.file import open_to_read
+from ..journal.rows import Content, Row, lease_end, read
 from .failures import write_failure
 
 
@@ -21,19 +22,19 @@ def show_journal(path: Path, *, as_json: bool) -> int:
     """Print the journal at ``path`` and return the exit code."""
     try:
         with contextlib.closing(open_to_read(path)) as database:
-            holder, rows = read(database)
+            content = read(database)
     except ConfigurationError as error:
         return write_failure(error, with_traceback=False)
     except (sqlite3.Error, OSError) as error:
         damaged = ConfigurationError(f"the journal {str(path)!r} cannot be read: {error}")
         return write_failure(damaged, with_traceback=False)
     now = time.time()
-    lines = [_line(row, now) for row in rows.values()]
+    lines = [_line(row, now) for row in content.rows.values()]
     if as_json:
         for line in lines:
             sys.stdout.write(json.dumps(line) + "\n")
         return 0
-    _print_table(holder, lines)
+    _print_table(content, lines)
     return 0
 
 
@@ -50,9 +51,9 @@ def _line(row: Row, now: float) -> dict[str, Any]:
     }
 
 
-def _print_table(holder: Holder | None, lines: list[dict[str, Any]]) -> None:
+def _print_table(content: Content, lines: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
-    console.print(f"last opened by {holder or 'nobody yet'}", markup=False, soft_wrap=True)
+    console.print(f"last opened by {content.holder or 'nobody yet'}", markup=False, soft_wrap=True)
     if not lines:
         console.print("nothing is unfinished")
         return

@@ -16,7 +16,6 @@ import asyncio
 import concurrent.futures
 import os
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -24,16 +23,21 @@ from pathlib import Path
 from typing import Final
 
 from ..aio.clock import monotonic
+from ..aio.waiters import until_done
 from ..core.events import ErrorOccurred, Event
 from ..core.inputs import Input, JournalCommitted, JournalEntry, JournalRecovered
 from ..core.settings import JournalCommit
+from ..core.wire.user_text import shown_error
 from ..errors import ConfigurationError
 from ..protocol import connect_pb2 as pb
-from .file import Holder, JournalFile, Row, Sync
+from .file import JournalFile, Sync
+from .rows import Holder, Row
 
 _GATHER: Final = 0.005
 """Seconds from the first change to the transaction for it and for what follows it."""
 _TRY_AGAIN: Final = 1.0
+_LOOK_AGAIN: Final = 10.0
+"""Whether the file is in place, when nothing changes."""
 _OPEN_SECONDS: Final = 10.0
 """For a file on a disk that stalls; after that the worker starts, and the file is opened later."""
 _CLOSE_SECONDS: Final = 5.0
@@ -42,7 +46,7 @@ _SLOW: Final = 1.0
 
 
 class Journal:
-    """``record`` and ``erase`` belong to the I/O loop; ``observe`` is called on the thread."""
+    """``record`` and ``erase`` belong to the I/O loop; ``observe`` is called on any thread."""
 
     def __init__(
         self,
@@ -52,22 +56,25 @@ class Journal:
         instance_id: str,
         observe: Callable[[Event], None],
     ) -> None:
-        self.path = Path(path)
-        self._sync = sync
+        self.path = Path(path).absolute()  # the program may change its directory
         self._required = commit == "required"
         self._holder = Holder(socket.gethostname(), os.getpid(), instance_id, time.time())
+        self._file = JournalFile(self.path, sync, self._holder)
+        """Belongs to the thread."""
         self._observe = observe
         self._post: Callable[[Input], None] | None = None
         self._lock = threading.Lock()
         self._rows: dict[str, Row] = {}
-        # What the file does not have yet. The thread takes the whole dictionary; ``_changed_at`` is
-        # when its first key came.
+        # What the file does not have yet; the thread takes all of it, and writes it. The times are of
+        # the oldest change, None without one.
         self._changed: dict[str, None] = {}
-        self._changed_at = 0.0
+        self._changed_since: float | None = None
+        self._writing_since: float | None = None
         self._wake = threading.Event()
         self._begun = threading.Event()
         self._closing = threading.Event()
         self._failure: str | None = None
+        self._slow_reported = False
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 
@@ -80,23 +87,34 @@ class Journal:
         """
         name = "inngest-connect-journal"
         threading.Thread(target=self._run, name=name, daemon=True).start()
-        await asyncio.wait([asyncio.wrap_future(self._opened)], timeout=_OPEN_SECONDS)
-        if self._opened.done():
-            self._opened.result()
-        else:
+        try:
+            await _wait(self._opened, _OPEN_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+        with self._lock:
+            in_time = self._opened.done()
+            if not in_time:
+                self._opened.set_result(None)  # from here on an error is reported, and not raised
+        if not in_time:
             self._failed("the file could not be opened yet, the disk does not answer")
+        self._opened.result()
 
     def begin(self, post: Callable[[Input], None]) -> None:
         """The worker runs: ``post`` takes what is recovered and what is committed."""
         self._post = post
         self._begun.set()
+        self._wake.set()
 
-    async def close(self) -> None:
-        """Write what has changed, and release the file; gives up on a disk that stalls."""
+    def close(self) -> None:
+        """Have the thread write what has changed, release the file, and end."""
         self._closing.set()
         self._begun.set()
         self._wake.set()
-        await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=_CLOSE_SECONDS)
+
+    async def closed(self) -> None:
+        """Wait until it has ended; gives up on a disk that stalls."""
+        await _wait(self._ended, _CLOSE_SECONDS)
 
     def record(self, request: pb.GatewayExecutorRequestData, reply: bytes | None) -> None:
         """Keep this request, and its reply when there is one."""
@@ -107,6 +125,10 @@ class Journal:
             at = time.time() if row is None else row.acknowledged_at
             self._rows[request_id] = Row(request, at, reply)
             self._change(request_id)
+        if self._writing_since is not None:
+            self._report_stall(self._writing_since)
+        if reply is not None and self._failure is not None:
+            self._committed((request_id,))
 
     def erase(self, request_id: str) -> None:
         """Nothing is owed for this request any more."""
@@ -116,9 +138,14 @@ class Journal:
 
     def _change(self, request_id: str) -> None:
         if not self._changed:
-            self._changed_at = monotonic()
+            self._changed_since = monotonic()
             self._wake.set()
         self._changed[request_id] = None
+
+    def _committed(self, request_ids: tuple[str, ...]) -> None:
+        # Of replies: on disk, or there is no disk to wait for.
+        if self._required and self._post is not None and request_ids:
+            self._post(JournalCommitted(request_ids))
 
     # --- what can be read --------------------------------------------------------------------
 
@@ -133,115 +160,114 @@ class Journal:
     @property
     def lag(self) -> float:
         """Seconds since the oldest change that the file does not have."""
-        return monotonic() - self._changed_at if self._changed else 0.0
+        since = self._writing_since or self._changed_since
+        return 0.0 if since is None else monotonic() - since
 
     # --- on the thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self._keep()
-        except Exception as error:  # noqa: BLE001 - a bug here must not be silent
-            self._failed(f"{type(error).__name__}: {error}")
+            if self._open_first():
+                self._begun.wait()
+                if self._post is not None:
+                    self._keep()
         finally:
+            self._file.close()
             self._ended.set_result(None)
 
+    def _open_first(self) -> bool:
+        try:
+            self._file.open()
+        except ConfigurationError as error:
+            with self._lock:
+                if not self._opened.done():
+                    self._opened.set_exception(error)
+                    return False
+            self._failed(_text(error))
+        except Exception as error:  # noqa: BLE001 - the worker goes on without
+            self._failed(_text(error))
+        with self._lock:
+            if not self._opened.done():
+                self._opened.set_result(None)
+        return True
+
     def _keep(self) -> None:
-        file = self._open_first()
-        self._begun.wait()
-        stored = self._adopt(file)
-        while not (self._closing.is_set() and not self._changed):
-            self._wake.wait()
-            if not self._required:
-                self._closing.wait(_GATHER)
+        is_new = True  # what the file has is not handed over yet
+        while True:
             changed = self._take()
             try:
-                if file is None or not file.is_in_place():
-                    if file is not None:
-                        file.close()
-                    file = JournalFile(self.path, self._sync, self._holder)
-                    stored = self._adopt(file)
-                    changed = dict.fromkeys([*stored, *tuple(self._rows)])
-                self._write(file, stored, changed)
-            except (sqlite3.Error, OSError, ConfigurationError) as error:
-                if file is not None:
-                    file.close()
-                    file = None
-                with self._lock:
-                    self._changed = {**changed, **self._changed}
-                    self._wake.set()
-                self._failed(str(error))
+                if not self._file.is_in_place():
+                    self._file.open()
+                    is_new = True
+                if is_new:
+                    self._adopt()
+                    changed = self._all()
+                    is_new = False
+                self._write(changed)
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the journal
+                self._file.close_database()
+                self._put_back(changed)
+                self._failed(_text(error))
                 if self._closing.wait(_TRY_AGAIN):
-                    break
-            else:
-                self._failure = None
-        if file is not None:
-            file.close()
-
-    def _open_first(self) -> JournalFile | None:
-        try:
-            file = JournalFile(self.path, self._sync, self._holder)
-        except ConfigurationError as error:
-            self._closing.set()
-            self._opened.set_exception(error)
-            return None
-        except (sqlite3.Error, OSError) as error:
-            self._failed(str(error))
-            file = None
-        else:
+                    return
+                continue
             self._failure = None
-        self._opened.set_result(None)
-        return file
+            if self._closing.is_set() and not self._changed:
+                return
+            self._wake.wait(_LOOK_AGAIN)
+            if not self._required:
+                self._closing.wait(_GATHER)
 
-    def _adopt(self, file: JournalFile | None) -> set[str]:
-        """Hand over what another process has left in the file; returns the ids of its rows."""
-        if file is None:
-            return set()
-        if file.damage is not None:
-            self._observe(ErrorOccurred("journal_damaged", file.damage))
-        stored = set() if file.damage is not None else set(file.rows)
-        if not file.rows or file.predecessor == self._holder or self._post is None:
-            return stored  # of this worker itself, before the file was lost for a while
+    def _adopt(self) -> None:
+        # Hand over what another process has left in the file.
+        found, damage = self._file.take_found()
+        if damage is not None:
+            self._observe(ErrorOccurred("journal_damaged", damage))
+        if not found.rows or found.holder == self._holder:
+            return  # of this worker itself, before the file was lost for a while
         with self._lock:
             # A request that has come again meanwhile is newer than what the file has of it.
-            self._rows = {**file.rows, **self._rows}
-            if file.damage is not None:
-                for request_id in file.rows:
-                    self._change(request_id)
+            self._rows = {**found.rows, **self._rows}
         now = time.time()
-        entries = (
+        entries = tuple(
             JournalEntry(row.request, row.reply, max(now - row.acknowledged_at, 0.0))
-            for row in file.rows.values()
+            for row in found.rows.values()
         )
-        self._post(JournalRecovered(tuple(entries), str(file.predecessor or "not known which")))
-        return stored
+        assert self._post is not None
+        self._post(JournalRecovered(entries, str(found.holder or "not known which")))
+
+    def _all(self) -> dict[str, None]:
+        # Everything that the file has to have, and what it has to lose.
+        with self._lock:
+            return dict.fromkeys([*self._rows, *self._file.ids()])
 
     def _take(self) -> dict[str, None]:
         with self._lock:
             changed, self._changed = self._changed, {}
+            self._writing_since, self._changed_since = self._changed_since, None
             self._wake.clear()
         return changed
 
-    def _write(self, file: JournalFile, stored: set[str], changed: dict[str, None]) -> None:
-        # What came and went between two transactions is not worth one.
-        changes = {
-            key: row for key in changed if (row := self._rows.get(key)) is not None or key in stored
-        }
-        if not changes:
-            return
+    def _put_back(self, changed: dict[str, None]) -> None:
+        with self._lock:
+            self._changed = {**changed, **self._changed}
+            self._changed_since = self._writing_since or self._changed_since
+            self._writing_since = None
+
+    def _write(self, changed: dict[str, None]) -> None:
         begun = monotonic()
-        file.write(changes)
-        for key, row in changes.items():
-            if row is None:
-                stored.discard(key)
-            else:
-                stored.add(key)
-        if self._required and self._post is not None:
-            replied = (key for key, row in changes.items() if row is not None and row.reply)
-            self._post(JournalCommitted(tuple(replied)))
+        changes = {key: self._rows.get(key) for key in changed}
+        self._file.write(changes)
+        self._committed(
+            tuple(k for k, row in changes.items() if row is not None and row.reply is not None)
+        )
+        self._writing_since = None
         took = monotonic() - begun
         if took >= _SLOW:
-            text = f"the disk took {took:.1f} s for a transaction of the journal {self.path}"
-            self._observe(ErrorOccurred("journal_slow", text))
+            self._report_slow(f"the disk took {took:.1f} s for a transaction")
+        self._slow_reported = False
+
+    # --- what is wrong -----------------------------------------------------------------------
 
     def _failed(self, text: str) -> None:
         known, self._failure = self._failure, text
@@ -252,12 +278,30 @@ class Journal:
                 "survive a crash"
             )
             self._observe(ErrorOccurred("journal_unavailable", text))
-        if self._required and self._post is not None:
-            # What waits for the file is offered without it.
-            with self._lock:
-                replied = [key for key in self._changed if self._has_reply(key)]
-            self._post(JournalCommitted(tuple(replied)))
+        # What waits for the file is offered without it.
+        with self._lock:
+            waiting = [(key, self._rows.get(key)) for key in self._changed]
+        self._committed(tuple(k for k, row in waiting if row is not None and row.reply is not None))
 
-    def _has_reply(self, request_id: str) -> bool:
-        row = self._rows.get(request_id)
-        return row is not None and row.reply is not None
+    def _report_stall(self, since: float) -> None:
+        # On the I/O loop, while the thread waits for the disk.
+        if monotonic() - since >= _SLOW and self._failure is None:
+            self._report_slow("the disk does not answer: a transaction has not ended")
+
+    def _report_slow(self, text: str) -> None:
+        if not self._slow_reported:
+            self._slow_reported = True
+            self._observe(ErrorOccurred("journal_slow", f"{text}; the journal is {self.path}"))
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigurationError) else shown_error(error)
+
+
+async def _wait(future: "concurrent.futures.Future[None]", seconds: float) -> None:
+    # Without an error when the limit is over, or when the future ends after the event loop.
+    waiting = asyncio.ensure_future(until_done(future))
+    try:
+        await asyncio.wait([waiting], timeout=seconds)
+    finally:
+        waiting.cancel()
