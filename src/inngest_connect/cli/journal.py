@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..core.wire.remote_text import clean
@@ -28,6 +29,9 @@ def show_journal(path: Path, *, as_json: bool) -> int:
     except (sqlite3.Error, OSError) as error:
         damaged = ConfigurationError(f"the journal {str(path)!r} cannot be read: {error}")
         return write_failure(damaged, with_traceback=False)
+    if content.unreadable:
+        text = f"{len(content.unreadable)} of its rows cannot be read: their bytes have changed"
+        sys.stderr.write(f"inngest-connect: {text}\n")
     now = time.time()
     lines = [_line(row, now) for row in content.rows.values()]
     if as_json:
@@ -62,5 +66,5 @@ def _print_table(content: Content, lines: list[dict[str, Any]]) -> None:
         size = line["reply_bytes"]
         left = "no reply yet" if size is None else f"a reply of {size} bytes"
         names = (line["request_id"], line["run_id"], line["function"])
-        table.add_row(*names, left, f"{line['age']:.1f} s")
+        table.add_row(*map(escape, names), left, f"{line['age']:.1f} s")
     console.print(table)

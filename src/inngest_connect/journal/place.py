@@ -55,7 +55,7 @@ class PathLock:
         self._path = path
         self._lock = path.with_name(f"{path.name}-lock")
         _check_place(path)
-        if not self._lock.exists():
+        if identity(self._lock) is None:
             # So no worker has it, and no worker had it: what is there must not be touched.
             _check_foreign(path)
         self._connection = self._locked()

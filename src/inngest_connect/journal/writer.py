@@ -65,8 +65,7 @@ class Journal:
         self._post: Callable[[Input], None] | None = None
         self._lock = threading.Lock()
         self._rows: dict[str, Row] = {}
-        # What the file does not have yet; the thread takes all of it, and writes it. The times are of
-        # the oldest change, None without one.
+        # What the file does not have yet, and since when. The thread takes all of it to write it.
         self._changed: dict[str, None] = {}
         self._changed_since: float | None = None
         self._writing_since: float | None = None
