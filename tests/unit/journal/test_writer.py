@@ -25,7 +25,6 @@ pytestmark = pytest.mark.unit
 THEIRS = Holder("there", 8, "worker-2", 1_700_000_000.0)
 THREAD = "inngest-connect-journal"
 LIMIT = 20.0
-AGES = pytest.approx(0.0, abs=10.0)
 
 
 @pytest.fixture(autouse=True)
@@ -219,10 +218,9 @@ async def test_what_was_left_behind_is_handed_over_and_kept_until_it_is_erased(
         await until_stored(path, {"a": None})
 
     assert recovered.predecessor == "pid 8 on there, started 2023-11-14T22:13:20Z"
-    assert [(e.request.request_id, e.reply, e.age) for e in recovered.entries] == [
-        ("a", None, AGES),
-        ("b", b"reply", AGES),
-    ]
+    left = [(each.request.request_id, each.reply) for each in recovered.entries]
+    assert left == [("a", None), ("b", b"reply")]
+    assert all(0.0 <= each.age < 10.0 for each in recovered.entries)
     assert entries == 2
     assert before == {"a": None, "b": b"reply"}
 
@@ -246,7 +244,7 @@ async def test_a_clock_that_has_jumped_makes_no_age_negative(
     path = tmp_path / "journal"
     left_behind(path, a=b"reply")
     real = time.time
-    monkeypatch.setattr(writer.time, "time", lambda: real() + jump)
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
     async with Owner(path) as owner:
         await until(lambda: bool(owner.recovered))
 
@@ -261,9 +259,9 @@ async def test_a_clock_that_jumps_while_it_runs_changes_nothing(
     real = time.time
     async with Owner(path) as owner:
         for number, jump in enumerate((0.0, -1e9, 1e9)):
-            monkeypatch.setattr(writer.time, "time", lambda jump=jump: real() + jump)
+            monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
             owner.journal.record(request(str(number)), None)
-            await until(lambda number=number: len(stored(path)) == number + 1)  # type: ignore[misc]
+            await until(lambda number=number: len(stored(path)) == number + 1)
         lag = owner.journal.lag
 
     assert 0.0 <= lag < 10.0
