@@ -33,8 +33,8 @@ from ..protocol import connect_pb2 as pb
 from .file import JournalFile, Sync
 from .rows import Holder, Row
 
-_GATHER: Final = 0.005
-"""Seconds from the first change to the transaction for it and for what follows it."""
+_INTERVAL: Final = 0.02
+"""Seconds between two transactions: the first change is written at once, what follows together."""
 _TRY_AGAIN: Final = 1.0
 _LOOK_AGAIN: Final = 10.0
 """Whether the file is in place, when nothing changes."""
@@ -202,6 +202,7 @@ class Journal:
                     self._adopt()
                     changed = self._all()
                     is_new = False
+                written_at = monotonic()
                 self._write(changed)
             except Exception as error:  # noqa: BLE001 - a bug here must not end the journal
                 self._file.close_database()
@@ -215,7 +216,7 @@ class Journal:
                 return
             self._wake.wait(_LOOK_AGAIN)
             if not self._required:
-                self._closing.wait(_GATHER)
+                self._closing.wait(max(written_at + _INTERVAL - monotonic(), 0.0))
 
     def _adopt(self) -> None:
         # Hand over what another process has left in the file.
