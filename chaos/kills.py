@@ -118,6 +118,9 @@ class _Kills:
                 process.kill()
                 await process.wait()
                 process = await self._start(number + 1)
+                if number % 50 == 49:
+                    done = f"{number + 1} kills, {self._gateway.ledger.answered} replies"
+                    sys.stderr.write(f"  {done}, {time.monotonic() - begun:.0f} s\n")
             report.seconds = time.monotonic() - begun
             async with asyncio.timeout(_START_LIMIT):
                 await self._gateway.wait_for_worker()

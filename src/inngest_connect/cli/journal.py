@@ -30,7 +30,7 @@ def show_journal(path: Path, *, as_json: bool) -> int:
         damaged = ConfigurationError(f"the journal {str(path)!r} cannot be read: {error}")
         return write_failure(damaged, with_traceback=False)
     if content.unreadable:
-        text = f"{len(content.unreadable)} of its rows cannot be read: their bytes have changed"
+        text = f"{content.unreadable} of its batches cannot be read: their bytes have changed"
         sys.stderr.write(f"inngest-connect: {text}\n")
     now = time.time()
     lines = [_line(row, now) for row in content.rows.values()]

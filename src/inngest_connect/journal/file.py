@@ -1,4 +1,4 @@
-"""JournalFile: one SQLite database, owned by one process, with one row for each unfinished request.
+"""JournalFile: one SQLite database, owned by one process, with its unfinished requests.
 
 Rules of this file:
 1. ``place`` has the lock, which is kept while the database is opened again after an error.
@@ -11,7 +11,7 @@ Rules of this file:
 import contextlib
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,7 +25,9 @@ _WAL_BYTES: Final = 16 * 1024 * 1024
 """What the write-ahead log is cut to, after a burst of large replies."""
 # SQLITE_ERROR is a schema that is not ours: the statements are constant, and right.
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-_NOTHING: Final = Content(None, {}, set())
+_LONG: Final = 4 * 1024 * 1024
+"""Bytes of changes, beyond those of all rows, after which all rows are written again."""
+_NOTHING: Final = Content(None, {})
 
 
 class JournalFile:
@@ -41,6 +43,9 @@ class JournalFile:
         self._lock: PathLock | None = None
         self._database: sqlite3.Connection | None = None
         self._stored: set[str] = set()
+        self._size = 0
+        self._first_size = 0
+        """Of all rows, when they were written last."""
         self._identities: list[tuple[int, int] | None] = []
 
     def open(self) -> None:
@@ -89,9 +94,12 @@ class JournalFile:
             raise _malformed(state)
         found = self._found = rows.read(database)
         if found.unreadable:
-            raise _malformed(f"rows have changed: {len(found.unreadable)}")
-        self._stored = set(found.rows)
-        if not self._stored and database.execute("PRAGMA freelist_count").fetchone()[0]:
+            raise _malformed(f"batches have changed: {found.unreadable}")
+        self._stored, self._size = set(found.rows), found.size
+        self._first_size = found.size
+        if not found.rows and found.size:
+            self.replace({})
+        if not found.rows and database.execute("PRAGMA freelist_count").fetchone()[0]:
             with contextlib.suppress(sqlite3.OperationalError):
                 database.execute("VACUUM")  # give back what an outage has taken
         with database:
@@ -133,31 +141,44 @@ class JournalFile:
 
     def write(self, changes: Mapping[str, Row | None]) -> None:
         """Write rows and delete those that are None, in one transaction."""
-        stored, database = self._stored, self._database
-        assert database is not None
-        gone = [(key,) for key, row in changes.items() if row is None and key in stored]
-        replaced, answered = [], []
-        for key, row in changes.items():
-            if row is None:
-                continue
-            if row.reply is not None and key in stored:
-                answered.append(rows.answered(row))
-            else:
-                replaced.append(rows.replaced(row))
-        if not (gone or replaced or answered):
-            return  # what came and went between two transactions is not worth one
+        new = list(rows.batches(changes, self._stored))
+        if not new:
+            return
+        database = self._in_use()
         with database:
-            if gone:
-                database.executemany(rows.DELETE, gone)
-            if replaced:
-                database.executemany(rows.REPLACE, replaced)
-            if answered:
-                database.executemany(rows.ANSWER, answered)
+            database.executemany(rows.INSERT, new)
+        self._size += sum(len(data) for _, data in new)
         for key, row in changes.items():
             if row is None:
-                stored.discard(key)
+                self._stored.discard(key)
             else:
-                stored.add(key)
+                self._stored.add(key)
+
+    def replace(self, everything: Mapping[str, Row]) -> None:
+        """Write all rows, and nothing else."""
+        database = self._in_use()
+        size = 0
+
+        def counted() -> Iterator[tuple[int, bytes]]:
+            nonlocal size
+            for checksum, data in rows.batches(everything, set()):
+                size += len(data)
+                yield checksum, data
+
+        with database:
+            database.execute("DELETE FROM batch")
+            database.executemany(rows.INSERT, counted())
+        self._stored = set(everything)
+        self._size = self._first_size = size
+
+    @property
+    def is_long(self) -> bool:
+        """Whether what has changed is more than all rows, so that it is time to ``replace``."""
+        return self._size > _LONG + 2 * self._first_size
+
+    def _in_use(self) -> sqlite3.Connection:
+        assert self._database is not None
+        return self._database
 
     def ids(self) -> set[str]:
         """The requests that the file has."""

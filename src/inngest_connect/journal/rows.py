@@ -1,18 +1,19 @@
 """What a journal is made of: the schema, the process that has it, and its rows as bytes and back.
 
-A row has checksums of its own. SQLite finds pages that it cannot follow, and not bytes that have
-changed inside of one; and what is read here is delivered as the result of a function.
+The changes of each transaction are one batch, with a checksum: to insert, update and delete a row
+in a table costs three times as much for a request. SQLite finds pages that it cannot follow, and
+not bytes that have changed inside of one; and what is read here is delivered as the result of a
+function.
 """
 
 import re
 import sqlite3
+import struct
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-from google.protobuf.message import DecodeError
+from typing import Final
 
 from ..core.wire.remote_text import clean
 from ..protocol import connect_pb2 as pb
@@ -20,24 +21,20 @@ from ..protocol import connect_pb2 as pb
 VERSION: Final = 1
 """Of the schema. A higher number is a file that this package cannot read."""
 APPLICATION_ID: Final = 0x696E6763  # "ingc"; SQLite keeps it in the header
-# Without rowids, because then there is no index: each row is written once.
 SCHEMA: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 CREATE TABLE worker (host TEXT, pid INTEGER, instance_id TEXT, started_at REAL);
-CREATE TABLE request (
-  request_id TEXT PRIMARY KEY,
-  acknowledged_at REAL NOT NULL,
-  names BLOB NOT NULL,
-  names_checksum INTEGER NOT NULL,
-  reply BLOB,
-  reply_checksum INTEGER
-) WITHOUT ROWID;
+CREATE TABLE batch (number INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, data BLOB NOT NULL);
 """
-REPLACE: Final = "INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?, ?, ?)"
-ANSWER: Final = "UPDATE request SET reply = ?, reply_checksum = ? WHERE request_id = ?"
-DELETE: Final = "DELETE FROM request WHERE request_id = ?"
-_SELECT: Final = "SELECT * FROM request ORDER BY request_id"
+INSERT: Final = "INSERT INTO batch (checksum, data) VALUES (?, ?)"
+_SELECT: Final = "SELECT number, checksum, data FROM batch ORDER BY number"
+_BATCH_BYTES: Final = 64 * 1024
+"""After which another batch begins: so much is lost with one byte that has changed."""
+# Kind, when it was acknowledged, the lengths of what follows. A row is its names and its reply; a
+# reply of a row that is known, and a row that is gone, have the request id instead of the names.
+_CHANGE: Final = struct.Struct("<BdII")
+_ROW, _ANSWERED_ROW, _REPLY, _GONE = range(4)
 _ULID_TIME: Final = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
 _ULID_DIGITS: Final = {c: n for n, c in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
 
@@ -68,57 +65,77 @@ class Row:
 
 @dataclass(slots=True)
 class Content:
-    """What was read of a journal. ``unreadable`` are the ids of rows whose bytes have changed."""
+    """What was read of a journal. ``unreadable`` counts the batches whose bytes have changed."""
 
     holder: Holder | None
     rows: dict[str, Row]
-    unreadable: set[Any]
+    unreadable: int = 0
+    size: int = 0
+    """Bytes of all batches."""
 
 
-def replaced(row: Row) -> tuple[object, ...]:
-    """The values for ``REPLACE``."""
-    request = row.request
+def batches(changes: Mapping[str, Row | None], known: set[str]) -> Iterator[tuple[int, bytes]]:
+    """Return the values for ``INSERT``. ``known`` are the rows that the file has by now."""
+    parts: list[bytes] = []
+    size = 0
+    for key, row in changes.items():
+        if row is None:
+            if key not in known:
+                continue  # what came and went between two transactions is not worth one
+            names = key.encode()
+            parts += (_CHANGE.pack(_GONE, 0.0, len(names), 0), names)
+            continue
+        reply = row.reply or b""
+        if row.reply is None:
+            kind, names = _ROW, _names(row.request)
+        elif key in known:
+            kind, names = _REPLY, key.encode()
+        else:
+            kind, names = _ANSWERED_ROW, _names(row.request)
+        parts += (_CHANGE.pack(kind, row.acknowledged_at, len(names), len(reply)), names, reply)
+        size += len(names) + len(reply)
+        if size >= _BATCH_BYTES:
+            yield _batch(parts)
+            parts, size = [], 0
+    if parts:
+        yield _batch(parts)
+
+
+def _batch(parts: list[bytes]) -> tuple[int, bytes]:
+    data = b"".join(parts)
+    return zlib.crc32(data), data
+
+
+def _names(request: pb.GatewayExecutorRequestData) -> bytes:
     names = pb.GatewayExecutorRequestData()
     names.CopyFrom(request)
     names.ClearField("request_payload")
-    data = names.SerializeToString()
-    return (
-        request.request_id,
-        row.acknowledged_at,
-        data,
-        zlib.crc32(data),
-        row.reply,
-        None if row.reply is None else zlib.crc32(row.reply),
-    )
-
-
-def answered(row: Row) -> tuple[object, ...]:
-    """The values for ``ANSWER``, for a row that has its reply now."""
-    assert row.reply is not None
-    return row.reply, zlib.crc32(row.reply), row.request.request_id
+    return names.SerializeToString()
 
 
 def read(database: sqlite3.Connection) -> Content:
     """Read a whole journal, the oldest request first."""
-    content = Content(read_holder(database), {}, set())
-    _add(content, database.execute(_SELECT))
-    _sort(content)
+    content = Content(read_holder(database), {})
+    for _, checksum, data in database.execute(_SELECT):
+        _apply(content, checksum, data)
     return content
 
 
 def salvage(database: sqlite3.Connection) -> Content:
-    """Read what can be read of a damaged journal: from its first row on, and back from its last."""
-    content = Content(None, {}, set())
+    """Read what can be read of a damaged journal: from its first batch on, and from its last."""
+    content, found = Content(None, {}), dict[int, tuple[object, object]]()
     for order in ("ASC", "DESC"):
         try:
-            _add(content, database.execute(f"{_SELECT} {order}"))
+            for number, checksum, data in database.execute(f"{_SELECT} {order}"):
+                found[number] = checksum, data
         except sqlite3.Error:
             continue
+    for _, (checksum, data) in sorted(found.items()):
+        _apply(content, checksum, data)
     try:
         content.holder = read_holder(database)
     except sqlite3.Error:
         content.holder = None
-    _sort(content)
     return content
 
 
@@ -133,28 +150,32 @@ def read_holder(database: sqlite3.Connection) -> Holder | None:
     return holder
 
 
-def _add(content: Content, rows: Iterable[tuple[Any, ...]]) -> None:
-    for request_id, acknowledged_at, names, names_checksum, reply, reply_checksum in rows:
-        try:
-            if zlib.crc32(names) != names_checksum:
-                raise ValueError("changed")
+def _apply(content: Content, checksum: object, data: object) -> None:
+    if not isinstance(data, bytes) or zlib.crc32(data) != checksum:
+        content.unreadable += 1
+        return
+    content.size += len(data)
+    rows = content.rows
+    for kind, at, names, reply in _changes(data):  # right, as their checksum is
+        if kind == _GONE:
+            rows.pop(names.decode(), None)
+        elif kind == _REPLY:
+            # Without its row, which was in a batch that could not be read, nobody can deliver it.
+            if (row := rows.get(names.decode())) is not None:
+                row.reply = reply
+        else:
             request = pb.GatewayExecutorRequestData.FromString(names)
-            row = Row(request, float(acknowledged_at))
-            if request.request_id != request_id:
-                raise ValueError("changed")
-        except (DecodeError, TypeError, ValueError):
-            content.unreadable.add(request_id)
-            continue
-        if isinstance(reply, bytes) and zlib.crc32(reply) == reply_checksum:
-            row.reply = reply
-        elif (reply, reply_checksum) != (None, None):
-            content.unreadable.add(request_id)  # its function runs again, as if it had not returned
-        content.rows.setdefault(request_id, row)
+            rows[request.request_id] = Row(request, at, reply if kind == _ANSWERED_ROW else None)
 
 
-def _sort(content: Content) -> None:
-    oldest_first = sorted(content.rows.items(), key=lambda item: item[1].acknowledged_at)
-    content.rows = dict(oldest_first)
+def _changes(data: bytes) -> Iterable[tuple[int, float, bytes, bytes]]:
+    position = 0
+    while position < len(data):
+        kind, at, names_length, reply_length = _CHANGE.unpack_from(data, position)
+        names_end = position + _CHANGE.size + names_length
+        end = names_end + reply_length
+        yield kind, at, data[names_end - names_length : names_end], data[names_end:end]
+        position = end
 
 
 def lease_end(lease_id: str) -> float | None:

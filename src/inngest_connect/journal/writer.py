@@ -18,7 +18,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +33,9 @@ from ..protocol import connect_pb2 as pb
 from .file import JournalFile, Sync
 from .rows import Holder, Row
 
+_GATHER: Final = 0.002
 _INTERVAL: Final = 0.02
-"""Seconds between two transactions: the first change is written at once, what follows together."""
+"""Seconds from a change to its transaction, and from one to the next when there are many."""
 _TRY_AGAIN: Final = 1.0
 _LOOK_AGAIN: Final = 10.0
 """Whether the file is in place, when nothing changes."""
@@ -119,15 +120,15 @@ class Journal:
         """Keep this request, and its reply when there is one."""
         request_id = request.request_id
         with self._lock:
-            row = self._rows.get(request_id)
+            known = self._rows.get(request_id)
             # The clock of the machine, because another process compares it.
-            at = time.time() if row is None else row.acknowledged_at
-            self._rows[request_id] = Row(request, at, reply)
+            at = time.time() if known is None else known.acknowledged_at
+            row = self._rows[request_id] = Row(request, at, reply)
             self._change(request_id)
         if self._writing_since is not None:
             self._report_stall(self._writing_since)
         if reply is not None and self._failure is not None:
-            self._committed((request_id,))
+            self._committed({request_id: row})
 
     def erase(self, request_id: str) -> None:
         """Nothing is owed for this request any more."""
@@ -141,10 +142,11 @@ class Journal:
             self._wake.set()
         self._changed[request_id] = None
 
-    def _committed(self, request_ids: tuple[str, ...]) -> None:
-        # Of replies: on disk, or there is no disk to wait for.
-        if self._required and self._post is not None and request_ids:
-            self._post(JournalCommitted(request_ids))
+    def _committed(self, rows: Mapping[str, Row | None]) -> None:
+        # What has a reply is on disk, or there is no disk to wait for.
+        if self._required and self._post is not None:
+            replied = (k for k, row in rows.items() if row is not None and row.reply is not None)
+            self._post(JournalCommitted(tuple(replied)))
 
     # --- what can be read --------------------------------------------------------------------
 
@@ -199,8 +201,7 @@ class Journal:
                     self._file.open()
                     is_new = True
                 if is_new:
-                    self._adopt()
-                    changed = self._all()
+                    changed = self._adopt(changed)
                     is_new = False
                 written_at = monotonic()
                 self._write(changed)
@@ -213,33 +214,39 @@ class Journal:
                 continue
             self._failure = None
             if self._closing.is_set() and not self._changed:
+                if not self._rows:
+                    self._file.replace({})  # no result stays on disk
                 return
             self._wake.wait(_LOOK_AGAIN)
             if not self._required:
-                self._closing.wait(max(written_at + _INTERVAL - monotonic(), 0.0))
+                self._closing.wait(max(written_at + _INTERVAL - monotonic(), _GATHER))
 
-    def _adopt(self) -> None:
-        # Hand over what another process has left in the file.
+    def _adopt(self, changed: dict[str, None]) -> dict[str, None]:
+        # Hand over what another process has left in the file. Returns what is still to be written.
         found, damage = self._file.take_found()
         if damage is not None:
             self._observe(ErrorOccurred("journal_damaged", damage))
-        if not found.rows or found.holder == self._holder:
-            return  # of this worker itself, before the file was lost for a while
+        is_theirs = found.holder != self._holder
         with self._lock:
-            # A request that has come again meanwhile is newer than what the file has of it.
-            self._rows = {**found.rows, **self._rows}
-        now = time.time()
-        entries = tuple(
-            JournalEntry(row.request, row.reply, max(now - row.acknowledged_at, 0.0))
-            for row in found.rows.values()
-        )
-        assert self._post is not None
-        self._post(JournalRecovered(entries, str(found.holder or "not known which")))
-
-    def _all(self) -> dict[str, None]:
-        # Everything that the file has to have, and what it has to lose.
-        with self._lock:
-            return dict.fromkeys([*self._rows, *self._file.ids()])
+            ours = dict(self._rows)
+            if is_theirs:
+                # A request that has come again meanwhile is newer than what the file has of it.
+                self._rows = {**found.rows, **ours}
+            everything = dict(self._rows)
+        if is_theirs and found.rows:
+            now = time.time()
+            entries = tuple(
+                JournalEntry(row.request, row.reply, max(now - row.acknowledged_at, 0.0))
+                for row in found.rows.values()
+            )
+            assert self._post is not None
+            self._post(JournalRecovered(entries, str(found.holder or "not known which")))
+        if is_theirs and damage is None:
+            return {**changed, **dict.fromkeys(ours)}
+        # A new file, or what this worker itself had written before it was lost for a while.
+        self._file.replace(everything)
+        self._committed(everything)
+        return {}
 
     def _take(self) -> dict[str, None]:
         with self._lock:
@@ -258,9 +265,11 @@ class Journal:
         begun = monotonic()
         changes = {key: self._rows.get(key) for key in changed}
         self._file.write(changes)
-        self._committed(
-            tuple(k for k, row in changes.items() if row is not None and row.reply is not None)
-        )
+        if self._file.is_long:
+            with self._lock:
+                everything = dict(self._rows)
+            self._file.replace(everything)
+        self._committed(changes)
         self._writing_since = None
         took = monotonic() - begun
         if took >= _SLOW:
@@ -280,8 +289,8 @@ class Journal:
             self._observe(ErrorOccurred("journal_unavailable", text))
         # What waits for the file is offered without it.
         with self._lock:
-            waiting = [(key, self._rows.get(key)) for key in self._changed]
-        self._committed(tuple(k for k, row in waiting if row is not None and row.reply is not None))
+            waiting = {key: self._rows.get(key) for key in self._changed}
+        self._committed(waiting)
 
     def _report_stall(self, since: float) -> None:
         # On the I/O loop, while the thread waits for the disk.

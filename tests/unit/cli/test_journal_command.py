@@ -97,16 +97,18 @@ def test_what_a_peer_has_chosen_cannot_control_the_terminal(tmp_path: Path) -> N
     assert "\\x1b[2J[bold]run[/x]" in output
 
 
-def test_rows_that_have_changed_are_counted(tmp_path: Path) -> None:
+def test_bytes_that_have_changed_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    with journal(path, row("a", b"result"), row("b", None)):
+    with journal(path, row("a", b"result")):
+        pass
+    with journal(path, row("b", None)):
         pass
     path.write_bytes(path.read_bytes().replace(b"result", b"rEsult"))
     code, output, errors = command(path, "--json")
 
     assert code == 0
-    assert [json.loads(line)["left"] for line in output.splitlines()] == ["request", "request"]
-    assert "1 of its rows cannot be read" in errors
+    assert [json.loads(line)["request_id"] for line in output.splitlines()] == ["b"]
+    assert "1 of its batches cannot be read" in errors
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_a_text_file_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
     [
         ("PRAGMA application_id = 1", "that database is not a journal"),
         ("PRAGMA user_version = 2", "a newer release wrote it (version 2"),
-        ("DROP TABLE request", "no such table"),
+        ("DROP TABLE batch", "no such table"),
     ],
 )
 def test_another_database_is_an_error(tmp_path: Path, statement: str, text: str) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -84,7 +85,7 @@ def change(path: Path, old: bytes, new: bytes) -> None:
 
 def test_the_next_process_finds_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    write(path, row("late", b"reply", at=20.0), row("early", at=10.0), holder=THEIRS)
+    write(path, row("early", at=10.0), row("late", b"reply", at=20.0), holder=THEIRS)
 
     with opened(path) as file:
         content, damage = file.take_found()
@@ -150,7 +151,7 @@ def test_a_transaction_that_fails_changes_nothing(tmp_path: Path) -> None:
         file.write({"a": row("a")})
         broken = row("b")
         broken.acknowledged_at = None  # type: ignore[assignment]
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(struct.error):
             file.write({"a": None, "b": broken})
         ids = file.ids()
 
@@ -451,44 +452,99 @@ def recover(path: Path) -> tuple[dict[str, bytes | None], str | None]:
     return {key: each.reply for key, each in content.rows.items()}, damage
 
 
-def test_a_reply_of_which_bytes_have_changed_is_not_delivered(tmp_path: Path) -> None:
+def test_bytes_that_have_changed_are_not_delivered(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    write(path, row("a", b"the result"), row("b", b"another"))
+    with opened(path) as file:
+        file.write({"a": row("a"), "b": row("b", b"another")})
+        file.write({"a": row("a", b"the result")})
+        file.write({"c": row("c", b"a third")})
     change(path, b"the result", b"the rEsult")
     rows, damage = recover(path)
 
-    assert rows == {"a": None, "b": b"another"}
+    assert rows == {"a": None, "b": b"another", "c": b"a third"}
     assert damage is not None
-    assert (
-        "is damaged (malformed: rows have changed: 1) and was moved to journal.damaged-" in damage
-    )
-    assert "2 of its requests could be read" in damage
+    assert "is damaged (malformed: batches have changed: 1)" in damage
+    assert "and was moved to journal.damaged-" in damage
+    assert "3 of its requests could be read" in damage
 
 
-def test_a_row_of_which_the_names_have_changed_is_not_answered(tmp_path: Path) -> None:
+def test_a_reply_without_its_request_is_not_delivered(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    other = row("b", b"another")
+    other = row("b")
     other.request.run_id = "run-2"
-    write(path, row("a", b"result"), other)
+    with opened(path) as file:
+        file.write({"a": row("a", b"result")})
+        file.write({"b": other})
+        file.write({"b": row("b", b"of a request that cannot be read")})
     change(path, b"run-2", b"run-3")
 
     assert recover(path)[0] == {"a": b"result"}
 
 
+def test_one_byte_costs_a_part_of_a_large_journal_only(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    rows = {f"r{n:03d}": row(f"r{n:03d}", f"result {n:03d}".encode() * 100) for n in range(200)}
+    with opened(path) as file:
+        file.replace(rows)
+    change(path, b"result 100result", b"result 100rEsult")
+    left, damage = recover(path)
+
+    assert damage is not None
+    assert 100 < len(left) < 200
+    assert {"r000", "r199"} < left.keys()
+
+
 def test_what_is_on_sound_pages_of_a_damaged_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    write(path, *(row(f"r{n:03d}", b"x" * 200) for n in range(100)))
+    with opened(path) as file:
+        for n in range(100):
+            file.write({f"r{n:03d}": row(f"r{n:03d}", b"x" * 1000)})
     middle = path.stat().st_size // 2 // 4096 * 4096
-    with path.open("r+b") as file:
-        file.seek(middle)
-        file.write(b"\xff" * 4096)
+    with path.open("r+b") as damaged:
+        damaged.seek(middle)
+        damaged.write(b"\xff" * 4096)
     rows, damage = recover(path)
 
     assert damage is not None
     assert 50 < len(rows) < 100
-    assert set(rows.values()) == {b"x" * 200}
-    assert "r000" in rows
-    assert "r099" in rows
+    assert set(rows.values()) == {b"x" * 1000}
+    assert {"r000", "r099"} < rows.keys()
+
+
+# --- its size ------------------------------------------------------------------------------------
+
+
+def test_it_stays_small_however_much_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    everything = {"old": row("old", b"the first")}
+    replaced = 0
+    with opened(path) as file:
+        file.write(dict(everything))
+        for n in range(300):
+            file.write({str(n): row(str(n), b"x" * 100_000)})
+            file.write({str(n): None})
+            if file.is_long:
+                replaced += 1
+                file.replace(everything)
+        size = path.stat().st_size
+
+    assert replaced >= 5
+    assert size < 30_000_000 / 2
+    assert found(path) == {"old": b"the first"}
+
+
+def test_what_is_large_is_not_written_again_and_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    everything = {str(n): row(str(n), b"x" * 100_000) for n in range(100)}
+    replaced = 0
+    with opened(path) as file:
+        file.replace(everything)
+    with opened(path) as file:
+        for n in range(130):
+            file.write({f"new {n}": row(f"new {n}", b"x" * 100_000)})
+            replaced += file.is_long
+
+    assert replaced == 0
 
 
 def test_a_file_without_its_header_is_moved_aside(tmp_path: Path) -> None:
@@ -545,7 +601,8 @@ def test_what_was_read_of_a_damaged_file_survives_a_failure_to_replace_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "journal"
-    write(path, row("a", b"result"), row("b", b"another"))
+    write(path, row("b", b"another"))
+    write(path, row("a", b"result"))
     change(path, b"result", b"rEsult")
     rename = Path.rename
 
@@ -566,7 +623,7 @@ def test_what_was_read_of_a_damaged_file_survives_a_failure_to_replace_it(
         file.open()
         content, damage = file.take_found()
 
-    assert {key: each.reply for key, each in content.rows.items()} == {"a": None, "b": b"another"}
+    assert {key: each.reply for key, each in content.rows.items()} == {"b": b"another"}
     assert damage is not None
 
 
