@@ -22,7 +22,8 @@ from .rows import Content, Holder, Row
 Sync = Literal["normal", "full"]
 
 _WAL_BYTES: Final = 16 * 1024 * 1024
-"""What the write-ahead log is cut to, after a burst of large replies."""
+"""When the write-ahead log begins anew, and what it is cut to after a burst of large replies."""
+_PAGE_BYTES: Final = 4096
 # SQLITE_ERROR is a schema that is not ours: the statements are constant, and right.
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _LONG: Final = 4 * 1024 * 1024
@@ -89,6 +90,8 @@ class JournalFile:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA synchronous = {self._sync}")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        # Each checkpoint waits for the disk, and what changes meanwhile with it.
+        database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // _PAGE_BYTES}")
         (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
             raise _malformed(state)

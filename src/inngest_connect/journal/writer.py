@@ -218,8 +218,8 @@ class Journal:
                     self._file.replace({})  # no result stays on disk
                 return
             self._wake.wait(_LOOK_AGAIN)
-            if not self._required:
-                self._closing.wait(max(written_at + _INTERVAL - monotonic(), _GATHER))
+            interval = 0.0 if self._required else _INTERVAL
+            self._closing.wait(max(written_at + interval - monotonic(), _GATHER))
 
     def _adopt(self, changed: dict[str, None]) -> dict[str, None]:
         # Hand over what another process has left in the file. Returns what is still to be written.
