@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -386,6 +387,48 @@ def test_a_directory_where_nothing_can_be_created_is_refused() -> None:
 
     assert "journal-lock cannot be created beside it" in text
     assert "pass a path in a directory that is writable" in text
+
+
+@contextlib.contextmanager
+def as_another_user() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("directory", "journal-lock cannot be created beside it (Permission denied)"),
+        ("file", "it cannot be read (Permission denied): pass another path"),
+        ("readable file", "that file is not a journal: pass another path"),
+        ("lock", "journal-lock cannot be opened (unable to open database file)"),
+        ("journal", "it cannot be written (Operation not permitted): pass another path"),
+    ],
+)
+def test_what_another_user_owns_is_refused(what: str, text: str) -> None:
+    # The directories above ``tmp_path`` are closed to others.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755 if what == "directory" else 0o777)
+        path = Path(folder) / "journal"
+        match what:
+            case "file":
+                path.touch(0o600)
+            case "readable file":
+                path.write_text("notes")
+            case "lock":
+                path.with_name("journal-lock").touch(0o600)
+            case "journal":
+                write(path, row("a"))
+                path.with_name("journal-lock").chmod(0o666)
+        with as_another_user():
+            refused = refusal(path)
+
+    assert text in refused
 
 
 def test_a_lock_that_is_a_file_of_somebody_is_refused(tmp_path: Path) -> None:
