@@ -23,8 +23,9 @@ UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
-  test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet chaos scale \
-  bench mutation figures test-lowest test-prerelease test-examples proto docs pictures site transcripts format clean
+  test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet \
+  chaos kills scale journal-figures bench mutation figures test-lowest test-prerelease test-examples proto docs pictures \
+  site transcripts format clean
 
 help:
 	@sed -n 's/^#  //p' Makefile
@@ -124,6 +125,14 @@ fleet: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m chaos --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
+# A worker with a journal that is killed again and again; about a minute for 70 kills.
+kills: $(INSTALLED)
+	$(BIN)/python -m chaos.kills --kills $(or $(KILLS),1000) --seed $(or $(SEED),1) $(ARGS)
+
+# What the journal costs and saves; about five minutes, of which two are a lease.
+journal-figures: $(INSTALLED)
+	$(BIN)/python scripts/journal_figures.py $(ARGS)
 
 # Figures of scale, see docs/reliability.md; about two minutes.
 scale: $(INSTALLED)

@@ -229,9 +229,8 @@ async def run(options: argparse.Namespace) -> None:
         say("\n| figure | value |\n| --- | --- |")
         for number in range(options.kills):
             seconds = await second_attempt(folder, "beside")
-            say(
-                f"| from SIGKILL to the second attempt, with a journal, {number + 1} | {seconds:.1f} s |"
-            )
+            title = f"from SIGKILL to the second attempt, with a journal, {number + 1}"
+            say(f"| {title} | {seconds:.1f} s |")
         if not options.quick:
             seconds = await second_attempt(folder, NONE)
             say(f"| from SIGKILL to the second attempt, without a journal | {seconds:.1f} s |")

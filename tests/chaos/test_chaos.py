@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from chaos import controller, run_chaos
+from chaos.kills import run_kills
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "60"))
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(SECONDS + 600)]
@@ -50,3 +51,12 @@ def test_a_run_that_is_interrupted_twice_leaves_no_process_behind(
         assert process.stdout is not None
         process.stdout.close()
     assert codes == [-signal.SIGKILL] * 3
+
+
+async def test_a_worker_that_is_killed_again_and_again_leaves_nothing_to_its_lease() -> None:
+    report = await run_kills(5, seed=1)
+
+    assert report.problems == []
+    assert report.kills == 5
+    assert report.acknowledged >= report.replies["of the function"] > 0
+    assert report.rows == 0
