@@ -585,8 +585,9 @@ async def test_rows_of_another_process_in_a_file_that_is_opened_again_are_handed
 
 
 async def test_a_path_that_another_worker_has_taken_meanwhile_is_not_written(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "_LOOK_AGAIN", LIMIT)  # the other one is first
     path = tmp_path / "journal"
     async with Owner(path) as owner:
         empty(tmp_path)
