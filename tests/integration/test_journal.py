@@ -1,4 +1,4 @@
-"""The journal of real workers, in this process; the kills are in tests/field/test_ends_of_journals.py."""
+"""The journal of real workers, in this process. Kills: tests/field/test_ends_of_journals.py."""
 
 import asyncio
 import contextlib
