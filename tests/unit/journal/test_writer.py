@@ -183,6 +183,8 @@ async def test_every_row_counts_from_its_acknowledgement(tmp_path: Path) -> None
         await asyncio.sleep(0.05)
         owner.journal.record(request("a"), b"reply")
         await until_stored(path, {"a": b"reply"})
+        empty(tmp_path)  # so that all of it is written again
+        await until_stored(path, {"a": b"reply"})
 
     with contextlib.closing(open_to_read(path)) as database:
         assert begun <= read(database).rows["a"].acknowledged_at <= recorded
