@@ -7,15 +7,17 @@ thread writes what has changed since its last transaction. So a disk that stalls
 delays the journal and nothing else, and a request that is answered and delivered between two
 transactions is never written at all.
 
-``_rows`` has everything that the file has to have. When the file cannot be written, or was removed,
-the worker goes on without: what changed is kept, the file is opened again every ``_TRY_AGAIN``
-seconds, and then all rows are written. The first failure of a row of them is reported.
+``Changes`` has everything that the file has to have. When the file cannot be written, or was
+removed, the worker goes on without: what changed is kept, the file is opened again every
+``_TRY_AGAIN`` seconds, and then all rows are written. The first failure of several is reported.
 """
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +32,7 @@ from ..core.settings import JournalCommit
 from ..core.wire.user_text import shown_error
 from ..errors import ConfigurationError
 from ..protocol import connect_pb2 as pb
+from .changes import Changes
 from .file import JournalFile, Sync
 from .rows import Holder, Row
 
@@ -64,17 +67,12 @@ class Journal:
         """Belongs to the thread."""
         self._observe = observe
         self._post: Callable[[Input], None] | None = None
-        self._lock = threading.Lock()
-        self._rows: dict[str, Row] = {}
-        # What the file does not have yet, and since when. The thread takes all of it to write it.
-        self._changed: dict[str, None] = {}
-        self._changed_since: float | None = None
-        self._writing_since: float | None = None
-        self._wake = threading.Event()
+        self._changes = Changes()
         self._begun = threading.Event()
         self._closing = threading.Event()
         self._failure: str | None = None
         self._slow_reported = False
+        self._open_lock = threading.Lock()
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 
@@ -92,7 +90,7 @@ class Journal:
         except BaseException:
             self.close()
             raise
-        with self._lock:
+        with self._open_lock:
             in_time = self._opened.done()
             if not in_time:
                 self._opened.set_result(None)  # from here on an error is reported, and not raised
@@ -104,13 +102,12 @@ class Journal:
         """The worker runs: ``post`` takes what is recovered and what is committed."""
         self._post = post
         self._begun.set()
-        self._wake.set()
 
     def close(self) -> None:
         """Have the thread write what has changed, release the file, and end."""
         self._closing.set()
         self._begun.set()
-        self._wake.set()
+        self._changes.wake.set()
 
     async def closed(self) -> None:
         """Wait until it has ended; gives up on a disk that stalls."""
@@ -118,29 +115,15 @@ class Journal:
 
     def record(self, request: pb.GatewayExecutorRequestData, reply: bytes | None) -> None:
         """Keep this request, and its reply when there is one."""
-        request_id = request.request_id
-        with self._lock:
-            known = self._rows.get(request_id)
-            # The clock of the machine, because another process compares it.
-            at = time.time() if known is None else known.acknowledged_at
-            row = self._rows[request_id] = Row(request, at, reply)
-            self._change(request_id)
-        if self._writing_since is not None:
-            self._report_stall(self._writing_since)
+        row = self._changes.record(request, reply)
+        if self._changes.writing_since is not None:
+            self._report_stall(self._changes.writing_since)
         if reply is not None and self._failure is not None:
-            self._committed({request_id: row})
+            self._committed({request.request_id: row})
 
     def erase(self, request_id: str) -> None:
         """Nothing is owed for this request any more."""
-        with self._lock:
-            if self._rows.pop(request_id, None) is not None:
-                self._change(request_id)
-
-    def _change(self, request_id: str) -> None:
-        if not self._changed:
-            self._changed_since = monotonic()
-            self._wake.set()
-        self._changed[request_id] = None
+        self._changes.erase(request_id)
 
     def _committed(self, rows: Mapping[str, Row | None]) -> None:
         # What has a reply is on disk, or there is no disk to wait for.
@@ -151,7 +134,7 @@ class Journal:
     # --- what can be read --------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._changes)
 
     @property
     def failure(self) -> str | None:
@@ -161,8 +144,7 @@ class Journal:
     @property
     def lag(self) -> float:
         """Seconds since the oldest change that the file does not have."""
-        since = self._writing_since or self._changed_since
-        return 0.0 if since is None else monotonic() - since
+        return self._changes.lag
 
     # --- on the thread -----------------------------------------------------------------------
 
@@ -180,14 +162,14 @@ class Journal:
         try:
             self._file.open()
         except ConfigurationError as error:
-            with self._lock:
+            with self._open_lock:
                 if not self._opened.done():
                     self._opened.set_exception(error)
                     return False
             self._failed(_text(error))
         except Exception as error:  # noqa: BLE001 - the worker goes on without
             self._failed(_text(error))
-        with self._lock:
+        with self._open_lock:
             if not self._opened.done():
                 self._opened.set_result(None)
         return True
@@ -195,7 +177,7 @@ class Journal:
     def _keep(self) -> None:
         is_new = True  # what the file has is not handed over yet
         while True:
-            changed = self._take()
+            changed = self._changes.take()
             try:
                 if not self._file.is_in_place():
                     self._file.open()
@@ -207,17 +189,18 @@ class Journal:
                 self._write(changed)
             except Exception as error:  # noqa: BLE001 - a bug here must not end the journal
                 self._file.close_database()
-                self._put_back(changed)
+                self._changes.put_back(changed)
                 self._failed(_text(error))
                 if self._closing.wait(_TRY_AGAIN):
                     return
                 continue
             self._failure = None
-            if self._closing.is_set() and not self._changed:
-                if not self._rows:
-                    self._file.replace({})  # no result stays on disk
+            if self._closing.is_set() and self._changes.are_written:
+                if not len(self._changes):
+                    with contextlib.suppress(sqlite3.Error):
+                        self._file.replace({})  # no result stays on disk
                 return
-            self._wake.wait(_LOOK_AGAIN)
+            self._changes.wake.wait(_LOOK_AGAIN)
             interval = 0.0 if self._required else _INTERVAL
             self._closing.wait(max(written_at + interval - monotonic(), _GATHER))
 
@@ -227,12 +210,7 @@ class Journal:
         if damage is not None:
             self._observe(ErrorOccurred("journal_damaged", damage))
         is_theirs = found.holder != self._holder
-        with self._lock:
-            ours = dict(self._rows)
-            if is_theirs:
-                # A request that has come again meanwhile is newer than what the file has of it.
-                self._rows = {**found.rows, **ours}
-            everything = dict(self._rows)
+        ours = self._changes.adopt(found.rows if is_theirs else {})
         if is_theirs and found.rows:
             now = time.time()
             entries = tuple(
@@ -244,33 +222,19 @@ class Journal:
         if is_theirs and damage is None:
             return {**changed, **dict.fromkeys(ours)}
         # A new file, or what this worker itself had written before it was lost for a while.
+        everything = self._changes.all()
         self._file.replace(everything)
         self._committed(everything)
         return {}
 
-    def _take(self) -> dict[str, None]:
-        with self._lock:
-            changed, self._changed = self._changed, {}
-            self._writing_since, self._changed_since = self._changed_since, None
-            self._wake.clear()
-        return changed
-
-    def _put_back(self, changed: dict[str, None]) -> None:
-        with self._lock:
-            self._changed = {**changed, **self._changed}
-            self._changed_since = self._writing_since or self._changed_since
-            self._writing_since = None
-
     def _write(self, changed: dict[str, None]) -> None:
         begun = monotonic()
-        changes = {key: self._rows.get(key) for key in changed}
+        changes = self._changes.of(changed)
         self._file.write(changes)
         if self._file.is_long:
-            with self._lock:
-                everything = dict(self._rows)
-            self._file.replace(everything)
+            self._file.replace(self._changes.all())
         self._committed(changes)
-        self._writing_since = None
+        self._changes.writing_since = None
         took = monotonic() - begun
         if took >= _SLOW:
             self._report_slow(f"the disk took {took:.1f} s for a transaction")
@@ -288,9 +252,7 @@ class Journal:
             )
             self._observe(ErrorOccurred("journal_unavailable", text))
         # What waits for the file is offered without it.
-        with self._lock:
-            waiting = {key: self._rows.get(key) for key in self._changed}
-        self._committed(waiting)
+        self._committed(self._changes.waiting())
 
     def _report_stall(self, since: float) -> None:
         # On the I/O loop, while the thread waits for the disk.

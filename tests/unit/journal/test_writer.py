@@ -592,6 +592,8 @@ async def test_a_path_that_another_worker_has_taken_meanwhile_is_not_written(
     monkeypatch.setattr(writer, "_LOOK_AGAIN", LIMIT)  # the other one is first
     path = tmp_path / "journal"
     async with Owner(path) as owner:
+        owner.journal.record(request("first"), None)
+        await until_stored(path, {"first": None})
         empty(tmp_path)
         async with Owner(path) as other:
             other.journal.record(request("theirs"), None)
@@ -600,6 +602,6 @@ async def test_a_path_that_another_worker_has_taken_meanwhile_is_not_written(
             failure = str(owner.journal.failure)
             await until_stored(path, {"theirs": None})
             other.journal.erase("theirs")
-        await until_stored(path, {"ours": None})
+        await until_stored(path, {"first": None, "ours": None})
 
     assert "another worker has it" in failure
