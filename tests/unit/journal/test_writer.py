@@ -377,6 +377,7 @@ async def test_nothing_waits_for_a_disk_that_stalls_and_it_is_reported_meanwhile
             gate = Gate(patched, "write")
             owner.journal.record(request("a"), None)
             await until(gate.reached.is_set)
+            await until(lambda: owner.journal.lag > 0.1)  # of what is being written
             slowest = 0.0
             while not owner.events:
                 begun = time.perf_counter()
