@@ -47,6 +47,7 @@ from .errors import (
     WorkAbandoned,
     WorkerCrashed,
 )
+from .execution.log_context import RunFilter, run_fields
 from .execution.processes.executor import process_executor
 from .factory import connect
 from .observability.callbacks import EVENT_NAMES
@@ -86,6 +87,7 @@ __all__ = [
     "RequestReceived",
     "RequestStarted",
     "RetryStrategy",
+    "RunFilter",
     "ScheduleRetry",
     "StartupTimeout",
     "StateChange",
@@ -100,6 +102,7 @@ __all__ = [
     "WorkerCrashed",
     "connect",
     "process_executor",
+    "run_fields",
 ]
 
 __version__: str

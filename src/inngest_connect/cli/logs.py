@@ -7,20 +7,32 @@ structlog unless the user's module configures structlog itself.
 import logging
 import os
 import sys
-from typing import Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
+from ..execution.log_context import run_fields
 from .queued_handler import QueuedHandler
 
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+_LEVEL: Final = "INNGEST_CONNECT_LOG_LEVEL"
+_FORM: Final = "INNGEST_CONNECT_LOG_FORMAT"
 _CHATTY: Final = ("httpx", "httpcore", "uvicorn", "watchfiles")
 """At INFO they log each HTTP request and the status server."""
 
+
+def _add_run(
+    logger: Any, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """What a function logs says which run it works for. Called where the record is made."""
+    return {**run_fields(), **event}
+
+
 _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
+    _add_run,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.stdlib.ExtraAdder(),
@@ -54,6 +66,21 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def child_logging(level: LogLevel, form: LogFormat) -> str:
+    """What ``process_executor(prepare=...)`` takes so that children log as this process does.
+
+    The two variables are those of the options: they say the same to the children.
+    """
+    os.environ.update({_LEVEL: level, _FORM: form})
+    return f"{__name__}:configure_child_logging"
+
+
+def configure_child_logging() -> None:
+    """In a child process: as its parent does."""
+    level, form = os.environ[_LEVEL], os.environ[_FORM]
+    configure_logging(cast("LogLevel", level), cast("LogFormat", form))
 
 
 def flush_logging() -> None:

@@ -13,7 +13,7 @@ from ..observability.package_logger import package_logger
 from ..transport.urls import shown_url
 from .failures import write_failure
 from .live import LiveView
-from .logs import LogFormat, LogLevel, configure_logging
+from .logs import LogFormat, LogLevel, child_logging, configure_logging
 from .reload import end_with_supervisor
 from .target import Target, load_target
 
@@ -50,7 +50,10 @@ def run(
         # None means the default, whatever the code passes to connect().
         worker.reconfigure(shutdown_signals=None, **changes)
         if processes != 1:
-            worker.reconfigure(executor=process_executor(target.name, processes))
+            # Lines of children would break the live view, which has its own handler.
+            prepare = None if view else child_logging(log_level, log_format)
+            executor = process_executor(target.name, processes, prepare=prepare)
+            worker.reconfigure(executor=executor)
         # What was imported stays until the end, and this process runs nothing else: the collector
         # need not scan it again and again. docs/performance.md has what that saves.
         gc.collect()

@@ -110,6 +110,8 @@ class ConnectLogger:
         try:
             event = self._redactor.text(record.event)
             fields = self._redactor.fields(record.fields)
+            # For people: nobody reads the tenth digit of a delay.
+            fields.update({k: float(f"{v:.4g}") for k, v in fields.items() if type(v) is float})
             if record.level in ("warning", "error"):
                 fields["help"] = help_of(record.event, fields.get("kind"))
             everything = {**self._redactor.fields(self._context), **fields}

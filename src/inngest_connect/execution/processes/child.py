@@ -10,7 +10,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from ...aio.fork_guard import keep_from_forks
@@ -64,7 +64,7 @@ class Child(asyncio.Protocol):
 
     def __init__(
         self,
-        target: str,
+        program: Mapping[str, str | None],
         grace: float,
         loop: asyncio.AbstractEventLoop,
         owner: ChildOwner,
@@ -82,7 +82,7 @@ class Child(asyncio.Protocol):
         """It reads what is written to it."""
         self.pid = 0
         """0 until it has started."""
-        self._target = target
+        self._program = program
         self._grace = grace
         self._loop = loop
         self._owner = owner
@@ -114,7 +114,7 @@ class Child(asyncio.Protocol):
                 transport, _ = await self._loop.create_unix_connection(lambda: self, sock=ours)
                 try:
                     process = self._process = spawn(
-                        self._target, self._grace, theirs, reports.theirs
+                        self._program, self._grace, theirs, reports.theirs
                     )
                     reports.theirs.close()
                     self.pid = process.pid

@@ -6,6 +6,7 @@ requests with a retryable error.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from .pool import ChildPool, ProcessSettings
 
 MOST_PROCESSES: Final = 1_000
 _IS_POSIX: Final = os.name == "posix"
+_IMPORTABLE: Final = re.compile(r"\w+(\.\w+)*:\w+")
 _STATM: Final = Path("/proc/self/statm")
 
 
@@ -34,6 +36,7 @@ def process_executor(
     max_memory_bytes: int | None = None,
     max_in_flight: int = 100,
     stop_timeout: float = 5.0,
+    prepare: str | None = None,
 ) -> ExecutorFactory:
     """An ``executor`` for ``connect()`` that runs functions in child processes.
 
@@ -46,6 +49,8 @@ def process_executor(
             Default: never. Needs a system with /proc.
         max_in_flight: Requests that one child has at a time; more wait in this process.
         stop_timeout: Seconds that a child has to end at the shutdown, before it is killed.
+        prepare: A function, "module:function", that each child calls before it imports the apps,
+            to configure logging for example. Default: none.
 
     Raises ConfigurationError, with the value and the remedy, for an option that is wrong.
     """
@@ -79,6 +84,11 @@ def process_executor(
         raise ConfigurationError(
             f"stop_timeout is {shown_value(stop_timeout)}; pass seconds above 0"
         )
+    if prepare is not None and not _IMPORTABLE.fullmatch(str(prepare)):
+        raise ConfigurationError(
+            f"prepare is {shown_value(prepare)}; pass the import path of a function, "
+            '"module:function"'
+        )
     settings = ProcessSettings(
         import_path(target),
         processes,
@@ -86,6 +96,7 @@ def process_executor(
         max_memory_bytes,
         max_in_flight,
         float(stop_timeout),
+        prepare,
     )
     return lambda ports: ProcessExecutor(ports, settings)
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,12 @@ in an archive.
 
 
 def spawn(
-    target: str, grace: float, connection: socket.socket, reports: socket.socket
+    program: Mapping[str, str | None],
+    grace: float,
+    connection: socket.socket,
+    reports: socket.socket,
 ) -> "subprocess.Popen[bytes]":
-    """Start a child that serves ``target`` over ``connection``. Raises OSError.
+    """Start a child that serves ``program["target"]`` over ``connection``. Raises OSError.
 
     ``grace`` is the seconds that the child has to end after the parent has closed its half.
     A fresh interpreter, not a fork: threads and locks of this process would not survive one. It
@@ -32,7 +36,7 @@ def spawn(
     number = connection.fileno()
     arguments = {
         "path": [each for each in sys.path if isinstance(each, str)],
-        "target": target,
+        **program,
         "grace": grace,
         "parent": os.getpid(),
         "reports": reports.fileno(),

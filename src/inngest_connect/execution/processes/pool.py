@@ -41,6 +41,7 @@ class ProcessSettings:
     max_memory_bytes: int | None
     max_in_flight: int
     stop_timeout: float
+    prepare: str | None = None
 
 
 class ChildPool:
@@ -196,7 +197,7 @@ class ChildPool:
             missing = 1
         for _ in range(missing):
             child = Child(
-                settings.target,
+                {"target": settings.target, "prepare": settings.prepare},
                 settings.stop_timeout,
                 self._loop,
                 self,

@@ -8,6 +8,7 @@ service manager send them to all processes of a group.
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import signal
@@ -62,6 +63,9 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         watch_parent(arguments["parent"], grace)
+        if arguments.get("prepare"):
+            module, _, name = arguments["prepare"].partition(":")
+            getattr(importlib.import_module(module), name)()
         # Without a running event loop, as in a program that imports its own modules.
         apps = load_target(arguments["target"])
     except BaseException as error:  # noqa: BLE001 - the parent receives it

@@ -32,7 +32,7 @@ class PoolUnderTest(ChildPool):
 
 def child_of(pool: ChildPool) -> Child:
     loop = asyncio.get_running_loop()
-    return Child("shop:apps", 1.0, loop, pool, lambda _: None, lambda _: None)
+    return Child({"target": "shop:apps"}, 1.0, loop, pool, lambda _: None, lambda _: None)
 
 
 async def test_a_pool_that_stops_replaces_no_child() -> None:
