@@ -198,7 +198,7 @@ async def test_after_a_kill_the_next_process_has_the_run_go_on(
         assert await asyncio.to_thread(first.stdout.readline) == "connected\n"
         await server.send(shop.event("long"), {"seconds": 20})
         run_id = (await asyncio.to_thread(first.stdout.readline)).strip()
-        while run_id not in await asyncio.to_thread(journal_of, tmp_path / "journal"):
+        while run_id not in await asyncio.to_thread(journal_of, tmp_path / "journal"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         first.kill()
     killed_at = loop.time()
