@@ -94,6 +94,7 @@ async def journal_with_a_reply(path: Path) -> str:
     while True:
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
         table = (await process.communicate())[0].decode()
+        assert process.returncode == 0, f"{path} cannot be read"
         if "a reply of" in table:
             return table
 

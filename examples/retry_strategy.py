@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import inngest
 
-from inngest_connect import Connected, Reconnecting, connect
+from inngest_connect import Connected, connect
 
 client = inngest.Inngest(app_id="patient", is_production=False)
 
@@ -34,16 +34,13 @@ class FullJitter:
         self._longest = longest
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
-        """``failures`` in a row; ``random`` gives numbers in [0, 1).
+        """Called on a thread, with the ``failures`` in a row. ``random`` gives numbers in [0, 1).
 
         A connection that ended soon after it began counts as a failure, too.
         """
-        return random() * min(self._longest, self._first * 2.0 ** min(failures, 30))
-
-
-def show_delay(event: Reconnecting) -> None:
-    """Called before each attempt but the very first."""
-    print(f"after {event.failures} failures: waiting {event.delay:.2f} s", flush=True)
+        seconds = random() * min(self._longest, self._first * 2.0 ** min(failures, 30))
+        print(f"after {failures} failures: waiting {seconds:.2f} s", flush=True)
+        return seconds
 
 
 def show_connection(event: Connected) -> None:
@@ -57,5 +54,5 @@ if __name__ == "__main__":
     connect(
         [(client, [echo])],
         retry=FullJitter(first=0.5, longest=20.0),
-        on={"reconnecting": show_delay, "connected": show_connection},
+        on={"connected": show_connection},
     ).run()

@@ -61,13 +61,14 @@ async def started(name: str, *arguments: str, **variables: str) -> AsyncIterator
         env={**os.environ, **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # with what it starts: that has the same standard error
     )
     try:
         yield Running(process)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
 
 
 @contextlib.asynccontextmanager
