@@ -71,18 +71,19 @@ class LeasePromises:
         self._grant(request.request_id, request.lease_id)
 
     def _grant(self, request_id: str, lease_id: str) -> None:
-        self._adopt(request_id, lease_id, 0)
+        stale = self._stale.get(request_id, 0) + self._sent.get(request_id, 0)
+        self._adopt(request_id, lease_id, stale)
         if self._due.get(request_id) is None:
             self._due.set(request_id, self._watch.now + self._interval)
 
-    def _adopt(self, request_id: str, lease_id: str, answers: int) -> bool:
-        """Take an id if it is newer, which answers so many extensions. Returns whether it is."""
+    def _adopt(self, request_id: str, lease_id: str, stale: int) -> bool:
+        """Take an id if it is newer, and how many are ``stale`` then. Returns whether it is."""
         if lease_id <= self._newest.get(request_id, ""):
             return False
         self._newest[request_id] = lease_id
         self._asked_at.pop(request_id, None)
-        unanswered = self._sent.pop(request_id, 0) - answers
-        self._stale[request_id] = self._stale.get(request_id, 0) + max(unanswered, 0)
+        self._sent.pop(request_id, None)
+        self._stale[request_id] = stale
         return True
 
     def _takes_stale(self, request_id: str) -> bool:
@@ -124,9 +125,9 @@ class LeasePromises:
         if answer.new_lease_id:
             # A repetition is answered with what was granted first, and an answer that comes again
             # has granted nothing.
-            repeated = self._sent.get(request_id, 0) > 1
-            since = self._asked_at[request_id] if repeated else watch.now
-            if self._adopt(request_id, answer.new_lease_id, 1):
+            sent = self._sent.get(request_id, 0)
+            since = self._asked_at[request_id] if sent > 1 else watch.now
+            if self._adopt(request_id, answer.new_lease_id, max(sent - 1, 0)):
                 self._outstanding.pop(request_id, None)
                 self._due.set(request_id, max(since + self._interval, watch.now + PAUSE))
             else:

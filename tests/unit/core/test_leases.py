@@ -255,3 +255,15 @@ def test_an_extension_that_is_overdue_waits_for_the_next_millisecond() -> None:
     table.extended("r", SECOND, 74.0)
 
     assert table.next_extension("r") == 74.1
+
+
+def test_an_answer_to_a_later_extension_ends_the_excuse_of_a_refusal() -> None:
+    """Answers of a gateway that never came are not waited for without end."""
+    table = table_with("r")
+    for now in (30.0, 35.0, 40.0):
+        table.take_due(now, 10)
+    table.extended("r", SECOND, 41.0)
+    table.take_due(60.0, 10)
+    table.extended("r", THIRD, 60.1)
+
+    assert table.refused("r")

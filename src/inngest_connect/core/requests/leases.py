@@ -41,12 +41,11 @@ class Lease:
     stale: int = 0
     """How many answers may still come to extensions with an older id."""
 
-    def adopt(self, lease_id: str, answers: int) -> bool:
-        """Take an id if it is newer, which answers so many extensions. Returns whether it is."""
+    def adopt(self, lease_id: str, stale: int) -> bool:
+        """Take an id if it is newer, and how many are ``stale`` then. Returns whether it is."""
         if lease_id <= self.lease_id:
             return False
-        self.lease_id = lease_id
-        self.stale += max(self.sent - answers, 0)
+        self.lease_id, self.stale = lease_id, stale
         self.asked_at, self.sent = None, 0
         return True
 
@@ -80,7 +79,7 @@ class LeaseTable:
         """Start to extend a lease; for a known request, take the id if it is newer."""
         lease = self._leases.get(request_id)
         if lease is not None:
-            lease.adopt(lease_id, 0)
+            lease.adopt(lease_id, lease.stale + lease.sent)
             return
         self._leases[request_id] = Lease(request_id, lease_id, now)
         self.deadlines.set(request_id, now + self.interval)
@@ -96,7 +95,9 @@ class LeaseTable:
         if lease is None:
             return False
         since = lease.asked_at if lease.sent > 1 and lease.asked_at is not None else now
-        if not lease.adopt(lease_id, 1):
+        # Those with a still older id were sent, and therefore answered, before the one that this
+        # answers; or never.
+        if not lease.adopt(lease_id, max(lease.sent - 1, 0)):
             lease.stale = max(lease.stale - 1, 0)
             return True
         lease.outstanding = False
