@@ -38,9 +38,11 @@ def test_the_docstrings_of_every_public_name_are_shown_once() -> None:
     text = "".join(page.read_text("utf-8") for page in PAGES if page.parent.name == "api")
     modules = (inngest_connect, inngest_connect.status, inngest_connect.testing)
 
-    assert sorted(re.findall(r"^::: (\S+)$", text, re.M)) == sorted(
+    shown = sorted(re.findall(r"^::: (\S+)$", text, re.M))
+
+    assert shown == sorted(
         f"{module.__name__}.{name}" for module in modules for name in module.__all__
-    )
+    ), "each public name has a line in a page of docs/api/"
 
 
 def test_the_documented_methods_of_a_worker_are_shown() -> None:
