@@ -58,7 +58,7 @@ PROGRAMS = {
 }
 """Blocks that run a worker, and what comes before each. Every one has the function shop-greet."""
 
-PARTS = {"README.md 2", "logging.md 1", "logging.md 2", "logging.md 3", "logging.md 4",
+PARTS = {"README.md 2", *(f"logging.md {number}" for number in range(1, 6)),
          "metrics.md 1", "operations.md 1", "status.md 2",
          "how-to/script.md 3", "how-to/asgi.md 1"}  # fmt: skip
 """Blocks that are run here, or lifespans, which are entered."""
