@@ -136,12 +136,6 @@ class RecentActivity:
         """The last errors and failures of functions, each with its monotonic time, oldest first."""
         return tuple(sorted((*self._errors, *self._failures), key=lambda each: each[0]))
 
-    def last_failure(self) -> tuple[float, FunctionFailed] | None:
-        """The function that failed last, and when."""
-        for at, event in reversed(tuple(self._failures)):
-            return at, event
-        return None
-
     def reconnecting(self) -> tuple[float, Reconnecting] | None:
         """The next or present attempt to connect, and when it was announced."""
         return self._reconnecting
