@@ -204,8 +204,9 @@ class ReplyPromises:
     def _flush_ended(self, request_id: str) -> Waiting | None:
         self._flushing.pop(request_id, None)
         reply = self.waiting.get(request_id)
-        if reply is not None:
-            reply.flushing = False
+        if reply is None or not reply.flushing:
+            return None  # that reply was evicted, and another one may have been made
+        reply.flushing = False
         return reply
 
     def _flush_succeeded(self, succeeded: inputs.FlushSucceeded) -> None:
@@ -216,6 +217,8 @@ class ReplyPromises:
     def _flush_failed(self, failed: inputs.FlushFailed) -> None:
         watch, request_id = self._watch, failed.request_id
         reply = self._flush_ended(request_id)
+        if reply is None and self._due.get(request_id) == NEVER:
+            self._due_at(request_id, watch.now)
         if reply is None or failed.status in PERMANENT:
             return
         reply.failures += 1
@@ -294,7 +297,10 @@ class ReplyPromises:
         if len(self._flushing) >= watch.settings.flushes_at_once:
             return
         next_turn = NEVER if watch.due is None else watch.due
-        if (missed := self._due.missed(next_turn)) is not None:
+        while (missed := self._due.missed(next_turn)) is not None:
+            if missed[0] in self._flushing:  # a reply that was evicted is still on its way
+                self._due.set(missed[0], NEVER)
+                continue
             text = f"{missed[0]} is due at {missed[1]:.3f}, next turn: {watch.due}"
             raise watch.broken("flushes_unacknowledged", text)
 

@@ -95,7 +95,8 @@ class ReportPromises:
         self._expect(kind, "reports_start_failed")
 
     def _flush_failed(self, failed: inputs.FlushFailed) -> None:
-        if failed.request_id in self.replies.waiting:
+        waiting = self.replies.waiting.get(failed.request_id)
+        if waiting is not None and waiting.flushing:
             kind = "reply_refused" if failed.status in PERMANENT else "flush_failed"
             self._expect(kind, "reports_flush_failed")
 

@@ -252,3 +252,42 @@ def test_a_flushed_reply_is_not_written_any_more(
     delivery.flush_succeeded("r1", 5.0)
 
     assert only(delivery.outbox.take(), Withdraw) == withdrawn
+
+
+def evicted_and_made_again() -> Delivery:
+    """The reply to r is on its way to the API, was evicted, and the function has run again."""
+    delivery = Delivery(max_buffer_bytes=100)
+    delivery.answer("r", b"x" * 60, None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.answer("other", b"x" * 60, None, 0.0)
+    delivery.answer("r", b"y" * 60, None, 1.0)
+    return delivery
+
+
+def test_a_reply_is_flushed_when_the_one_that_was_evicted_has_failed() -> None:
+    """Whatever the API says of the bytes of that one."""
+    delivery = evicted_and_made_again()
+
+    meanwhile = delivery.flushed_at(1.0)
+    refused = delivery.flush_failed("r", 413, "too large", None, 2.0)
+
+    assert (meanwhile, refused) == ([], False)
+    assert delivery.flushed_at(2.0) == ["r"]
+
+
+def test_a_reply_is_delivered_when_the_server_has_stored_the_one_that_was_evicted() -> None:
+    delivery = evicted_and_made_again()
+    delivery.flushed_at(1.0)
+
+    assert delivery.flush_succeeded("r", 2.0)
+
+    assert delivery.flushed_at(60.0) == []
+    assert "r" in delivery.answered
+
+
+def test_the_end_of_a_flush_of_what_was_evicted_hurries_nothing() -> None:
+    delivery = evicted_and_made_again()
+
+    delivery.flush_failed("r", 503, "away", None, 0.5)
+
+    assert delivery.next_deadline() == 1.0

@@ -59,7 +59,7 @@ class ReplyDelivery:
         self._outbox = outbox
         self._retry = ScheduleRetry(FLUSH_SCHEDULE, FLUSH_JITTER)
         self.deadlines = Deadlines()
-        self._flushing = 0
+        self._flushing: set[str] = set()
         self._forgetting_reported_at = float("-inf")
 
     def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[BufferedReply]:
@@ -165,23 +165,25 @@ class ReplyDelivery:
         """When the next flush is due, None while none may begin."""
         # At the limit the end of a flush is what is waited for, and that is an input. A deadline
         # here would make the worker spin until then.
-        if self._flushing >= self._settings.flushes_at_once:
+        if len(self._flushing) >= self._settings.flushes_at_once:
             return None
         return self.deadlines.earliest()
 
     def tick(self, now: float) -> None:
         """Flush what has waited long enough."""
-        while self._flushing < self._settings.flushes_at_once:
+        while len(self._flushing) < self._settings.flushes_at_once:
             request_id = self.deadlines.pop_due(now)
             if request_id is None:
                 return
             reply = self.buffer.get(request_id)
-            if reply is not None:
+            # A reply that was evicted is still on its way. Of two, the server takes the first one
+            # that it gets, and this one has no deadline until it is known what became of that.
+            if reply is not None and request_id not in self._flushing:
                 if reply.uncommitted:
                     text = "a reply waited too long for the journal, and is offered without it"
                     self.error("journal_slow", text, reply)
                 self.buffer.flush_began(reply, self._keys.current)
-                self._flushing += 1
+                self._flushing.add(request_id)
                 self._outbox.put(Flush(request_id, reply.payload, self._keys.current))
 
     def flush_succeeded(self, request_id: str, now: float) -> bool:
@@ -209,6 +211,8 @@ class ReplyDelivery:
         """Plan the next try. Returns True when the reply had to be given up."""
         reply = self._flush_ended(request_id, failed=True)
         if reply is None:
+            if request_id in self.buffer and request_id not in self.deadlines:
+                self.deadlines.set(request_id, now)
             return False
         if status in PERMANENT:
             self.buffer.remove(request_id)
@@ -244,10 +248,12 @@ class ReplyDelivery:
         )
 
     def _flush_ended(self, request_id: str, *, failed: bool) -> BufferedReply | None:
-        self._flushing -= 1
+        """Returns the reply that was flushed, None when it does not wait any more."""
+        self._flushing.discard(request_id)
         reply = self.buffer.get(request_id)
-        if reply is not None:
-            self.buffer.flush_ended(reply, failed=failed)
+        if reply is None or not reply.flushing:
+            return None
+        self.buffer.flush_ended(reply, failed=failed)
         return reply
 
     def _delivered(self, request_id: str, via: str, now: float) -> bool:
