@@ -117,7 +117,7 @@ async def test_the_second_signal_ends_the_process_now(tmp_path: Path) -> None:
     ends = await _ends(SECOND_SIGNAL, "second signal", tmp_path)
 
     assert {cell: end.code for cell, end in ends.items()} == SECOND_SIGNAL
-    assert {f for (f, *_), end in ends.items() if "Send a second signal" in end.output} == {*OURS}
+    assert {f for (f, *_), end in ends.items() if "A second signal" in end.output} == {*OURS}
     assert [cell for cell, end in ends.items() if not end.abandoned] == []
     assert [cell for cell, end in ends.items() if end.seconds > 15] == []
 
