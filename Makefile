@@ -19,7 +19,8 @@ EXAMPLES := .venv-examples
 SITE := .venv-site
 # Tests that take several times as long when they are traced, and whose code others cover.
 UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test_,blocked_outputs.py \
-  process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py)
+  process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py ends_of_journals.py ends_of_blocks.py) \
+  $(addprefix tests/integration/test_,examples.py tutorial.py pytest_plugin.py chaos_command.py processes.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
@@ -63,7 +64,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 -q -m 'not simulation and not chaos and not characterization and not real_server and not packaging' \
+	$(BIN)/coverage run -m pytest -n 4 -q -m 'not simulation and not chaos and not characterization and not real_server and not packaging' \
 	  $(UNTRACED:%=--ignore=%) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -166,7 +167,8 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q \
+	  --ignore=tests/unit/simulation $(ARGS)
 
 # The newest inngest, pre-releases included, in a separate environment; not part of `make test`.
 test-prerelease:
