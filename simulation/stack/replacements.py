@@ -58,12 +58,17 @@ _WATCH_SECONDS = 10.0
 
 
 class _Threading:
-    """The module ``threading``, of one simulated process."""
+    """The module ``threading``, of one simulated process.
+
+    A real thread that an earlier test has left, such as one that watches the exit, gets what is
+    real.
+    """
 
     def __init__(self, sim: "StackSimulation") -> None:
         import threading
 
         self._sim = sim
+        self._real, self._real_ident = threading, threading.get_ident()
         self.Thread = lambda target, **options: Thread(sim.machine, target, **options)
         self.Event = lambda: Event(sim.machine)
         self.Lock, self.RLock = threading.Lock, threading.RLock
@@ -74,6 +79,8 @@ class _Threading:
 
     def main_thread(self) -> Any:
         """The thread that runs the program."""
+        if self._real.get_ident() != self._real_ident:
+            return self._real.main_thread()
         return next((each for each in self._sim.machine.threads if each.name == "main"), None)
 
     def get_ident(self) -> int:
@@ -82,6 +89,8 @@ class _Threading:
 
     def enumerate(self) -> list[Any]:
         """The threads that run."""
+        if self._real.get_ident() != self._real_ident:
+            return self._real.enumerate()
         return list(self._sim.machine.threads)
 
 

@@ -1,8 +1,11 @@
 import hashlib
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from inngest_connect.aio import process_exit
 from simulation import Entry, Timeline
 from simulation.stack import StackSimulation, make_stack_schedule
 
@@ -32,3 +35,21 @@ def test_the_real_worker_runs_functions_and_answers_over_the_simulated_network()
     assert ledger.dispatched == 3
     assert ledger.answered == 3
     assert simulation.program.heard[-1].value == "CLOSED"
+
+
+def test_a_real_thread_that_lives_meanwhile_gets_what_is_real() -> None:
+    found: list[object] = []
+
+    def ask() -> None:
+        watching: Any = vars(process_exit)["threading"]
+        found.extend((watching.main_thread(), watching.main_thread() in watching.enumerate()))
+
+    def note(*_: object) -> None:
+        if not found:
+            asking = threading.Thread(target=ask)
+            asking.start()
+            asking.join()
+
+    StackSimulation(make_stack_schedule(3), note=note).run()
+
+    assert found == [threading.main_thread(), True]
