@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from .run_command import load_env_file
+from .run_command import env_file_option
 
 HELP: Final = (
     "Find out why a worker does not connect from here.\n\n"
@@ -42,16 +42,8 @@ def doctor(
     ] = False,
     env_file: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            envvar="INNGEST_CONNECT_ENV_FILE",
-            help="Set variables from this file first, as run does; those that are set already win.",
-            show_default="none",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            is_eager=True,
-            callback=load_env_file,
+        env_file_option(
+            "Set variables from this file first, as run does; those that are set already win."
         ),
     ] = None,
     timeout: Annotated[

@@ -75,13 +75,29 @@ def _option(panel: str, name: str, text: str, **rest: Any) -> Any:
     )
 
 
-def load_env_file(path: Path | None) -> Path | None:
+def _load_env_file(path: Path | None) -> Path | None:
     """Called before all other options are read, so that the file can set them too."""
     if path is not None:
         import dotenv
 
         dotenv.load_dotenv(path, override=False)
     return path
+
+
+def env_file_option(text: str, panel: str | None = None) -> Any:
+    """``--env-file``, of every command that reads a worker's variables."""
+    return typer.Option(
+        envvar="INNGEST_CONNECT_ENV_FILE",
+        help=text,
+        rich_help_panel=panel,
+        metavar="FILE",
+        show_default="none",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        is_eager=True,
+        callback=_load_env_file,
+    )
 
 
 def run(
@@ -148,17 +164,8 @@ def run(
     ] = Format.console,
     env_file: Annotated[
         Path | None,
-        _option(
-            _OPERATION,
-            "ENV_FILE",
-            "Set variables from this file first; those that are set already win.",
-            metavar="FILE",
-            show_default="none",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            is_eager=True,
-            callback=load_env_file,
+        env_file_option(
+            "Set variables from this file first; those that are set already win.", _OPERATION
         ),
     ] = None,
     uvloop: Annotated[
