@@ -24,6 +24,10 @@ _LONGEST_LINE: Final = 400
 _LARGEST_ERROR: Final = 2**20
 _LARGEST_PAYLOAD: Final = 2**18
 
+# Looked up once: reading a member of a protobuf enum costs as much as parsing a small message.
+_ERROR: Final = pb.SDKResponseStatus.ERROR
+_NOT_COMPLETED: Final = pb.SDKResponseStatus.NOT_COMPLETED
+
 # The SDK's operations for a step that raised: it is tried again, and it is not.
 _STEP_ERROR: Final = "StepError"
 _STEP_FAILED: Final = "StepFailed"
@@ -48,9 +52,9 @@ def failure_of(result: ExecutionResult, payload: bytes, details: FailureDetails)
     """
     step, will_retry = None, False if result.no_retry else None
     body = result.body
-    if result.status == pb.SDKResponseStatus.ERROR:
+    if result.status == _ERROR:
         error = _parsed(body, _LARGEST_ERROR)
-    elif result.status == pb.SDKResponseStatus.NOT_COMPLETED and (
+    elif result.status == _NOT_COMPLETED and (
         _STEP_ERROR.encode() in body or _STEP_FAILED.encode() in body
     ):
         failed = _failed_step(_parsed(body, _LARGEST_ERROR))
