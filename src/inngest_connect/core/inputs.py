@@ -195,7 +195,7 @@ class JournalEntry:
     """Seconds since it was acknowledged, by the clock of the machine."""
 
 
-# At most once, soon after Started.
+# Soon after Started, or later, when the file could not be opened before.
 @frozen
 class JournalRecovered:
     """The journal was opened, and another process has left these behind.
