@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import inputs
 from inngest_connect.core.wire.messages import envelope
+from inngest_connect.protocol import DECODE_ERRORS
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing.model.malformed import MALFORMED
 
@@ -21,7 +20,7 @@ def is_acknowledgement(data: bytes) -> bool:
     """Return whether this is one of the messages that can be lost, or delivered twice."""
     try:
         return pb.ConnectMessage.FromString(data).kind in _CAN_BE_LOST
-    except DecodeError:
+    except DECODE_ERRORS:
         return False
 
 

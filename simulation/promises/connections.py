@@ -4,12 +4,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.wire.durations import parse_duration
+from inngest_connect.protocol import DECODE_ERRORS
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .watch import Watch, payload_of
@@ -101,7 +100,7 @@ class ConnectionPromises:
         if generation == self.attempt and (payload := payload_of(data)) is not None:
             try:
                 self._ready[generation] = pb.GatewayConnectionReadyData.FromString(payload)
-            except DecodeError:
+            except DECODE_ERRORS:
                 return  # malformed on purpose
 
     def _connected(self, event: seen.Connected) -> None:

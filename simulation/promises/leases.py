@@ -2,12 +2,10 @@
 
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
-from inngest_connect.protocol import MAX_EXTEND_LEASE_INTERVAL
+from inngest_connect.protocol import DECODE_ERRORS, MAX_EXTEND_LEASE_INTERVAL
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .connections import ConnectionPromises
@@ -117,7 +115,7 @@ class LeasePromises:
             return  # it has ended for the worker
         try:
             answer = pb.WorkerRequestExtendLeaseAckData.FromString(payload_of(data) or b"")
-        except DecodeError:
+        except DECODE_ERRORS:
             return
         request_id, known = answer.request_id, self._requests.known.get(answer.request_id)
         if known is None or self._due.get(request_id) is None:

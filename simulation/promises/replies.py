@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.connections.connections import GAVE_WAY
 from inngest_connect.core.shutdown import Stage
 from inngest_connect.core.wire.messages import ExecutionResult
-from inngest_connect.protocol import GATEWAY_READ_LIMIT
+from inngest_connect.protocol import DECODE_ERRORS, GATEWAY_READ_LIMIT
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .connections import ConnectionPromises
@@ -238,7 +236,7 @@ class ReplyPromises:
             return
         try:
             ack = pb.WorkerReplyAckData.FromString(payload_of(data) or b"")
-        except DecodeError:
+        except DECODE_ERRORS:
             return
         if ack.request_id in self.waiting:
             self._to_acknowledge = ack.request_id

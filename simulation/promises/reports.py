@@ -7,12 +7,11 @@ turn both lists have to be the same.
 from collections import Counter
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.shutdown import Stage
+from inngest_connect.protocol import DECODE_ERRORS
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .connections import ConnectionPromises
@@ -158,7 +157,7 @@ class ReportPromises:
             if generation != self.connections.attempt and (kind := _PAYLOADS.get(message.kind)):
                 payload = kind.FromString(message.payload)
                 return isinstance(payload, _Request) and not payload.request_id
-        except DecodeError:
+        except DECODE_ERRORS:
             return True
         return False
 

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
+from inngest_connect.protocol import DECODE_ERRORS
 from inngest_connect.protocol import connect_pb2 as pb
 
 from .connections import ConnectionPromises
@@ -120,7 +119,7 @@ class RequestPromises:
             return None
         try:
             request = pb.GatewayExecutorRequestData.FromString(payload)
-        except DecodeError:
+        except DECODE_ERRORS:
             return None
         names = (request.request_id, request.function_slug, request.app_name, request.run_id)
         short = len(payload) <= LONGEST_NAME or all(len(n) <= LONGEST_NAME for n in names)

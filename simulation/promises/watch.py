@@ -9,14 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from inngest_connect.core import commands as do
 from inngest_connect.core import events as seen
 from inngest_connect.core import inputs
 from inngest_connect.core.settings import CoreSettings
 from inngest_connect.core.shutdown import Stage
 from inngest_connect.core.worker_core import WorkerCore
+from inngest_connect.protocol import DECODE_ERRORS
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.state_machine import ConnectionState
 
@@ -37,7 +36,7 @@ def payload_of(data: bytes) -> bytes | None:
     """Return the payload of an encoded ConnectMessage, None when it cannot be decoded."""
     try:
         return pb.ConnectMessage.FromString(data).payload
-    except DecodeError:
+    except DECODE_ERRORS:
         return None
 
 

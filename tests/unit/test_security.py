@@ -1,7 +1,9 @@
 """Rules of security that hold for the whole package, whatever a module does."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -72,3 +74,17 @@ def test_messages_that_are_nested_too_deep_are_not_decoded(depth: int) -> None:
 
     with pytest.raises(DecodeError):
         pb.ConnectMessage.FromString(start_of_a_group * depth)
+
+
+@pytest.mark.scenario("security-protobuf")
+def test_malformed_messages_are_malformed_for_the_pure_python_decoder_as_well() -> None:
+    """It raises other errors than the default one for text that is not UTF-8."""
+    tests = "tests/unit/core/test_message_handler.py"
+    pure_python = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests],
+        cwd=ROOT, env=pure_python, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stdout

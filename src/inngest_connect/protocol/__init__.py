@@ -6,11 +6,16 @@ only for fields that it leaves empty.
 
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 SUBPROTOCOL: Final = "v0.connect.inngest.com"
 """Offered in the opening handshake (RFC 6455 section 1.9). A gateway need not select it."""
 
 START_PATH: Final = "/v0/connect/start"
 FLUSH_PATH: Final = "/v0/connect/flush"
+
+DECODE_ERRORS: Final = (DecodeError, UnicodeDecodeError)
+"""What reading a message can raise; the second is that of protobuf's pure-Python implementation."""
 
 GATEWAY_READ_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of one whole ConnectMessage. The gateway closes with 1009 when one is larger."""

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..protocol import FLUSH_PATH, START_PATH
+from ..protocol import DECODE_ERRORS, FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .changes import Changes
 from .gateway_store import GatewayStore
@@ -40,11 +40,11 @@ class ReceivedRequest:
     answered: int
 
     def start_request(self) -> pb.StartRequest:
-        """Decode the body of a call of ``/v0/connect/start``. Raises DecodeError."""
+        """Decode the body of a call of ``/v0/connect/start``. Raises one of DECODE_ERRORS."""
         return pb.StartRequest.FromString(self.body)
 
     def sdk_response(self) -> pb.SDKResponse:
-        """Decode the body of a call of ``/v0/connect/flush``. Raises DecodeError."""
+        """Decode the body of a call of ``/v0/connect/flush``. Raises one of DECODE_ERRORS."""
         return pb.SDKResponse.FromString(self.body)
 
 
@@ -145,7 +145,7 @@ class MockHTTPServer(HTTPListener):
         """Answer a start request: name a gateway, if possible not an excluded one."""
         try:
             excluded = set(pb.StartRequest.FromString(body).exclude_gateways)
-        except DecodeError:
+        except DECODE_ERRORS:
             return _error(400, "could not parse request")
         if not self.gateways:
             return _error(500, "no gateway found")

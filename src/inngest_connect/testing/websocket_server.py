@@ -8,10 +8,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from ..core.wire.messages import envelope
-from ..protocol import SUBPROTOCOL
+from ..protocol import DECODE_ERRORS, SUBPROTOCOL
 from ..protocol import connect_pb2 as pb
 from .changes import Changes
 from .gateway_store import GatewayStore
@@ -96,7 +96,7 @@ class MockWebSocketServer(WebSocketListener):
             try:
                 message = pb.ConnectMessage.FromString(data)
                 received = ReceivedMessage(connection, message.kind, message.payload, data)
-            except DecodeError:
+            except DECODE_ERRORS:
                 received = ReceivedMessage(connection, -1, b"", data)
             self._received.append(received)
             if self._store is None:

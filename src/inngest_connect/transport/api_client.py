@@ -21,12 +21,11 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx
-from google.protobuf.message import DecodeError
 
 from ..core.wire.user_text import shown_error
 from ..errors import ConfigurationError
 from ..observability.redaction import Redactor
-from ..protocol import FLUSH_PATH, START_PATH
+from ..protocol import DECODE_ERRORS, FLUSH_PATH, START_PATH
 from ..protocol import connect_pb2 as pb
 from .environment import check_proxy_variables, proxy_for, tls_context
 from .http_network import PROGRESS, transport
@@ -148,7 +147,7 @@ class ApiClient:
         content = await self._post(START_PATH, body, key)
         try:
             answer = pb.StartResponse.FromString(content)
-        except DecodeError:
+        except DECODE_ERRORS:
             answer = pb.StartResponse()
         too_long = any(
             len(getattr(answer, name)) > limit for name, limit in _LONGEST_FIELDS.items()
@@ -175,7 +174,7 @@ class ApiClient:
         content = await self._post(FLUSH_PATH, payload, key)
         try:
             confirmed = pb.FlushResponse.FromString(content).request_id
-        except DecodeError:
+        except DECODE_ERRORS:
             confirmed = ""
         if confirmed != request_id:
             raise ApiError(

@@ -9,8 +9,6 @@ import asyncio
 import ssl
 import time
 
-from google.protobuf.message import DecodeError
-
 from ...core.commands import Send
 from ...core.connections.generation import Credentials, Generation
 from ...core.connections.inbound import ConnectionReady, Inbound, Malformed, RequestArrived
@@ -20,7 +18,7 @@ from ...core.inputs import Input, MessageReceived, SocketClosed, TextReceived
 from ...core.outbox import Outbox
 from ...core.settings import CoreSettings, WorkerIdentity
 from ...core.wire import messages
-from ...protocol import CLOSE_NORMAL, REASON_WORKER_SHUTDOWN
+from ...protocol import CLOSE_NORMAL, DECODE_ERRORS, REASON_WORKER_SHUTDOWN
 from ...protocol import connect_pb2 as pb
 from ...transport.api_client import StartAnswer
 from ...transport.websocket_manager import WebSocketManager
@@ -157,5 +155,5 @@ class Conversation:
 def _is_heartbeat(data: bytes) -> bool:
     try:
         return pb.ConnectMessage.FromString(data).kind == pb.GatewayMessageType.GATEWAY_HEARTBEAT
-    except DecodeError:
+    except DECODE_ERRORS:
         return False

@@ -34,7 +34,7 @@ class ActiveHandler:
     def receive(
         self, generation: Generation, kind: int, payload: bytes, now: float
     ) -> Inbound | None:
-        """Read one message. Raises DecodeError for a payload that cannot be read."""
+        """Read one message. Raises one of DECODE_ERRORS for a payload that cannot be read."""
         if kind == _GATEWAY_EXECUTOR_REQUEST:
             request = pb.GatewayExecutorRequestData.FromString(payload)
             if not request.request_id:

@@ -8,8 +8,7 @@ Rules of this file:
    ``SetupHandler`` until GATEWAY_CONNECTION_READY, ``ActiveHandler`` from then on.
 """
 
-from google.protobuf.message import DecodeError
-
+from ...protocol import DECODE_ERRORS
 from ...protocol import connect_pb2 as pb
 from ..settings import CoreSettings, WorkerIdentity
 from .active_handler import ActiveHandler
@@ -51,7 +50,7 @@ class MessageHandler:
             heartbeat.received(now)
         try:
             message = pb.ConnectMessage.FromString(data)
-        except DecodeError:
+        except DECODE_ERRORS:
             return Malformed("undecodable_message")
         kind = message.kind
         handler = self._handlers[phase]
@@ -64,5 +63,5 @@ class MessageHandler:
             return Violation(f"{name} is not allowed in phase {phase.value}")
         try:
             return handler.receive(generation, kind, message.payload, now)
-        except DecodeError:
+        except DECODE_ERRORS:
             return Malformed(f"undecodable_{pb.GatewayMessageType.Name(kind).lower()}")

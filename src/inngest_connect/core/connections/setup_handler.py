@@ -32,7 +32,7 @@ class SetupHandler:
     def receive(
         self, generation: Generation, kind: int, payload: bytes, now: float
     ) -> Inbound | None:
-        """Read one message. Raises DecodeError for a payload that cannot be read."""
+        """Read one message. Raises one of DECODE_ERRORS for a payload that cannot be read."""
         if kind == _K.GATEWAY_HELLO:
             # The only message that carries the tokens. It is sent after the upgrade was checked, to
             # the address that was checked, and once: the next phase does not receive HELLO.

@@ -11,11 +11,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from ...core.inputs import ExecutionFinished, FunctionMisbehaved
 from ...core.wire.messages import ExecutionResult, error_result, reply_payload
 from ...core.wire.remote_text import clean
+from ...protocol import DECODE_ERRORS
 from ...protocol import connect_pb2 as pb
 
 RUN: Final = 1
@@ -115,7 +114,7 @@ def finished_from(kind: int, body: bytes) -> ExecutionFinished:
         if kind == CANCELLED:
             return ExecutionFinished(body.decode(), None)
         response = pb.SDKResponse.FromString(body)
-    except (DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         raise MalformedFrame("a result that cannot be decoded") from error
     if response.status not in _STATUSES:
         # An unknown value of an enum survives decoding, and would fail when it is used.

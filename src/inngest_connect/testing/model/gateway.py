@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from ...core.deadlines import earliest
+from ...protocol import DECODE_ERRORS
 from ...protocol import connect_pb2 as pb
 from .actions import Action, CloseConnection
 from .arrivals import Arrivals
@@ -113,14 +112,14 @@ class GatewayModel:
             return self._take(now)
         try:
             message = pb.ConnectMessage.FromString(data)
-        except DecodeError:
+        except DECODE_ERRORS:
             self._outgoing.close(connection, 1007, "failed to unmarshal Protobuf")
             return self._take(now)
         if connection.connect is None:
             self._worker_connect(connection, message, now)
             return self._take(now)
         if message.kind == pb.WORKER_REQUEST_ACK:
-            with contextlib.suppress(DecodeError):
+            with contextlib.suppress(*DECODE_ERRORS):
                 ack = pb.WorkerRequestAckData.FromString(message.payload)
                 self.executor.acknowledgement_arrived(ack.request_id)
         if not self._arrivals.add(connection, message.kind, message.payload, now):

@@ -2,9 +2,8 @@
 
 import json
 
-from google.protobuf.message import DecodeError
-
 from ...core.wire.ulid import is_ulid
+from ...protocol import DECODE_ERRORS
 from ...protocol import connect_pb2 as pb
 
 
@@ -67,7 +66,7 @@ def check_connect(
         raise HandshakeRefused(1008, "connect_worker_hello_invalid_msg")
     try:
         connect = pb.WorkerConnectRequestData.FromString(message.payload)
-    except DecodeError:
+    except DECODE_ERRORS:
         raise HandshakeRefused from None
     if not is_ulid(connect.connection_id) or not connect.instance_id:
         raise HandshakeRefused

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from ...core.wire.ulid import is_ulid
+from ...protocol import DECODE_ERRORS
 from ...protocol import connect_pb2 as pb
 from .connection import GatewayConnection, GatewayPhase
 from .executor import ExecutorModel
@@ -64,7 +63,7 @@ class WorkerMessages:
                     pass  # the server only logs it
                 case _:
                     self._outgoing.protocol_errors.append(f"unexpected kind {kind}")
-        except DecodeError:
+        except DECODE_ERRORS:
             self._outgoing.close(connection, *_INVALID_PAYLOAD[kind])
 
     def _heartbeat(self, connection: GatewayConnection, now: float) -> None:
