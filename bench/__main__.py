@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import growth, parts, peers, plots
+from . import growth, parts, peers, plots, prices
 from .measurement import Measurement, measure
 from .scenarios import REFERENCE, Scenario, scenarios
 
@@ -85,7 +85,9 @@ def median(values: Any) -> float:
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
-    names = ["ours", "embedded", "official", "bare"]
+    names = ["ours", "embedded", "none", "official", "bare"]
+    if peers.go_is_there():
+        names.append("go")
     if peers.javascript_is_there():
         names.append("javascript")
     machine = peers.machine()
@@ -106,9 +108,15 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     document["parts"] = await parts.measure_parts(options.rounds, options.seconds)
     say(parts.table(document["parts"]))
+    named = list(prices.VARIANTS)[: 2 if options.quick else None]
+    found = await prices.measure_prices(named, options.rounds, options.seconds)
+    say(prices.price_table(found))
+    document["prices"] = {name: [asdict(m) for m in each] for name, each in found.items()}
     document["start"] = await growth.start_up(3 if options.quick else 10)
     say(growth.start_table(document["start"]))
     if not options.quick:
+        document["children"] = await prices.measure_children(options.rounds, options.seconds)
+        say(prices.children_table(document["children"]))
         document["growth"] = await growth.measure_growth(say)
     return document
 

@@ -17,6 +17,8 @@ from .parts import core_messages, core_seconds, ready_core
 from .process import WorkerProcess, worker_process
 
 LEASES: Final = (1, 100, 1_000, 10_000)
+QUEUES: Final = (10, 100, 1_000, 10_000)
+PAYLOADS: Final = (200, 1_000, 10_000, 100_000, 1_000_000)
 CONNECTIONS: Final = (1, 10, 100, 500)
 AGE: Final = 100_000
 QUEUED: Final = 10_000
@@ -126,6 +128,12 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
         "leases beside it, core alone": [
             (count, min(core_seconds(10, beside=count) for _ in range(5)) * 1e6) for count in LEASES
         ],
+        "replies beside it that are not acknowledged, core alone": [
+            (count, min(core_seconds(10, beside=count, answered=True) for _ in range(5)) * 1e6)
+            for count in LEASES
+        ],
+        "requests queued for one slot": await _queued(),
+        "bytes of payload": await _payload(),
         "connections in the process": await _connections(),
         "requests executed before": await _age(),
         "leases extended together: longest turn of the core, us": [
@@ -138,12 +146,16 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
     return found
 
 
-async def _cost(gateway: BenchGateway, worker: WorkerProcess, in_flight: int = 10) -> float:
+async def _cost(
+    gateway: BenchGateway, worker: WorkerProcess, in_flight: int = 10, payload_bytes: int = 200
+) -> float:
     """The best of three windows: it shows growth, and not another busy process."""
     costs = []
     for _ in range(3):
         before = worker.processor_seconds()
-        sample = await gateway.measure("bench-async", in_flight=in_flight, seconds=0.6)
+        sample = await gateway.measure(
+            "bench-async", in_flight=in_flight, seconds=0.6, payload_bytes=payload_bytes
+        )
         costs.append((worker.processor_seconds() - before) / sample.requests * 1e6)
     return min(costs)
 
@@ -157,6 +169,24 @@ async def _beside_leases() -> list[Point]:
             await gateway.wait_for_acknowledgements(count)
             await _cost(gateway, worker)
             points.append((count, await _cost(gateway, worker)))
+    return points
+
+
+async def _queued() -> list[Point]:
+    points = []
+    async with BenchGateway() as gateway, worker_process("limited", gateway.http.origin) as worker:
+        await gateway.wait_for_worker()
+        for count in QUEUES:
+            points.append((count, await _cost(gateway, worker, count)))
+    return points
+
+
+async def _payload() -> list[Point]:
+    points = []
+    async with BenchGateway() as gateway, worker_process("ours", gateway.http.origin) as worker:
+        await gateway.wait_for_worker()
+        for size in PAYLOADS:
+            points.append((size, await _cost(gateway, worker, payload_bytes=size)))
     return points
 
 

@@ -70,14 +70,21 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def core_seconds(in_flight: int, requests: int = 2000, beside: int = 0) -> float:
-    """Seconds of the core for one request, with so many in flight, and so many others leased."""
+def core_seconds(
+    in_flight: int, requests: int = 2000, beside: int = 0, *, answered: bool = False
+) -> float:
+    """Seconds of the core for one request, with so many in flight, and so many others leased.
+
+    The others run, or they are ``answered`` and their replies are not acknowledged.
+    """
     core = ready_core()
     calls, acks, ids = core_messages(beside + requests)
+    result = ExecutionResult(pb.SDKResponseStatus.DONE, b'"done"')
     for n in range(requests, requests + beside):
         core.handle(inputs.MessageReceived(1, calls[n]), 1.0)
         core.handle(inputs.AcknowledgementWritten(1, ids[n]), 1.0)
-    result = ExecutionResult(pb.SDKResponseStatus.DONE, b'"done"')
+        if answered:
+            core.handle(inputs.ExecutionFinished(ids[n], result), 1.0)
     begun = time.process_time()
     for first in range(0, requests, in_flight):
         wave = range(first, min(first + in_flight, requests))

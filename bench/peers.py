@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from .gateway import BenchGateway
-from .process import JAVASCRIPT, WorkerProcess, worker_process
+from .process import GO_WORKER, JAVASCRIPT, WorkerProcess, worker_process
 
 TITLES = {
     "ours": "inngest-connect, run()",
     "embedded": "inngest-connect, start()",
     "official": "official Python SDK",
+    "go": "official Go SDK",
     "javascript": "official JavaScript SDK",
+    "none": 'inngest-connect, isolation="none"',
     "bare": "bare loop",
 }
 
@@ -46,6 +49,11 @@ async def running(names: list[str]) -> AsyncIterator[list[Peer]]:
         yield peers
 
 
+def go_is_there() -> bool:
+    """Whether ``BENCH_GO_WORKER`` names the program that ``bench/go`` is built into."""
+    return GO_WORKER in os.environ
+
+
 def javascript_is_there() -> bool:
     """Node 22 or newer, and the SDK installed in ``bench/javascript``."""
     version = node_version()
@@ -68,6 +76,8 @@ def machine() -> dict[str, Any]:
         name: importlib.metadata.version(name)
         for name in ("inngest-connect", "inngest", "picows", "protobuf", "websockets")
     }
+    if go_is_there():
+        versions["inngestgo"] = _go_module("github.com/inngest/inngestgo")
     if javascript_is_there():
         package = JAVASCRIPT / "node_modules" / "inngest" / "package.json"
         versions["inngest (JavaScript)"] = json.loads(package.read_text())["version"]
@@ -79,6 +89,13 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
     }
+
+
+def _go_module(name: str) -> str:
+    """The version that the linker has recorded, if it was built as a dependency."""
+    program = Path(os.environ[GO_WORKER]).read_bytes()
+    found = re.search(rb"\t" + name.encode() + rb"\t(v[^\t\n]+)", program)
+    return found[1].decode() if found else "unknown"
 
 
 def _processor() -> str:

@@ -15,6 +15,8 @@ COLOURS: Final = {
     "ours": "#2563eb",
     "embedded": "#60a5fa",
     "official": "#dc2626",
+    "none": "#0d9488",
+    "go": "#16a34a",
     "javascript": "#ca8a04",
     "bare": "#6b7280",
 }
@@ -95,8 +97,10 @@ def _parts(document: Document) -> tuple[str, Any]:
 
 def _growth(document: Document) -> tuple[str, Any]:
     growth = document["growth"]
-    figure, all_axes = plt.subplots(1, len(growth), figsize=(3.6 * len(growth), 3))
-    for axes, (name, points) in zip(all_axes, growth.items(), strict=True):
+    figure, all_axes = plt.subplots(2, (len(growth) + 1) // 2, figsize=(14, 6), squeeze=False)
+    for axes in all_axes.flat[len(growth) :]:
+        axes.remove()
+    for axes, (name, points) in zip(all_axes.flat, growth.items(), strict=False):
         x, y = zip(*points, strict=True)
         axes.plot(x, y, marker="o", color=COLOURS["ours"])
         axes.set(xlabel=name, ylim=(0, max(y) * 1.2), ylabel="microseconds")

@@ -11,6 +11,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 WORKER = Path(__file__).with_name("worker.py")
 JAVASCRIPT = Path(__file__).with_name("javascript")
+GO_WORKER = "BENCH_GO_WORKER"
+"""The variable that names the program built from ``bench/go``."""
 
 
 class WorkerProcess:
@@ -72,4 +74,6 @@ async def worker_process(peer: str, *arguments: object) -> AsyncIterator[WorkerP
 def command(peer: str) -> list[str]:
     if peer == "javascript":
         return ["node", str(JAVASCRIPT / "worker.mjs")]
+    if peer == "go":
+        return [os.environ[GO_WORKER]]
     return [sys.executable, str(WORKER), peer]

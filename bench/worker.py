@@ -2,19 +2,24 @@
 
 Peers: ``ours`` (``connect(...).run()``, as a separate program would), ``embedded`` (``start()``
 on an event loop, as in the official SDK's examples), ``none`` (the same with ``isolation="none"``),
-``limited`` (ours, one function at a time), ``official``, and ``bare``: the least that can answer a
-gateway, without leases, buffer or reconnects. ``sdk`` has the functions and nothing else.
+``limited`` (ours, one function at a time), ``children`` (ours, with so many child processes),
+``official``, and ``bare``: the least that can answer a gateway, without leases, buffer or
+reconnects. The variants of ``prices.py`` are ours with something more. ``sdk`` has the functions
+and nothing else.
 ``handler`` calls the SDK's function handler alone, without any network: for each line
 ``SLUG CALLS IN_FLIGHT BYTES`` on stdin it prints the processor time of one call, the floor below
 which no worker can get.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import inngest
@@ -48,20 +53,133 @@ def make_app(origin: str) -> tuple[inngest.Inngest, list[inngest.Function[Any]]]
         await asyncio.Event().wait()
         return "done"
 
-    return client, [async_function, sync_function, steps, wait]
+    @client.create_function(fn_id="work1", trigger=trigger, retries=0)
+    async def work1(ctx: inngest.Context) -> str:
+        return compute(0.001)
+
+    @client.create_function(fn_id="work20", trigger=trigger, retries=0)
+    async def work20(ctx: inngest.Context) -> str:
+        return compute(0.020)
+
+    return client, [async_function, sync_function, steps, wait, work1, work20]
 
 
-def run_ours(origin: str, limit: int | None) -> None:
+def compute(seconds: float) -> str:
+    """Takes so much processor time of this thread, whatever else the machine does."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+    return "done"
+
+
+def apps() -> list[Any]:
+    """For child processes, which import this module."""
+    return [make_app(os.environ["BENCH_ORIGIN"])]
+
+
+def run_ours(origin: str, loop_factory: Any = None, **options: Any) -> None:
     from inngest_connect import connect
 
-    worker = connect([make_app(origin)], shutdown_timeout=0.0, max_worker_concurrency=limit)
+    worker = connect([make_app(origin)], shutdown_timeout=0.0, **options)
+    stop_with_stdin()
+    worker.run(loop_factory=loop_factory)
 
-    def stop_with_stdin() -> None:
+
+def stop_with_stdin() -> None:
+    def wait() -> None:
         sys.stdin.read()
         os._exit(0)
 
-    threading.Thread(target=stop_with_stdin, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run_children(origin: str, count: int) -> None:
+    from inngest_connect import process_executor
+
+    os.environ["BENCH_ORIGIN"] = origin
+    run_ours(origin, executor=process_executor("worker:apps", count))
+
+
+def run_variant(name: str, origin: str) -> None:
+    """Ours with one thing more, or with everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {"logger": False}
+        if name in ("logger", "debug", "all"):
+            options["logger"] = json_logger("DEBUG" if name == "debug" else "INFO")
+        if name in ("metrics", "all"):
+            options["meter_provider"] = meter_provider()
+        if name in ("spans", "all"):
+            options["tracer_provider"] = tracer_provider()
+        if name in ("journal", "required", "all"):
+            options["journal"] = Path(folder) / "journal.sqlite3"
+        if name == "required":
+            options["journal_commit"] = "required"
+        if name in ("page", "all"):
+            run_with_page(origin, options)
+        if name == "plain":
+            os.environ["INNGEST_CONNECT_FAST_PATH"] = "0"
+        if name == "unfrozen":
+            gc.freeze = lambda: None
+        loop_factory: Any = None
+        if name.startswith("uvloop"):
+            import uvloop
+
+            loop_factory = uvloop.new_event_loop if name == "uvloop" else None
+            if name == "uvloop-io":
+                from inngest_connect.aio import io_thread
+
+                io_thread.asyncio.new_event_loop = uvloop.new_event_loop  # type: ignore[attr-defined]
+                loop_factory = asyncio.SelectorEventLoop
+        run_ours(origin, loop_factory, **options)
+
+
+def run_with_page(origin: str, options: dict[str, Any]) -> None:
+    from inngest_connect import connect
+    from inngest_connect.status import StatusServer
+
+    worker = connect([make_app(origin)], shutdown_timeout=0.0, **options)
+    sys.stdout.write(StatusServer(worker, "127.0.0.1:0").start() + "\n")
+    sys.stdout.flush()
+    stop_with_stdin()
     worker.run()
+
+
+def json_logger(level: str) -> Any:
+    import logging
+
+    class Json(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return json.dumps(vars(record), default=str)
+
+    handler = logging.StreamHandler(open(os.devnull, "w"))  # noqa: SIM115 - until the end
+    handler.setFormatter(Json())
+    logger = logging.Logger("bench", level)
+    logger.addHandler(handler)
+    return logger
+
+
+def meter_provider() -> Any:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    return MeterProvider([InMemoryMetricReader()])
+
+
+def tracer_provider() -> Any:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import (
+        BatchSpanProcessor,
+        SpanExporter,
+        SpanExportResult,
+    )
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+    return provider
 
 
 async def run_embedded(origin: str, connections: int, isolation: Any) -> None:
@@ -174,15 +292,19 @@ def main() -> None:
     if peer == "handler":
         asyncio.run(run_handler())
     elif peer == "ours":
-        run_ours(rest[0], None)
+        run_ours(rest[0])
     elif peer == "limited":
-        run_ours(rest[0], 1)
+        run_ours(rest[0], max_worker_concurrency=1)
+    elif peer == "children":
+        run_children(rest[0], int(rest[1]))
     elif peer == "sdk":
         run_sdk()
     elif peer == "bare":
         asyncio.run(run_bare(rest[0]))
     elif peer == "official":
         asyncio.run(run_official(rest[0]))
+    elif peer not in ("none", "embedded"):
+        run_variant(peer, rest[0])
     else:
         isolation = "none" if peer == "none" else "thread"
         asyncio.run(run_embedded(rest[0], int(rest[1]) if len(rest) > 1 else 1, isolation))
