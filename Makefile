@@ -5,6 +5,7 @@
 #   make format    what ruff can fix and format
 #   make docs      what is generated in docs/ and from the table of options
 #   make site      the documentation as a site in site/ (ARGS=serve shows it)
+#   make test-beside  the worker beside what users have installed, in environments of its own (ARGS='-k name')
 #   make simulate  simulated schedules (SEEDS=, FIRST=, ARGS=--stack); make chaos: real processes (SECONDS=, SEED=)
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -18,13 +19,13 @@ PRERELEASE := .venv-prerelease
 EXAMPLES := .venv-examples
 SITE := .venv-site
 # Tests that take several times as long when they are traced, and whose code others cover.
-UNTRACED := tests/unit/simulation tests/performance $(addprefix tests/field/test_,blocked_outputs.py \
+UNTRACED := tests/unit/simulation tests/performance tests/beside/test_rows_here.py $(addprefix tests/field/test_,blocked_outputs.py \
   process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py ends_of_journals.py ends_of_blocks.py) \
   $(addprefix tests/integration/test_,examples.py tutorial.py pytest_plugin.py chaos_command.py processes.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
-  test-untraced test-others test-real test-pythons package test-performance test-simulation test-chaos simulate fleet \
+  test-untraced test-others test-beside test-real test-pythons package test-performance test-simulation test-chaos simulate fleet \
   chaos kills scale journal-figures bench mutation figures test-lowest test-prerelease test-examples proto docs pictures \
   site transcripts format clean
 
@@ -64,7 +65,7 @@ imports: $(INSTALLED)
 
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 4 -q -m 'not simulation and not chaos and not characterization and not real_server and not packaging' \
+	$(BIN)/coverage run -m pytest -n 4 -q -m 'not simulation and not chaos and not characterization and not real_server and not packaging and not beside' \
 	  $(UNTRACED:%=--ignore=%) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -86,6 +87,11 @@ test-characterization: $(INSTALLED)
 # What docs/protocol.md says of the gateway; of a real one too, with INNGEST_DEV_URL=http://...:8288.
 test-contract: $(INSTALLED)
 	$(PYTEST) tests/integration/contract $(ARGS)
+
+# The rows of tests/beside/table.toml; the environments take some minutes once. Writes results.json.
+test-beside: export BESIDE_RESULTS = tests/beside/results.json
+test-beside: $(INSTALLED)
+	nice $(PYTEST) -n 2 -q tests/beside $(ARGS)
 
 # With INNGEST_BIN=/path/to/inngest, or INNGEST_DEV_URL=http://...:8288; some minutes.
 test-real: $(INSTALLED)
@@ -234,4 +240,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-prerelease .venv-examples .venv-protoc .venv-site site .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf .venv .venv-beside .venv-lowest .venv-prerelease .venv-examples .venv-protoc .venv-site site .venv-python* dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

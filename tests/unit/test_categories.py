@@ -8,7 +8,7 @@ pytestmark = pytest.mark.unit
 TESTS = Path(__file__).parents[1]
 CATEGORIES = {
     "unit", "integration", "characterization", "errors", "concurrency", "performance", "chaos",
-    "field", "simulation", "real_server", "packaging",
+    "field", "simulation", "real_server", "packaging", "beside",
 }  # fmt: skip
 
 
