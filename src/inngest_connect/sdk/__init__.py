@@ -1,4 +1,4 @@
 """Everything that touches the ``inngest`` SDK: apps, their identity, and the running of requests.
 
-Private. ``adapter`` is the only module that uses the SDK's internals.
+Private. Only ``adapter`` and ``fast_path`` use the SDK's internals.
 """

@@ -1,6 +1,8 @@
-"""The only module that uses the internals of the ``inngest`` SDK.
+"""The apps, and the plain path of their requests: through the handler of the ``inngest`` SDK.
 
-Of ``inngest._internal`` these are used, and none of them is part of the SDK's public interface:
+This module and ``fast_path``, which lists its own, are the only ones that use the SDK's internals.
+Of ``inngest._internal`` these are used here, and none of them is part of the SDK's public
+interface:
 
 - ``comm_lib.CommHandler`` and ``CommRequest``: the handler runs the function that a request names.
 - ``CommHandler._thread_pool``: where sync functions run. It is replaced.
@@ -32,6 +34,7 @@ from ..core.wire.messages import ExecutionResult
 from ..core.wire.user_text import is_a, shown_value
 from ..errors import ConfigurationError, UnsupportedSDKError
 from ..protocol import connect_pb2 as pb
+from .fast_path import FAST, FastPath, sdk_path
 from .outputs import NotJson, encode, shorten_error
 
 SDK_LANGUAGE: Final = str(const.LANGUAGE)
@@ -116,6 +119,11 @@ class SdkApp:
         self._handler = _create_handler(client, functions)
         _check_request()
         self._logger = client.logger
+        self.path = sdk_path()
+        """"fast", or "plain" and why the SDK's handler runs all requests."""
+        self._fast_path: FastPath | None = None
+        if self.path == FAST:
+            self._fast_path = FastPath(self._handler, self._result)
         self._is_async = {each.get_id(): each.is_handler_async for each in functions}
         for each in functions:
             if each.on_failure_fn_id is not None:
@@ -138,7 +146,15 @@ class SdkApp:
 
     async def run(self, request: pb.GatewayExecutorRequestData) -> ExecutionResult:
         """Execute one request. User errors are results; only what escapes the SDK is raised."""
-        response = await self._handler.post(_comm_request(request))
+        if self._fast_path is not None:
+            result = await self._fast_path.run(request)
+            if result is not None:
+                return result
+        return self._result(request, await self._handler.post(_comm_request(request)))
+
+    def _result(
+        self, request: pb.GatewayExecutorRequestData, response: comm_lib.CommResponse
+    ) -> ExecutionResult:
         status = _STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR)
         if status != pb.SDKResponseStatus.DONE:
             shorten_error(response.body, is_error=status == pb.SDKResponseStatus.ERROR)

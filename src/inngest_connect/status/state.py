@@ -53,7 +53,7 @@ def state_json(
         "situation": {name: _plain(getattr(present, name)) for name in present.__slots__},
         "worker": _worker(worker),
         "health": {"live": health.live, "ready": health.ready, **dataclasses.asdict(health)},
-        "versions": _versions(),
+        "versions": _versions(worker),
         "state": {
             name: _plain(getattr(state, name)) for name in state.__slots__ if name != "in_flight"
         },
@@ -103,7 +103,7 @@ def _worker(worker: WebSocketWorkerConnection) -> Json:
     }
 
 
-def _versions() -> Json:
+def _versions(worker: WebSocketWorkerConnection) -> Json:
     try:
         package = importlib.metadata.version("inngest-connect")
     except importlib.metadata.PackageNotFoundError:
@@ -111,6 +111,7 @@ def _versions() -> Json:
     return {
         "inngest_connect": package,
         "sdk": f"{SDK_LANGUAGE} {SDK_VERSION}",
+        "sdk_path": next(iter(worker.sdk_apps.values())).path,
         "python": platform.python_version(),
     }
 

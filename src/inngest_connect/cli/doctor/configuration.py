@@ -11,6 +11,7 @@ from ...errors import ConfigurationError
 from ...options import OPTIONS
 from ...sdk.app_version import VARIABLE as APP_VERSION_VARIABLE
 from ...sdk.client_settings import API_VARIABLES, ENV_VARIABLES, ClientSettings, api_variable
+from ...sdk.fast_path import FAST_PATH_VARIABLE, sdk_path
 from ...sdk.identity import ALLOW_PURE_PYTHON_VARIABLE
 from ...transport.environment import CA_VARIABLES, PROXY_VARIABLES
 from ...transport.signing_key import SigningKey, key_hint
@@ -23,6 +24,7 @@ KNOWN_VARIABLES: Final = frozenset(
     {
         *(row.variable for row in OPTIONS.values() if row.variable),
         *API_VARIABLES, *KEY_VARIABLES, APP_VERSION_VARIABLE, ALLOW_PURE_PYTHON_VARIABLE,
+        FAST_PATH_VARIABLE,
         "INNGEST_ENV", "INNGEST_EVENT_KEY", "INNGEST_EVENT_API_BASE_URL",
         "INNGEST_ENABLE_UNAUTHED_SYNC", "INNGEST_THREAD_POOL_MAX_WORKERS", "INNGEST_SERVE_ORIGIN",
         "INNGEST_SERVE_PATH", "INNGEST_STREAMING",
@@ -94,6 +96,7 @@ def resolved_settings(subject: Subject, variables: Mapping[str, str]) -> list[Se
         version = f", version {app.version}" if app.version else ""
         shown = f"{app.name} ({len(app.function_slugs)} function(s){version})"
         found.append(Setting("app", shown, subject.target or "the doctor's"))
+    found.append(Setting("sdk_path", sdk_path(), first_set(FAST_PATH_VARIABLE) or "default"))
     for name, row in OPTIONS.items():
         value = getattr(subject.options, name)
         if name in _NOT_LISTED or (value is None and name == "rewrite_gateway_endpoint"):
