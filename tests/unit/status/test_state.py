@@ -90,6 +90,7 @@ def test_it_says_where_and_what_the_worker_is(worker: WebSocketWorkerConnection)
     assert body["worker"]["api_origin"] == "https://api.inngest.com/"
     assert body["worker"]["functions"] == {"app": ["app-fn"]}
     assert body["worker"]["uptime"] >= 0
+    assert body["versions"]["sdk_path"] == "fast"
     assert body["functions"] == [
         {
             "function_slug": "app-fn", "executions": 0, "failures": 0, "failure_age": None,

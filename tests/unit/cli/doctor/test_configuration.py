@@ -1,6 +1,7 @@
 """Where settings come from, what contradicts itself in them, and the form of keys."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -75,6 +76,16 @@ def test_each_setting_has_the_variable_that_it_comes_from_and_no_secret() -> Non
     assert ("proxy", "http://***@proxy:3128", "HTTPS_PROXY") in found
     assert ("certificate authorities", "/etc/ca.pem", "SSL_CERT_FILE") in found
     assert ("isolation", "thread", "default") in found
+    assert ("sdk_path", "fast", "default") in found
+
+
+def test_the_sdk_s_path_is_shown_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_CONNECT_FAST_PATH", "0")
+    found = [dataclasses.astuple(one) for one in resolved_settings(subject(), os.environ)]
+
+    why = "plain (INNGEST_CONNECT_FAST_PATH=0)"
+    assert ("sdk_path", why, "INNGEST_CONNECT_FAST_PATH") in found
+    assert warnings(subject(), {"INNGEST_CONNECT_FAST_PATH": "0"}) == ""
 
 
 def test_settings_without_contradiction_are_silent() -> None:
