@@ -30,9 +30,7 @@ def _modules(*names: str) -> list[Any]:
 
 
 _CLOCKS = _modules("connection", "orchestrator", "worker_view", "observability.recent_activity")
-_TIMES = _modules(
-    "aio.loop_watch", "aio.process_exit", "observability.announcer", "observability.outlet"
-)
+_TIMES = _modules("aio.process_exit", "observability.announcer", "observability.outlet")
 _THREADS = _modules(
     "aio.io_thread",
     "aio.hook",
@@ -133,6 +131,7 @@ def replacements(sim: "StackSimulation") -> Iterator[None]:
         wait=asyncio.wait,
     )
     replace(_IO_THREAD, "asyncio", loops)
+    replace(_WATCH, "steady", now)
     replace(_WATCH, "TICK_SECONDS", _WATCH_SECONDS)
     replace(_VIEW, "ConnectLogger", partial(ConnectLogger, clock=now))
     replace(_VIEW, "jitter", sim.draw.random)

@@ -17,15 +17,18 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .aio.clock import monotonic
+from .aio.clock import check_time, monotonic
 from .aio.guarded_block import GuardedBlock
 from .aio.hook import Hook
 from .aio.loop_watch import LoopWatch
 from .aio.process_exit import RETURN_GRACE, ExitLimit, close_at_exit, end_despite_functions, release
+from .aio.running_loop import running_loop
 from .aio.shutdown_signals import shutdown_signals
-from .aio.waiters import until_done
+from .aio.waiters import block_until_ended, until_ended
 from .core import inputs
+from .core.events import ErrorOccurred
 from .core.retry import is_own
+from .core.wire.remote_text import shortened_id
 from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.blocked_loop import BlockedLoop, look_on_a_tick, looking_thread
 from .execution.executor import Executor, ExecutorPorts, create_executor
@@ -65,6 +68,7 @@ class WebSocketWorkerConnection(WorkerView):
         """Raises ConfigurationError for wrong apps or a wrong signing key."""
         super().__init__(apps, options)
         self._host: Host | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._blocked_loop: BlockedLoop
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -92,9 +96,10 @@ class WebSocketWorkerConnection(WorkerView):
         await self._start(self._options.shutdown_signals)
 
     async def _start(self, signals: Sequence[signal.Signals]) -> None:
+        loop = running_loop()
+        check_time(loop)
         self._check_unused()
-        self._started = True
-        loop = asyncio.get_running_loop()
+        self._started, self._loop = True, loop
         threads_before = threading.enumerate()
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         on_thread = self._options.isolation != "none"
@@ -190,10 +195,18 @@ class WebSocketWorkerConnection(WorkerView):
 
     def _close_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the main thread at its end: the functions need the thread pools that close next."""
-        self.report_misbehavior("the main thread has ended; the worker closes")
+        text = "the main thread has ended; the worker closes"
+        if left := self._core.requests.unfinished_ids():
+            text += f", and {len(left)} request(s) are not finished: "
+            text += ", ".join(map(shortened_id, left))
+        self.report_misbehavior(text)
         self._request_close()
         # A loop that does not run can finish nothing: the worker is lost with its program.
         concurrent.futures.wait([self._closed], None if loop.is_running() else 2.0)
+        if not self._closed.done() and (lost := self._left_behind()):
+            text = "the process ends, and its event loop does not run; not finished: "
+            text += ", ".join(map(shortened_id, lost))
+            self._announcer.publish(ErrorOccurred("shutdown_forced", text))
 
     def forked(self) -> None:
         """In a forked child: the connection belongs to the parent, and stays open there."""
@@ -274,6 +287,7 @@ class WebSocketWorkerConnection(WorkerView):
         The state is CLOSING afterwards, and CLOSED later; with ``wait``, this returns when it is.
         May be called any number of times.
         """
+        running_loop()
         self._check_process()
         self._request_close()
         if not self._started:
@@ -281,16 +295,35 @@ class WebSocketWorkerConnection(WorkerView):
             # ``create_task(start())`` followed by ``close()`` is a shutdown, and not the start of a
             # closed worker.
             await asyncio.sleep(0)
-        if not self._started:
-            self._started = self._never_started = True
-            self._end(None)
+        self._end_unless_started()
         if wait:
             await self.closed()
 
-    async def closed(self) -> None:
-        """Wait until the connection is CLOSED. Raises nothing; ``start()`` has the error."""
+    def close_sync(self, timeout: float | None = None) -> bool:
+        """``close()`` for code that has no event loop, from any thread and in signal handlers.
+
+        Waits until CLOSED, for ``timeout`` seconds at most, and returns whether it is; 0 does not
+        wait. Raises LocalMistake where it would wait for what its thread has to do, and when the
+        event loop of ``start()`` does not run.
+        """
         self._check_process()
-        await until_done(self._closed)
+        self._request_close()
+        self._end_unless_started()
+        return block_until_ended(self._closed, self._loop, timeout)
+
+    def _end_unless_started(self) -> None:
+        if not self._started:
+            self._started = self._never_started = True
+            self._end(None)
+
+    async def closed(self) -> None:
+        """Wait until the connection is CLOSED, on any event loop. ``start()`` has the error.
+
+        Raises LocalMistake when the event loop of ``start()`` does not run.
+        """
+        running_loop()
+        self._check_process()
+        await until_ended(self._closed, self._loop)
 
     def _check_unused(self) -> None:
         self._check_process()
@@ -345,6 +378,7 @@ class WebSocketWorkerConnection(WorkerView):
         ``start()`` raises. A worker that fails later cancels the body, and the error of the worker
         is raised at its end, as ``asyncio.TaskGroup`` does.
         """
+        running_loop()
         self._check_unused()
         block = self._block = GuardedBlock(lambda: self._close_requests > 0)
         ready = self.wait_for_state(ConnectionState.ACTIVE) if self._options.wait else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .aio.clock import monotonic
 from .aio.loop_watch import LoopWatch
+from .aio.running_loop import running_loop
 from .core.settings import WorkerIdentity
 from .core.worker_core import WorkerCore
 from .errors import LocalMistake, NotConnectedError
@@ -183,6 +184,7 @@ class WorkerView(EventListeners):
         Takes the official SDK's ConnectionState and names such as "ACTIVE" too. Raises
         NotConnectedError when the connection closes first, LocalMistake for an unknown state.
         """
+        running_loop()
         self._check_process()
         wanted = connection_state(state)
         await self._announcer.subscriptions.wait_for_state(wanted, lambda: self.state)

@@ -60,7 +60,7 @@ PROGRAMS = {
 
 PARTS = {"README.md 2", *(f"logging.md {number}" for number in range(1, 6)),
          "metrics.md 1", "operations.md 1", "status.md 2",
-         "how-to/script.md 3", "how-to/asgi.md 1"}  # fmt: skip
+         "how-to/script.md 3", "how-to/script.md 4", "how-to/asgi.md 1"}  # fmt: skip
 """Blocks that are run here, or lifespans, which are entered."""
 
 ELSEWHERE = {
@@ -111,18 +111,20 @@ async def test_a_program_serves_and_ends(name: str, tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def logging_as_before() -> Iterator[None]:
-    """Pages show how to configure logging; other tests must not notice."""
+def process_as_before() -> Iterator[None]:
+    """Pages show how to configure logging and signals; other tests must not notice."""
     import logging
 
     root = logging.getLogger()
     before = root.level, root.handlers[:], logging.getLogger("httpx").level
+    handler = signal.getsignal(signal.SIGUSR1)
     try:
         yield
     finally:
         root.setLevel(before[0])
         root.handlers[:] = before[1]
         logging.getLogger("httpx").setLevel(before[2])
+        signal.signal(signal.SIGUSR1, handler)
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
@@ -137,7 +139,7 @@ async def test_a_part_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         names = names_taken_for_granted(client, greet)
         code = compile(block.text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        with logging_as_before():
+        with process_as_before():
             running = eval(code, names)
             if inspect.isawaitable(running):
                 await asyncio.wait_for(running, 30)
@@ -175,6 +177,7 @@ def names_taken_for_granted(client: inngest.Inngest, greet: Any) -> dict[str, An
         "functions": [greet],
         "greet": greet,
         "logging": logging,
+        "signal": signal,
         "status_app": status_app,
         "structlog": structlog,
         "worker": connect(apps),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ..errors import WorkerCrashed
+from .clock import keep_time
 from .fork_guard import point_at_null
 
 _CLEANUP_SECONDS: Final = 1.0
@@ -25,6 +26,7 @@ class IoThread:
         self._thread: threading.Thread | None = None
         self._name = name
         self.loop = asyncio.new_event_loop()
+        keep_time(self.loop)
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Raises WorkerCrashed when the process cannot start another thread."""

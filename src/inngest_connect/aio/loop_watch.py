@@ -5,9 +5,10 @@ thread: a blocked loop is visible while it is blocked, not only afterwards.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
+
+from .clock import steady
 
 TICK_SECONDS: Final = 0.25
 
@@ -25,7 +26,7 @@ class LoopWatch:
 
     def start(self) -> None:
         """Begin to tick."""
-        self._due_at = time.monotonic() + TICK_SECONDS
+        self._due_at = steady() + TICK_SECONDS
         self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def stop(self) -> None:
@@ -40,11 +41,11 @@ class LoopWatch:
         due_at = self._due_at
         if due_at is None:
             return 0.0
-        return max(time.monotonic() - due_at, self._last_lag)
+        return max(steady() - due_at, self._last_lag)
 
     def _tick(self) -> None:
         if self._due_at is not None:
-            self._last_lag = max(time.monotonic() - self._due_at, 0.0)
+            self._last_lag = max(steady() - self._due_at, 0.0)
             self.start()
             if self.on_tick is not None:
                 self.on_tick(self._last_lag)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ..aio.running_loop import in_trio
 from ..core.inputs import FunctionMisbehaved
 from ..core.wire.user_text import guarded, is_a, shown_error
 from ..errors import LocalMistake
@@ -171,11 +172,12 @@ def run_to_end(
     ``warn`` receives each attempt. Raises KeyboardInterrupt after a Ctrl-C for which ``main`` has
     no handler, as asyncio.run does.
     """
-    if asyncio._get_running_loop() is not None:
+    if asyncio._get_running_loop() is not None or in_trio():
         main.close()
         raise LocalMistake(
             "run() runs an event loop, and one is running in this thread already (a notebook, an "
-            "async function): await start() there, or use the worker with async with"
+            "async function): await start() there, or use the worker with async with; under trio "
+            "await trio.to_thread.run_sync(worker.run)"
         )
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()

@@ -24,6 +24,7 @@ from .gateway_store import GatewayStore
 from .http_server import MockHTTPServer, check_event, parse_json
 from .model.ledger import Ledger
 from .model.settings import GatewaySettings
+from .one_loop import OneLoop
 from .run_driver import Event, FunctionInfo, RunDriver, RunResult
 from .websocket_server import MockWebSocketServer
 
@@ -75,6 +76,7 @@ class EmbeddedGateway:
         """What happened to every request."""
         self.sent_events: list[Event] = self.http.sent_events
         """The events that were sent to the API, as JSON objects."""
+        self._loop = OneLoop("this gateway", "gateway_thread, which has a thread of its own")
         self._first_gateways = gateways
         self._record = record
         self._gateway_port = gateway_port
@@ -92,7 +94,12 @@ class EmbeddedGateway:
         return self.http.origin
 
     async def start(self) -> None:
-        """Start the API and the gateways. Raises OSError when a port is taken."""
+        """Start the API and the gateways. Raises OSError when a port is taken.
+
+        They belong to the event loop of this call: what is awaited on another one raises
+        LocalMistake.
+        """
+        self._loop.begin()
         await self.http.start()
         try:
             for _ in range(self._first_gateways):
@@ -103,6 +110,7 @@ class EmbeddedGateway:
 
     async def stop(self) -> None:
         """Cancel the runs that events triggered, and stop all servers."""
+        self._loop.check()
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -120,6 +128,7 @@ class EmbeddedGateway:
 
     async def add_gateway(self) -> MockWebSocketServer:
         """Start another gateway, which the API names from now on."""
+        self._loop.check()
         name = f"gateway-{len(self.gateways)}"
         port = 0 if self.gateways else self._gateway_port
         gateway = MockWebSocketServer(name=name, store=self.store, record=self._record, port=port)
@@ -157,6 +166,7 @@ class EmbeddedGateway:
         events that functions send arrive here, and nothing reaches a real server. ``options`` are
         those of ``connect()``; their variables are not read.
         """
+        self._loop.check()
         unknown = sorted(options.keys() - OPTIONS.keys())
         if unknown:
             raise TypeError(f"there is no option {unknown[0]!r}; there are: {', '.join(OPTIONS)}")
@@ -172,6 +182,7 @@ class EmbeddedGateway:
 
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
         """Drain a gateway, by default the newest; another one is started if it was the last."""
+        self._loop.check()
         drained = self.gateways[-1 if index is None else index]
         self.http.remove_gateway(drained.name)
         if not self.http.gateways:
@@ -181,10 +192,12 @@ class EmbeddedGateway:
 
     async def wait_for_worker(self, count: int = 1) -> None:
         """Wait until ``count`` connections are ready for requests."""
+        self._loop.check()
         await self.store.until(lambda _: len(self.store.ready_connections()) >= count)
 
     async def wait_until_idle(self) -> None:
         """Wait until every request has ended."""
+        self._loop.check()
         await self.store.until(lambda model: not model.requests)
 
     async def invoke(
@@ -203,6 +216,7 @@ class EmbeddedGateway:
         that no worker has introduced, and AssertionError for a mock of a step that a completed run
         did not have.
         """
+        self._loop.check()
         if not self.store.ready_connections():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wait_for_worker(), _FIRST_WORKER)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..aio.clock import keep_time
 from ..connection import WebSocketWorkerConnection
 from ..sdk.apps import Apps
 from .embedded_gateway import EmbeddedGateway
@@ -30,6 +31,7 @@ class GatewayThread:
         self._options = options
         self._ready: concurrent.futures.Future[EmbeddedGateway] = concurrent.futures.Future()
         self._loop = asyncio.new_event_loop()
+        keep_time(self._loop)
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="embedded-gateway", daemon=True)
 

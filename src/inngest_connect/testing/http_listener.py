@@ -10,6 +10,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from ..aio.clock import keep_time
+from ..aio.running_loop import running_loop
+
 
 class _Server(uvicorn.Server):
     """Leaves signal handlers alone: they belong to the program, or to the worker under test."""
@@ -41,6 +44,7 @@ class HTTPListener:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
+        keep_time(running_loop())
         config = uvicorn.Config(
             Starlette(routes=self._routes),
             log_config=None,

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import picows
 
+from ..aio.clock import keep_time
+from ..aio.running_loop import running_loop
 from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
 from .mock_connection import MockConnection
@@ -53,6 +55,7 @@ class WebSocketListener:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
+        keep_time(running_loop())
         self._stopped = False
         self._server = await picows.ws_create_server(
             self._upgrade,

@@ -71,7 +71,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("inngest_connect.aio.loop_watch.time", clock)
+    monkeypatch.setattr("inngest_connect.aio.loop_watch.steady", clock.monotonic)
     return clock
 
 
