@@ -20,8 +20,6 @@ from .target import Target, load_target
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C before there is a worker, as in shells (128 + SIGINT)."""
 
-_log = package_logger("run")
-
 
 def run(
     name: str,
@@ -58,13 +56,13 @@ def run(
         # need not scan it again and again. docs/performance.md has what that saves.
         gc.collect()
         gc.freeze()
-        _log.info("starting", extra=_introduction(target, processes))
+        package_logger("run").info("starting", extra=_introduction(target, processes))
         with contextlib.ExitStack() as stack:
             if http:
                 from ..status import StatusServer
 
                 server = StatusServer(worker, http)
-                _log.info("serving status", extra={"url": server.start()})
+                package_logger("run").info("serving status", extra={"url": server.start()})
                 stack.callback(server.stop)
             if view is not None:
                 stack.enter_context(view.showing(worker))

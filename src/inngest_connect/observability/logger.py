@@ -10,26 +10,26 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..core import events as seen
-from ..core.wire.user_text import has_method, shown_error, shown_value
-from ..errors import ConfigurationError
-from .callbacks import is_async
+from ..core.wire.user_text import shown_error
 from .greeting import greet
 from .help import help_of
+from .log_target import (
+    NUMBERS,
+    checked_target,
+    disabled_logger,
+    is_standard,
+    level_check,
+    takes_text,
+)
 from .package_logger import RESERVED, package_logger
 from .records import REQUESTS, Record, record_of
 from .redaction import Redactor
 from .repetition import Folding
 
 MOST_REQUESTS: Final = 10_000
-_NUMBERS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
 _OF_REQUESTS: Final = ("run_id", "function_slug", "connection_id", "gateway_group")
 
 
@@ -53,7 +53,7 @@ class ConnectLogger:
 
         False is silence. Raises ConfigurationError for something that is not a logger.
         """
-        self._target = _target(logger)
+        self._target = checked_target(logger)
         self._is_default = logger is None
         self._is_enabled: Callable[[int], bool] | None = None
         self._redactor = redactor if redactor is not None else Redactor()
@@ -66,7 +66,7 @@ class ConnectLogger:
         """Id and gateway group of the connection that serves."""
         self._requests: OrderedDict[str, dict[str, Any]] = OrderedDict()
         """What earlier events said of a request, at DEBUG only."""
-        self._complained = False
+        self._complaints: set[str] = set()
 
     def observe(self, event: seen.Event) -> None:
         """Write the record of an event, or count it as a repetition."""
@@ -105,8 +105,9 @@ class ConnectLogger:
 
     def write(self, record: Record) -> None:
         """Write ``record``, masked, if its level is enabled. Raises nothing."""
-        if self._target is None or not self._enabled(_NUMBERS[record.level]):
+        if self._target is None or not self._enabled(NUMBERS[record.level]):
             return
+        target = self._target
         try:
             event = self._redactor.text(record.event)
             fields = self._redactor.fields(record.fields)
@@ -115,27 +116,42 @@ class ConnectLogger:
             if record.level in ("warning", "error"):
                 fields["help"] = help_of(record.event, fields.get("kind"))
             everything = {**self._redactor.fields(self._context), **fields}
-            if not isinstance(self._target, logging.Logger | logging.LoggerAdapter):
-                getattr(self._target, record.level)(event, **everything)
+            if not is_standard(target) and not takes_text(target):
+                getattr(target, record.level)(event, **everything)
                 return
             # The text says what a plain handler shows; the same fields are attributes.
             exception = fields.pop("exception", None)
             text = " ".join([event, *(f"{key}={_shown(value)}" for key, value in fields.items())])
             if exception is not None:
                 text = f"{text}\n{exception}"
+            if not is_standard(target):
+                bound = target.bind(**everything) if hasattr(target, "bind") else target
+                getattr(bound, record.level)(text)
+                return
             attributes = {"event": event, **everything}
             extra = {f"{key}_" if key in RESERVED else key: attributes[key] for key in attributes}
-            self._target.log(_NUMBERS[record.level], text, extra=extra)
+            target.log(NUMBERS[record.level], text, extra=extra)
         except BaseException as broken:  # noqa: BLE001 - user code; observers come after the log
-            if not self._complained:
-                self._complained = True
-                complaint = "the logger given to connect() raised %s; its records are lost"
-                with contextlib.suppress(BaseException):  # its handlers are user code, too
-                    package_logger().error(complaint, self._redactor.text(shown_error(broken)))
+            self._complain("raised", f"{self._redactor.text(shown_error(broken))}")
+
+    def _complain(self, what: str, more: str) -> None:
+        """Once: what a logger of the user does to its records, in the log of this package."""
+        if what in self._complaints:
+            return
+        self._complaints.add(what)
+        with contextlib.suppress(BaseException):  # its handlers are user code, too
+            text = "the logger given to connect() %s %s; its records are lost"
+            package_logger().error(text, what, more)
 
     def _enabled(self, level: int) -> bool:
+        if (disabled := disabled_logger(self._target)) is not None:
+            self._complain(
+                "is disabled:",
+                f"it is {disabled.name!r}, and logging.config disables the loggers that exist, "
+                "unless disable_existing_loggers is False",
+            )
         if self._is_enabled is None:
-            self._is_enabled = _level_check(self._target)
+            self._is_enabled = level_check(self._target)
         return self._is_enabled(level)
 
     def _add_context(self, event: seen.Event, fields: dict[str, Any]) -> None:
@@ -166,35 +182,6 @@ class ConnectLogger:
             case seen.Disconnected(connection_id=connection_id):
                 if connection_id == serving.get("connection_id"):
                     self._connection = {}
-
-
-def _target(logger: Any) -> Any:
-    if logger is False:
-        return None
-    if logger is None:
-        return package_logger()
-    if all(has_method(logger, level) for level in _NUMBERS):
-        if any(is_async(getattr(logger, level)) for level in _NUMBERS):
-            raise ConfigurationError(
-                f"logger is {shown_value(logger)}, whose methods are async: nothing awaits them on "
-                "the thread of the log, so pass one with plain methods"
-            )
-        return logger
-    raise ConfigurationError(
-        f"logger is {shown_value(logger)}; pass a logging.Logger, a structlog logger, False for "
-        "silence, or leave it out for the logger 'inngest_connect'"
-    )
-
-
-def _level_check(target: Any) -> Callable[[int], bool]:
-    """Used with every request, so a structlog proxy is resolved once, at the first record."""
-    if isinstance(target, logging.Logger | logging.LoggerAdapter):
-        return target.isEnabledFor
-    bound = target.bind() if hasattr(target, "bind") else target
-    for name in ("is_enabled_for", "isEnabledFor"):
-        if hasattr(type(bound), name):  # of the instance, any name may be a method that logs
-            return cast("Callable[[int], bool]", getattr(bound, name))
-    return lambda _: True
 
 
 def _shown(value: Any) -> str:

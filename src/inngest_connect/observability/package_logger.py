@@ -47,8 +47,13 @@ _FILTER: Final = RedactingFilter()
 
 
 def package_logger(name: str = "") -> logging.Logger:
-    """The logger "inngest_connect", or the one of that name below it."""
+    """The logger "inngest_connect", or the one of that name below it.
+
+    Look it up where it is used: ``logging.config`` disables the loggers that exist, by default, and
+    this enables it again. What is not wanted is switched off by its level.
+    """
     logger = logging.getLogger(f"{ROOT}.{name}" if name else ROOT)
+    logger.disabled = False
     logger.addFilter(_FILTER)
     return logger
 

@@ -17,8 +17,6 @@ from ..observability.package_logger import package_logger
 QUIET_SECONDS: Final = 600.0
 _MOST_SOURCES: Final = 64
 
-_logger = package_logger("status")
-
 
 class ClientLog:
     """Warnings about clients: at most one for each address in ten minutes, then with a count.
@@ -46,7 +44,7 @@ class ClientLog:
             return
         self._sources[source] = (now, 0)
         more = f" ({count} more since the last line)" if count else ""
-        _logger.warning("status server: %s: %s%s", source, clean(text), more)
+        package_logger("status").warning("status server: %s: %s%s", source, clean(text), more)
 
 
 served: Final[ContextVar[tuple[ClientLog, str] | None]] = ContextVar("served", default=None)
@@ -65,7 +63,9 @@ class _UvicornRecords(logging.Filter):
         log, source = context
         if record.levelno >= logging.ERROR:
             text = record.getMessage().strip()
-            _logger.error("status server: %s: %s", source, clean(text), exc_info=record.exc_info)
+            package_logger("status").error(
+                "status server: %s: %s", source, clean(text), exc_info=record.exc_info
+            )
         elif record.levelno >= logging.WARNING:
             log.warn(source, record.getMessage(), time.monotonic())
         return False

@@ -33,8 +33,6 @@ _REMEDIES: Final = {
     errno.EADDRNOTAVAIL: "this machine has no such address",
 }
 
-_logger = package_logger("status")
-
 
 class StatusServer:
     """``url = StatusServer(worker, "127.0.0.1:8080").start()``. Used once."""
@@ -72,7 +70,7 @@ class StatusServer:
         address = Address(self._address.host, listening.getsockname()[1])
         if not address.is_loopback:
             with off_this_thread(self._worker.write_log):
-                _logger.warning(
+                package_logger("status").warning(
                     "the status server listens on %s: everybody who reaches that address can read "
                     "it",
                     address.url,
