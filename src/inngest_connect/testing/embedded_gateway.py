@@ -25,6 +25,7 @@ from .http_server import MockHTTPServer, check_event, parse_json
 from .model.ledger import Ledger
 from .model.settings import GatewaySettings
 from .one_loop import OneLoop
+from .realtime import Realtime
 from .run_driver import Event, FunctionInfo, RunDriver, RunResult
 from .websocket_server import MockWebSocketServer
 
@@ -48,6 +49,7 @@ class EmbeddedGateway:
         retry_delay: float = 0.0,
         signing_keys: tuple[str, ...] = (),
         record: bool = True,
+        host: str = "127.0.0.1",
         port: int = 0,
         gateway_port: int = 0,
         on_run: Callable[[RunResult], None] | None = None,
@@ -59,15 +61,19 @@ class EmbeddedGateway:
         With ``record`` False no messages are kept, for load. With ``on_run``, an event that is sent
         to the server runs the functions that it triggers, and ``on_run`` is called with each
         result; ``on_event`` is called with each event and the functions that it runs. The API
-        listens on ``port`` and the first gateway on ``gateway_port``; 0 is any free port.
+        listens on ``port`` of ``host`` and the first gateway on ``gateway_port``; 0 is any free
+        port.
         """
         self.settings = GatewaySettings(**settings)
         self.store = GatewayStore(self.settings)
+        invoke = Route("/invoke/{slug}", self._invoke_over_http, methods=["GET", "POST"])
+        realtime = Realtime()
         self.http = MockHTTPServer(
             store=self.store,
             signing_keys=signing_keys,
+            host=host,
             port=port,
-            routes=[Route("/invoke/{slug}", self._invoke_over_http, methods=["GET", "POST"])],
+            routes=[invoke, *realtime.routes],
             on_event=self._run_triggered,
         )
         self.gateways: list[MockWebSocketServer] = []
@@ -77,6 +83,9 @@ class EmbeddedGateway:
         self.sent_events: list[Event] = self.http.sent_events
         """The events that were sent to the API, as JSON objects."""
         self._loop = OneLoop("this gateway", "gateway_thread, which has a thread of its own")
+        self.published = realtime.published
+        """What functions published: "channel", "topic" and "data" of each message."""
+        self._host = host
         self._first_gateways = gateways
         self._record = record
         self._gateway_port = gateway_port
@@ -94,11 +103,7 @@ class EmbeddedGateway:
         return self.http.origin
 
     async def start(self) -> None:
-        """Start the API and the gateways. Raises OSError when a port is taken.
-
-        They belong to the event loop of this call: what is awaited on another one raises
-        LocalMistake.
-        """
+        """Start the servers, which belong to this event loop. Raises OSError for a taken port."""
         self._loop.begin()
         await self.http.start()
         try:
@@ -131,7 +136,9 @@ class EmbeddedGateway:
         self._loop.check()
         name = f"gateway-{len(self.gateways)}"
         port = 0 if self.gateways else self._gateway_port
-        gateway = MockWebSocketServer(name=name, store=self.store, record=self._record, port=port)
+        gateway = MockWebSocketServer(
+            name=name, store=self.store, record=self._record, host=self._host, port=port
+        )
         await gateway.start()
         self.gateways.append(gateway)
         self.http.add_gateway(name, await self.advertised_url(gateway))

@@ -100,6 +100,11 @@ class GatewayThread:
         """The events that were sent to the API so far, as JSON objects."""
         return list(self.gateway.sent_events)
 
+    @property
+    def published(self) -> list[dict[str, Any]]:
+        """What functions published so far, as ``EmbeddedGateway.published``."""
+        return list(self.gateway.published)
+
     def __enter__(self) -> "GatewayThread":
         self._thread.start()
         self._ready.result()

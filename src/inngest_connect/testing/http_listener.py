@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from ..aio.clock import keep_time
 from ..aio.running_loop import running_loop
+from ..transport.urls import host_and_port
 
 
 class _Server(uvicorn.Server):
@@ -40,7 +41,7 @@ class HTTPListener:
     def origin(self) -> str:
         """The address of the server, such as "http://127.0.0.1:1234"."""
         scheme = "http" if self._ssl_context is None else "https"
-        return f"{scheme}://{self._host}:{self.port}"
+        return f"{scheme}://{host_and_port(self._host, self.port)}"
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
@@ -57,7 +58,8 @@ class HTTPListener:
         config.load()
         config.ssl = self._ssl_context
         # Bound here, because uvicorn ends the process when it cannot.
-        listening = socket.create_server((self._host, self.port))
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.create_server((self._host, self.port), family=family)
         self.port = listening.getsockname()[1]
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve([listening]))

@@ -32,18 +32,19 @@ class ProxiedGateway(EmbeddedGateway):
     async def start(self) -> None:
         """Start the servers and their proxies. Raises OSError when a port is taken."""
         await super().start()
-        self._api_proxy = FaultProxy("127.0.0.1", self.http.port)
+        self._api_proxy = FaultProxy(self._host, self.http.port)
         await self._api_proxy.start()
 
     async def stop(self) -> None:
         """Stop the proxies, then the servers."""
+        self._loop.check()
         for proxy in self._all_proxies():
             await proxy.stop()
         await super().stop()
 
     async def advertised_url(self, gateway: MockWebSocketServer) -> str:
         """Start a proxy for a gateway and return the proxy's address."""
-        proxy = FaultProxy("127.0.0.1", gateway.port)
+        proxy = FaultProxy(self._host, gateway.port)
         await proxy.start()
         self.proxies.append(proxy)
         return f"ws://127.0.0.1:{proxy.port}/v0/connect"

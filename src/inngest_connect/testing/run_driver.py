@@ -250,6 +250,11 @@ class RunDriver:
                     self._memo(run, op, {"data": result.output})
                 else:
                     self._memo(run, op, {"error": _step_error(result.error)})
+            case "AIGateway":
+                name = step_name(op)
+                text = f"step.ai.infer({name!r}) calls no provider here: mock it with steps="
+                text += f"{{{name!r}: what it answers}}"
+                self._memo(run, op, {"error": _step_error({"message": text})})
             case "Sleep":
                 self._memo(run, op, None)
             case "DeferAdd":

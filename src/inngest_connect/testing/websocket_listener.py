@@ -13,6 +13,7 @@ from ..aio.clock import keep_time
 from ..aio.running_loop import running_loop
 from ..observability.package_logger import silent_logger
 from ..protocol import SUBPROTOCOL
+from ..transport.urls import host_and_port
 from .mock_connection import MockConnection
 
 _SILENT = silent_logger("testing.picows")
@@ -51,7 +52,7 @@ class WebSocketListener:
     def url(self) -> str:
         """The address for workers; for ``MockHTTPServer.add_gateway``."""
         scheme = "ws" if self._ssl_context is None else "wss"
-        return f"{scheme}://{self._host}:{self.port}/v0/connect"
+        return f"{scheme}://{host_and_port(self._host, self.port)}/v0/connect"
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""

@@ -19,6 +19,11 @@ def shown_url(url: str) -> str:
     return url if at < begin else f"{url[:begin]}***{url[at:]}"
 
 
+def host_and_port(host: str, port: int) -> str:
+    """As they stand in a URL: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether it names this machine."""
     host = urllib.parse.urlsplit(url).hostname or ""
