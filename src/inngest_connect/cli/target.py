@@ -64,12 +64,7 @@ def load_target(text: str) -> Target:
     directory = Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
-    try:
-        django_project.set_up()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise _broken("django.setup() failed", error) from error
+    django_project.set_up()
     try:
         module = import_module(module_name)
     except NotFound as error:

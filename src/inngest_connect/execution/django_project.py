@@ -19,7 +19,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ..core.wire.user_text import shown_error
+from ..core.wire.user_text import shown_error, shown_value
+from ..errors import ConfigurationError
 from ..sdk.adapter import call_context
 from .user_exits import report
 
@@ -29,12 +30,20 @@ _VARIABLE = "DJANGO_SETTINGS_MODULE"
 def set_up() -> None:
     """Load the project that the environment names, as ``manage.py`` does; else nothing.
 
-    Raises what ``django.setup()`` raises.
+    Raises ConfigurationError.
     """
-    if os.environ.get(_VARIABLE) and not is_set_up() and importlib.util.find_spec("django"):
-        import django
+    settings = os.environ.get(_VARIABLE)
+    if not settings or is_set_up() or importlib.util.find_spec("django") is None:
+        return
+    import django
 
+    try:
         django.setup()
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"{_VARIABLE} is {shown_value(settings)}, and django.setup() raised "
+            f"{shown_error(error)}; correct the settings, or unset the variable"
+        ) from error
 
 
 def is_set_up() -> bool:
