@@ -33,6 +33,7 @@ from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.blocked_loop import BlockedLoop, look_on_a_tick, looking_thread
 from .execution.context import ExecutionContexts
 from .execution.executor import Executor, ExecutorPorts, create_executor
+from .execution.green_threads import check_threads
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import run_to_end
 from .host import Host
@@ -100,6 +101,7 @@ class WebSocketWorkerConnection(WorkerView):
     async def _start(self, signals: Sequence[signal.Signals]) -> None:
         loop = running_loop()
         check_time(loop)
+        check_threads(self._options.isolation)
         self._check_unused()
         self._started, self._loop = True, loop
         threads_before = threading.enumerate()
