@@ -43,6 +43,10 @@ class LoopWatch:
             return 0.0
         return max(steady() - due_at, self._last_lag)
 
+    def loop_runs(self) -> bool:
+        """False when something has stopped it, or runs another loop instead."""
+        return self._loop.is_running()
+
     def _tick(self) -> None:
         if self._due_at is not None:
             self._last_lag = max(steady() - self._due_at, 0.0)

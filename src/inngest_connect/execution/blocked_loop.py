@@ -70,11 +70,27 @@ class BlockedLoop:
                 frames = frames[:depth]  # what the function has called
                 break
         self._blocker = f" in the function {clean(origin.function)!r}" if origin is not None else ""
-        text = (
-            f"{self._whose} event loop has been blocked for {span(lag)}{self._blocker}"
-            f"{_place(frames)}; other async functions wait meanwhile. Make the function a plain "
-            "def, which runs in a thread, or move the blocking call with asyncio.to_thread"
-        )
+        if not self._watch.loop_runs():
+            frames = []
+            text = (
+                f"{self._whose} event loop has not run for {span(lag)}, and functions wait until "
+                "it does: other code has stopped it, or runs another one meanwhile, as "
+                "pytest-asyncio does when the loop_scope of a fixture is not that of the test"
+            )
+        elif _is_idle(frames):
+            frames = []
+            text = (
+                f"{self._whose} event loop has called no timer for {span(lag)} and runs nothing: "
+                "its clock was replaced or put back. With freezegun pass real_asyncio=True to "
+                "freeze_time()"
+            )
+        else:
+            text = (
+                f"{self._whose} event loop has been blocked for {span(lag)}{self._blocker}"
+                f"{_place(frames)}; other async functions wait meanwhile. Make the function a "
+                "plain def, which runs in a thread, or move the blocking call with "
+                "asyncio.to_thread"
+            )
         self._report(
             ErrorOccurred(
                 "loop_blocked",
@@ -135,6 +151,12 @@ def _frames(thread: int) -> list[tuple[FrameType, int]]:
     """The stack of a thread, the innermost frame first; empty when there is no such thread."""
     frame = sys._current_frames().get(thread)
     return list(traceback.walk_stack(frame)) if frame is not None else []
+
+
+def _is_idle(frames: list[tuple[FrameType, int]]) -> bool:
+    """Whether the loop itself, and nothing that it runs, waits for its descriptors."""
+    names = [frame.f_globals.get("__name__") for frame, _ in frames[:2]]
+    return names == ["selectors", "asyncio.base_events"]
 
 
 def _origin(frame: FrameType) -> Origin | None:

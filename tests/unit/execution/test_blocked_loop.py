@@ -1,6 +1,8 @@
 """What blocks the event loop of the functions is named once, and its end once."""
 
+import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,8 +18,12 @@ pytestmark = pytest.mark.unit
 class Watch:
     """A ``LoopWatch`` whose lag the test decides."""
 
-    def __init__(self, *lags: float) -> None:
+    def __init__(self, *lags: float, runs: bool = True) -> None:
         self.lags = list(lags)
+        self.runs = runs
+
+    def loop_runs(self) -> bool:
+        return self.runs
 
     def lag(self) -> float:
         return self.lags.pop(0)
@@ -44,6 +50,29 @@ def test_a_block_is_reported_once_and_its_end_once() -> None:
         ("loop_free", "the application's event loop is free again, after 12 s"),
     ]
     assert reports[0].stack is None  # this thread does not exist
+
+
+def test_a_loop_that_does_not_run_is_not_blamed_on_a_function() -> None:
+    (report,) = looked(Watch(6.0, runs=False), threading.get_ident())
+
+    assert report.message.startswith("the application's event loop has not run for 6 s, and")
+    assert report.stack is None
+
+
+def test_a_loop_whose_clock_was_replaced_is_not_blamed_on_a_function() -> None:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    assert thread.ident is not None
+    while not blocked_loop._is_idle(blocked_loop._frames(thread.ident)):
+        time.sleep(0.01)
+
+    (report,) = looked(Watch(6.0), thread.ident)
+
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    assert "has called no timer for 6 s and runs nothing" in report.message
 
 
 def test_each_block_is_reported() -> None:
