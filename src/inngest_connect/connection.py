@@ -103,9 +103,10 @@ class WebSocketWorkerConnection(WorkerView):
         check_time(loop)
         check_threads(self._options.isolation)
         self._check_unused()
+        # Whatever raises before this line leaves a worker that was not started, and can be closed.
+        not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         self._started, self._loop = True, loop
         threads_before = threading.enumerate()
-        not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
         on_thread = self._options.isolation != "none"
         with (
             ExitLimit(self._left_behind, always=False) as limit,

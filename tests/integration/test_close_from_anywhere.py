@@ -230,3 +230,29 @@ def test_a_program_without_an_event_loop_ends_its_worker(gateway_thread: Gateway
     assert worker.close_sync() is True
     thread.join(LIMIT)
     assert not thread.is_alive()
+
+
+def test_a_worker_that_is_started_at_the_exit_is_refused_and_can_be_closed() -> None:
+    body = """
+    import atexit
+
+    def at_exit():
+        try:
+            worker.run()
+        except Exception as error:
+            print(type(error).__name__, error)
+        print(worker.close_sync(), worker.state.value)
+
+    atexit.register(at_exit)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM) + textwrap.dedent(body)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+    refused, closed = ended.stdout.splitlines()
+    assert refused.startswith("LocalMistake the main thread has ended")
+    assert closed == "True CLOSED"
