@@ -7,7 +7,7 @@ import inngest
 import pytest
 
 from inngest_connect import LocalMistake
-from inngest_connect.testing import EmbeddedGateway
+from inngest_connect.testing import ConnectionTestHarness, EmbeddedGateway
 from tests.integration.demo_apps import make_client
 
 pytestmark = pytest.mark.integration
@@ -30,6 +30,16 @@ def test_a_gateway_that_is_used_on_another_loop_than_its_own_names_both() -> Non
             with pytest.raises(LocalMistake, match=r"running=False .*running=True .*loop_scope"):
                 asyncio.run(use)
         fixtures.run(gateway.stop())
+
+
+def test_a_harness_that_is_used_on_another_loop_than_its_own_names_both() -> None:
+    harness = ConnectionTestHarness()
+    with asyncio.Runner() as fixtures:
+        fixtures.run(harness.__aenter__())
+        for use in (harness.start_worker([]), harness.simulate_network_partition()):
+            with pytest.raises(LocalMistake, match=r"running=False .*running=True .*loop_scope"):
+                asyncio.run(use)
+        fixtures.run(harness.__aexit__(None, None, None))
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

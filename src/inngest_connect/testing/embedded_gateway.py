@@ -82,7 +82,7 @@ class EmbeddedGateway:
         """What happened to every request."""
         self.sent_events: list[Event] = self.http.sent_events
         """The events that were sent to the API, as JSON objects."""
-        self._loop = OneLoop("this gateway", "gateway_thread, which has a thread of its own")
+        self.event_loop = OneLoop("this gateway", "gateway_thread, which has a thread of its own")
         self.published = realtime.published
         """What functions published: "channel", "topic" and "data" of each message."""
         self._host = host
@@ -104,7 +104,7 @@ class EmbeddedGateway:
 
     async def start(self) -> None:
         """Start the servers, which belong to this event loop. Raises OSError for a taken port."""
-        self._loop.begin()
+        self.event_loop.begin()
         await self.http.start()
         try:
             for _ in range(self._first_gateways):
@@ -115,7 +115,7 @@ class EmbeddedGateway:
 
     async def stop(self) -> None:
         """Cancel the runs that events triggered, and stop all servers."""
-        self._loop.check()
+        self.event_loop.check()
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -133,7 +133,7 @@ class EmbeddedGateway:
 
     async def add_gateway(self) -> MockWebSocketServer:
         """Start another gateway, which the API names from now on."""
-        self._loop.check()
+        self.event_loop.check()
         name = f"gateway-{len(self.gateways)}"
         port = 0 if self.gateways else self._gateway_port
         gateway = MockWebSocketServer(
@@ -173,7 +173,7 @@ class EmbeddedGateway:
         events that functions send arrive here, and nothing reaches a real server. ``options`` are
         those of ``connect()``; their variables are not read.
         """
-        self._loop.check()
+        self.event_loop.check()
         unknown = sorted(options.keys() - OPTIONS.keys())
         if unknown:
             raise TypeError(f"there is no option {unknown[0]!r}; there are: {', '.join(OPTIONS)}")
@@ -189,7 +189,7 @@ class EmbeddedGateway:
 
     async def drain(self, index: int | None = None) -> MockWebSocketServer:
         """Drain a gateway, by default the newest; another one is started if it was the last."""
-        self._loop.check()
+        self.event_loop.check()
         drained = self.gateways[-1 if index is None else index]
         self.http.remove_gateway(drained.name)
         if not self.http.gateways:
@@ -199,12 +199,12 @@ class EmbeddedGateway:
 
     async def wait_for_worker(self, count: int = 1) -> None:
         """Wait until ``count`` connections are ready for requests."""
-        self._loop.check()
+        self.event_loop.check()
         await self.store.until(lambda _: len(self.store.ready_connections()) >= count)
 
     async def wait_until_idle(self) -> None:
         """Wait until every request has ended."""
-        self._loop.check()
+        self.event_loop.check()
         await self.store.until(lambda model: not model.requests)
 
     async def invoke(
@@ -223,7 +223,7 @@ class EmbeddedGateway:
         that no worker has introduced, and AssertionError for a mock of a step that a completed run
         did not have.
         """
-        self._loop.check()
+        self.event_loop.check()
         if not self.store.ready_connections():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.wait_for_worker(), _FIRST_WORKER)

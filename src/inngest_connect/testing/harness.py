@@ -132,6 +132,7 @@ class ConnectionTestHarness:
 
         Raises what ``start()`` raises, or NotConnectedError when the worker closes first.
         """
+        self.gateway.event_loop.check()
         worker = self.make_worker(apps, **options)
         self.workers.append(worker)
         self._started.append(await self._start(worker))

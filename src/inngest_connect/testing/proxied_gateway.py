@@ -37,7 +37,7 @@ class ProxiedGateway(EmbeddedGateway):
 
     async def stop(self) -> None:
         """Stop the proxies, then the servers."""
-        self._loop.check()
+        self.event_loop.check()
         for proxy in self._all_proxies():
             await proxy.stop()
         await super().stop()
@@ -51,6 +51,7 @@ class ProxiedGateway(EmbeddedGateway):
 
     async def cut_off(self, how: Partition) -> None:
         """Separate workers from the API and all gateways."""
+        self.event_loop.check()
         for proxy in self._all_proxies():
             if how == "black_hole":
                 proxy.black_hole()
@@ -60,6 +61,7 @@ class ProxiedGateway(EmbeddedGateway):
 
     async def heal(self) -> None:
         """End every fault of every proxy."""
+        self.event_loop.check()
         for proxy in self._all_proxies():
             await proxy.restore()
 
