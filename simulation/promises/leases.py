@@ -40,6 +40,8 @@ class LeasePromises:
         """When each was extended with that id first."""
         self._sent: dict[str, int] = {}
         """How often."""
+        self._answerable: dict[str, int] = {}
+        """How many of those went over a connection that is still there."""
         self._stale: dict[str, int] = {}
         """How many answers may still come to extensions with an older id."""
         self._extended_once: set[str] = set()
@@ -69,7 +71,7 @@ class LeasePromises:
         self._grant(request.request_id, request.lease_id)
 
     def _grant(self, request_id: str, lease_id: str) -> None:
-        stale = self._stale.get(request_id, 0) + self._sent.get(request_id, 0)
+        stale = self._stale.get(request_id, 0) + self._answerable.get(request_id, 0)
         self._adopt(request_id, lease_id, stale)
         if self._due.get(request_id) is None:
             self._due.set(request_id, self._watch.now + self._interval)
@@ -81,6 +83,7 @@ class LeasePromises:
         self._newest[request_id] = lease_id
         self._asked_at.pop(request_id, None)
         self._sent.pop(request_id, None)
+        self._answerable.pop(request_id, None)
         self._stale[request_id] = stale
         return True
 
@@ -106,6 +109,7 @@ class LeasePromises:
         self._extended_once.add(request_id)
         self._asked_at.setdefault(request_id, now)
         self._sent[request_id] = self._sent.get(request_id, 0) + 1
+        self._answerable[request_id] = self._answerable.get(request_id, 0) + 1
         self._outstanding[request_id] = None
         self._due.set(request_id, now + min(UNANSWERED, self._interval))
 
@@ -125,7 +129,8 @@ class LeasePromises:
             # has granted nothing.
             sent = self._sent.get(request_id, 0)
             since = self._asked_at[request_id] if sent > 1 else watch.now
-            if self._adopt(request_id, answer.new_lease_id, max(sent - 1, 0)):
+            stale = max(self._answerable.get(request_id, 0) - 1, 0)
+            if self._adopt(request_id, answer.new_lease_id, stale):
                 self._outstanding.pop(request_id, None)
                 self._due.set(request_id, max(since + self._interval, watch.now + PAUSE))
             else:
@@ -154,7 +159,9 @@ class LeasePromises:
             if self._due.get(request_id) is not None:
                 self._due.set(request_id, watch.now)
         self._outstanding.clear()
-        self._stale.clear()
+        if not self._connections.replaces:  # a drained connection can still bring answers
+            self._stale.clear()
+            self._answerable.clear()
 
     # --- ends ----------------------------------------------------------------------------------
 
@@ -165,7 +172,7 @@ class LeasePromises:
         self._extended_once.discard(event.request_id)
 
     def _released(self, request_id: str) -> None:
-        for table in (self._asked_at, self._sent, self._stale):
+        for table in (self._asked_at, self._sent, self._answerable, self._stale):
             table.pop(request_id, None)
         self._due.clear(request_id)
         self._outstanding.pop(request_id, None)

@@ -342,7 +342,7 @@ class WorkerCore:
         else:
             generation.send(_K.WORKER_READY, messages.READY)
         self.leases.set_interval(ready.extend_lease_interval, now)
-        self.leases.connection_changed(now)
+        self.leases.connection_changed(now, replaced=replaced is not None)
         # A connection that is replaced may still bring the acknowledgements of its replies: they
         # are written here only when it has ended without them (``_ended``).
         if replaced is None:

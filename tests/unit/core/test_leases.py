@@ -77,7 +77,7 @@ def test_a_new_connection_repeats_what_was_outstanding_at_once() -> None:
     table = table_with("asked", "idle")
     table.take_due(30.0, 1)
 
-    table.connection_changed(31.0)
+    table.connection_changed(31.0, replaced=False)
 
     assert {lease.request_id for lease in table.take_due(31.0, 10)} == {"asked", "idle"}
 
@@ -108,7 +108,7 @@ def test_a_new_connection_waits_for_no_answer_of_the_old_one() -> None:
     table = table_with("r1")
     (lease,) = table.take_due(30.0, 1)
 
-    table.connection_changed(31.0)
+    table.connection_changed(31.0, replaced=False)
 
     assert lease.outstanding is False
 
@@ -175,7 +175,7 @@ def test_the_answer_to_a_repetition_counts_from_when_it_was_asked_for_first() ->
 def test_what_a_lost_connection_was_asked_for_first_counts_too() -> None:
     table = table_with("r")
     table.take_due(30.0, 10)
-    table.connection_changed(33.0)
+    table.connection_changed(33.0, replaced=False)
     table.take_due(33.0, 10)
 
     table.extended("r", SECOND, 34.0)
@@ -222,10 +222,35 @@ def test_what_was_asked_on_a_former_connection_excuses_no_refusal() -> None:
     for now in (30.0, 35.0):
         table.take_due(now, 10)
     table.extended("r", SECOND, 36.0)
-    table.connection_changed(37.0)
+    table.connection_changed(37.0, replaced=False)
 
     assert table.refused("r")
     assert not table.refused("r")
+
+
+def test_what_was_sent_on_a_lost_connection_excuses_no_refusal() -> None:
+    """Its answers cannot come, so a refusal is that of the lease."""
+    table = table_with("r")
+    for now in (30.0, 35.0, 40.0):
+        table.take_due(now, 10)
+    table.connection_changed(45.0, replaced=False)
+    table.take_due(45.0, 10)
+    table.extended("r", SECOND, 46.0)
+
+    assert table.refused("r")
+
+
+def test_a_drained_connection_may_still_refuse_a_repetition() -> None:
+    table = table_with("r")
+    for now in (30.0, 35.0):
+        table.take_due(now, 10)
+    table.connection_changed(36.0, replaced=True)
+    table.take_due(36.0, 10)
+    table.extended("r", SECOND, 37.0)
+
+    refused = [table.refused("r"), table.refused("r"), table.refused("r")]
+
+    assert refused == [False, False, True]
 
 
 def test_an_extension_that_a_newer_grant_has_overtaken_may_be_refused() -> None:

@@ -38,6 +38,8 @@ class Lease:
     """When an extension with this id was sent first, None while none was."""
     sent: int = 0
     """How often an extension with this id was sent."""
+    answerable: int = 0
+    """How many of those went over a connection that is still there."""
     stale: int = 0
     """How many answers may still come to extensions with an older id."""
 
@@ -46,7 +48,7 @@ class Lease:
         if lease_id <= self.lease_id:
             return False
         self.lease_id, self.stale = lease_id, stale
-        self.asked_at, self.sent = None, 0
+        self.asked_at, self.sent, self.answerable = None, 0, 0
         return True
 
 
@@ -79,7 +81,7 @@ class LeaseTable:
         """Start to extend a lease; for a known request, take the id if it is newer."""
         lease = self._leases.get(request_id)
         if lease is not None:
-            lease.adopt(lease_id, lease.stale + lease.sent)
+            lease.adopt(lease_id, lease.stale + lease.answerable)
             return
         self._leases[request_id] = Lease(request_id, lease_id, now)
         self.deadlines.set(request_id, now + self.interval)
@@ -97,7 +99,7 @@ class LeaseTable:
         since = lease.asked_at if lease.sent > 1 and lease.asked_at is not None else now
         # Those with a still older id were sent, and therefore answered, before the one that this
         # answers; or never.
-        if not lease.adopt(lease_id, max(lease.sent - 1, 0)):
+        if not lease.adopt(lease_id, max(lease.answerable - 1, 0)):
             lease.stale = max(lease.stale - 1, 0)
             return True
         lease.outstanding = False
@@ -125,13 +127,17 @@ class LeaseTable:
             if at is None or at > now + interval:
                 self.deadlines.set(request_id, now + interval)
 
-    def connection_changed(self, now: float) -> None:
-        """Answers that were outstanding are lost with their socket: extend those again now.
+    def connection_changed(self, now: float, *, replaced: bool) -> None:
+        """Answers that were outstanding may be lost with their socket: extend those again now.
 
         All others keep their times, or every reconnect would extend all leases in one burst.
+        ``replaced``: the last connection is drained, and can still bring answers.
         """
         for lease in self._leases.values():
-            lease.stale = 0
+            if not replaced:
+                # Or a refusal would be taken for one of these answers, and again with each that
+                # follows: a function whose lease is lost would not be cancelled for minutes.
+                lease.stale = lease.answerable = 0
             if lease.outstanding:
                 lease.outstanding = False
                 self.deadlines.set(lease.request_id, now)
@@ -149,6 +155,7 @@ class LeaseTable:
             lease = self._leases[request_id]
             lease.outstanding = True
             lease.sent += 1
+            lease.answerable += 1
             if lease.asked_at is None:
                 lease.asked_at = now
             self.deadlines.set(request_id, now + min(UNANSWERED_RETRY, self.interval))
