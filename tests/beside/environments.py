@@ -44,6 +44,17 @@ def programs_of(environment: Environment) -> Path:
     return directory / "bin"
 
 
+def parts(programs: Path) -> dict[str, str]:
+    """Return where an environment has its packages, and the wheel that it was made with."""
+    (libraries,) = programs.parent.glob("lib/python*/site-packages")
+    found = {"LIBRARIES": str(libraries)}
+    marker = programs.parent / "installed"
+    if marker.exists():
+        (wheel,) = (CACHE / "wheels" / marker.read_text()).glob("*.whl")
+        found["WHEEL"] = str(wheel)
+    return found
+
+
 def versions(programs: Path, distributions: tuple[str, ...]) -> dict[str, str]:
     """Return the versions of Python and of these distributions."""
     code = (

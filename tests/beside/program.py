@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from tests.beside.environments import parts
 from tests.beside.situations import FOLDER, Situation
 
 LIMIT: Final = 60.0
@@ -30,12 +31,14 @@ class Program:
         self.folder = folder / "project"
         self._situation = situation
         self._log = folder / "output.log"
-        inherited = ("HOME", "LANG", "TMPDIR")
+        inherited = ("LANG", "TMPDIR")
         self._environment = {
             **{name: os.environ[name] for name in inherited if name in os.environ},
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),  # where some of them write
             "INNGEST_DEV": origin,
             "GO": str(folder / "go"),
+            **parts(programs),
             **situation.variables,
         }
         self._go = folder / "go"

@@ -42,7 +42,7 @@ async def _worker(program: Program, situation: Situation, gateway: EmbeddedGatew
     await _connected(program, gateway, situation.workers)
     if situation.edited:
         before = _ready(gateway)
-        program.edit(situation.edited)
+        await program.until("reaction to an edit", _edited(program, situation, gateway))
         await _connected(program, gateway, situation.workers, without=before)
     for name, output in _OUTPUTS.items():
         result = await program.until(f"result of {name}", _invoke(gateway, name))
@@ -96,6 +96,18 @@ def _check_end(program: Program, situation: Situation, code: int) -> None:
         raise DoesNotWork(f"ended with code {code} instead of {situation.exit_code}")
     if situation.says not in program.output():
         raise DoesNotWork(f"the output does not contain {situation.says!r}")
+
+
+async def _edited(program: Program, situation: Situation, gateway: EmbeddedGateway) -> None:
+    # Again and again: a reloader does not see what is changed before its first look.
+    before = _ready(gateway)
+    closed = asyncio.create_task(gateway.store.until(lambda _: not _ready(gateway) & before))
+    try:
+        while not closed.done():
+            program.edit(situation.edited)
+            await asyncio.wait([closed], timeout=3)
+    finally:
+        closed.cancel()
 
 
 async def _invoke(gateway: EmbeddedGateway, name: str) -> object:

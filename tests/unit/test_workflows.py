@@ -34,4 +34,4 @@ def test_every_target_that_is_called_exists() -> None:
         for target in re.findall(r"run: make ([a-z-]+)", path.read_text(encoding="utf-8"))
     }
 
-    assert {"package", "test-prerelease", "test-real"} <= called <= targets
+    assert {"package", "test-beside", "test-prerelease", "test-real"} <= called <= targets

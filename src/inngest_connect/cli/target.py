@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
-from ..execution import django_project
 from ..factory import connect
 from ..sdk.apps import ConnectApp, apps_of, described, is_factory
 from ..sdk.target import NotFound, attribute_of, import_module
@@ -64,7 +63,6 @@ def load_target(text: str) -> Target:
     directory = Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
-    django_project.set_up()
     try:
         module = import_module(module_name)
     except NotFound as error:

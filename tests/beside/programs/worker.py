@@ -3,5 +3,10 @@ import asyncio
 from inngest_connect import connect
 from shop import apps
 
-if __name__ == "__main__":
+
+def main():
     asyncio.run(connect(apps).start())
+
+
+if __name__ == "__main__":
+    main()

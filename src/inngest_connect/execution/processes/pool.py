@@ -42,7 +42,6 @@ class ProcessSettings:
     max_in_flight: int
     stop_timeout: float
     prepare: str | None = None
-    execution_context: str | None = None
 
 
 class ChildPool:
@@ -198,11 +197,7 @@ class ChildPool:
             missing = 1
         for _ in range(missing):
             child = Child(
-                {
-                    "target": settings.target,
-                    "prepare": settings.prepare,
-                    "execution_context": settings.execution_context,
-                },
+                {"target": settings.target, "prepare": settings.prepare},
                 settings.stop_timeout,
                 self._loop,
                 self,
