@@ -33,7 +33,7 @@ from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.blocked_loop import BlockedLoop, look_on_a_tick, looking_thread
 from .execution.executor import Executor, ExecutorPorts, create_executor
 from .execution.loop_executor import LoopExecutor
-from .execution.user_exits import run_to_end
+from .execution.user_exits import current_function, run_to_end
 from .host import Host
 from .observability.library_logs import off_this_thread
 from .options import ConnectOptions, default_instance_id
@@ -304,12 +304,19 @@ class WebSocketWorkerConnection(WorkerView):
         """``close()`` for code that has no event loop, from any thread and in signal handlers.
 
         Waits until CLOSED, for ``timeout`` seconds at most, and returns whether it is; 0 does not
-        wait. Raises LocalMistake where it would wait for what its thread has to do, and when the
-        event loop of ``start()`` does not run.
+        wait. Raises LocalMistake, with the shutdown begun, where it would wait for itself: on the
+        thread of the event loop of ``start()``, and in a function without ``timeout``; and when
+        that loop does not run.
         """
         self._check_process()
         self._request_close()
         self._end_unless_started()
+        origin = current_function.get()
+        if timeout is None and origin and origin.request_id in self._core.requests.unfinished_ids():
+            raise LocalMistake(
+                f"the function {origin.function!r} calls close_sync(), which would wait for the "
+                "end of this function: close_sync(0) begins the shutdown and returns"
+            )
         return block_until_ended(self._closed, self._loop, timeout)
 
     def _end_unless_started(self) -> None:

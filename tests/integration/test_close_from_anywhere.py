@@ -123,6 +123,21 @@ async def test_a_signal_handler_of_the_program_closes_the_worker(
         await worker.closed()
 
 
+def test_a_function_does_not_wait_for_its_own_end(gateway_thread: GatewayThread) -> None:
+    def f(ctx: inngest.ContextSync) -> str:
+        with pytest.raises(LocalMistake, match="'app-f' calls close_sync"):
+            worker.close_sync()
+        return "done" if worker.close_sync(0.01) is False else "closed too early"
+
+    worker = worker_of(gateway_thread.api_origin, f)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+
+    assert gateway_thread.invoke("app-f").output == "done"
+    assert worker.close_sync() is True
+    thread.join(LIMIT)
+
+
 def test_a_worker_that_was_never_started_is_closed() -> None:
     worker = worker_of("http://127.0.0.1:9")
 
