@@ -57,19 +57,24 @@ def takes_text(target: Any) -> bool:
     return any(each.__module__.partition(".")[0] in _TEXT_ONLY for each in type(target).__mro__)
 
 
-def disabled_logger(target: Any) -> logging.Logger | None:
-    """The logger that ``logging.config`` has disabled because it existed, None if it did not.
+def standard_logger(target: Any) -> logging.Logger | None:
+    """The standard library's logger that it is, or writes to. Resolves a structlog proxy."""
+    bound = target if is_standard(target) or not hasattr(target, "bind") else target.bind()
+    for inner in (bound, getattr(bound, "logger", None), getattr(bound, "_logger", None)):
+        if isinstance(inner, logging.Logger):
+            return inner
+    return None
 
-    That of this package is enabled again instead: it is configured by level, and nothing else would
-    say why a worker is silent.
+
+def stays_disabled(logger: logging.Logger) -> bool:
+    """Whether ``logging.config`` has disabled it, as it does with all that exist by default.
+
+    Those of this package are enabled again instead: they are configured by level, and nothing else
+    would say why a worker is silent.
     """
-    logger = target.logger if isinstance(target, logging.LoggerAdapter) else target
-    if not isinstance(logger, logging.Logger) or not logger.disabled:
-        return None
-    if logger.name == ROOT or logger.name.startswith(f"{ROOT}."):
+    if logger.disabled and (logger.name == ROOT or logger.name.startswith(f"{ROOT}.")):
         logger.disabled = False
-        return None
-    return logger
+    return logger.disabled
 
 
 def level_check(target: Any) -> Callable[[int], bool]:

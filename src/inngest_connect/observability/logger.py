@@ -19,9 +19,10 @@ from .help import help_of
 from .log_target import (
     NUMBERS,
     checked_target,
-    disabled_logger,
     is_standard,
     level_check,
+    standard_logger,
+    stays_disabled,
     takes_text,
 )
 from .package_logger import RESERVED, package_logger
@@ -56,6 +57,7 @@ class ConnectLogger:
         self._target = checked_target(logger)
         self._is_default = logger is None
         self._is_enabled: Callable[[int], bool] | None = None
+        self._standard: logging.Logger | None = None
         self._redactor = redactor if redactor is not None else Redactor()
         self._context = context or {}
         self._introduction = introduction or {}
@@ -144,14 +146,16 @@ class ConnectLogger:
             package_logger().error(text, what, more)
 
     def _enabled(self, level: int) -> bool:
-        if (disabled := disabled_logger(self._target)) is not None:
-            self._complain(
-                "is disabled:",
-                f"it is {disabled.name!r}, and logging.config disables the loggers that exist, "
-                "unless disable_existing_loggers is False",
-            )
         if self._is_enabled is None:
             self._is_enabled = level_check(self._target)
+            self._standard = standard_logger(self._target)
+        standard = self._standard
+        if standard is not None and standard.disabled and stays_disabled(standard):
+            self._complain(
+                "is disabled:",
+                f"it is {standard.name!r}, and logging.config disables the loggers that exist, "
+                "unless disable_existing_loggers is False",
+            )
         return self._is_enabled(level)
 
     def _add_context(self, event: seen.Event, fields: dict[str, Any]) -> None:

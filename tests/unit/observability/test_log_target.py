@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import structlog
 
 from inngest_connect.errors import ConfigurationError
 from inngest_connect.observability.logger import ConnectLogger
@@ -92,10 +93,23 @@ def test_what_is_switched_off_by_level_stays_off(root: logging.Logger) -> None:
     assert capture.records == []
 
 
+def adapter(name: str) -> "logging.LoggerAdapter[logging.Logger]":
+    return logging.LoggerAdapter(logging.getLogger(name))
+
+
+def through_structlog(name: str) -> Any:
+    return structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+@pytest.mark.parametrize("wrapped", [logging.getLogger, through_structlog, adapter])
 def test_a_logger_of_the_user_that_is_disabled_is_reported_once(
-    root: logging.Logger, tmp_path: Path
+    wrapped: Any, root: logging.Logger, tmp_path: Path
 ) -> None:
-    logger = ConnectLogger(logging.getLogger("users_worker"))
+    logger = ConnectLogger(wrapped("users_worker"))
     dict_config(tmp_path)
     capture = Capture()
     root.addHandler(capture)
