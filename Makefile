@@ -173,7 +173,8 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 	@touch $@
 
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py -q \
+	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py \
+	  tests/integration/test_fast_path.py -q \
 	  --ignore=tests/unit/simulation $(ARGS)
 
 # The newest inngest, pre-releases included, in a separate environment; not part of `make test`.
@@ -183,7 +184,8 @@ test-prerelease:
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(PRERELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre 'inngest[connect]'
 	$(PRERELEASE)/bin/python -m pytest -n 2 --dist loadfile tests/unit tests/characterization tests/integration/test_main_path.py \
-	  tests/integration/test_embedded_gateway.py tests/integration/test_mocked_runs.py -q $(ARGS)
+	  tests/integration/test_embedded_gateway.py tests/integration/test_mocked_runs.py \
+	  tests/integration/test_fast_path.py -q $(ARGS)
 
 # All examples, with the frameworks that some of them need, in a separate environment; not part of
 # `make test`, which runs the others.

@@ -108,6 +108,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     document["parts"] = await parts.measure_parts(options.rounds, options.seconds)
     say(parts.table(document["parts"]))
+    document["paths"] = await parts.measure_paths(options.rounds)
+    say(parts.paths_table(document["paths"]))
     named = list(prices.VARIANTS)[: 2 if options.quick else None]
     found = await prices.measure_prices(named, options.rounds, options.seconds)
     say(prices.price_table(found))

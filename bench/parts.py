@@ -70,6 +70,30 @@ def table(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+async def measure_paths(rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Microseconds of the handler part by path, in alternate rounds; see ``sdk/fast_path.py``."""
+    found: dict[str, dict[str, list[float]]] = {}
+    async with worker_process("handler") as fast, worker_process("plain-handler") as plain:
+        for scenario in (REFERENCE, ONE_AT_A_TIME):
+            taken = found[scenario.name] = {"fast path": [], "plain path": []}
+            for _ in range(rounds):
+                for path, worker in zip(taken, (fast, plain), strict=True):
+                    taken[path].append(await handler_seconds(worker, scenario, 2000) * 1e6)
+    return found
+
+
+def paths_table(found: dict[str, dict[str, list[float]]]) -> str:
+    lines = [
+        "",
+        "| the SDK's handler, us/request | fast path | plain path |",
+        "| --- | --- | --- |",
+    ]
+    for name, taken in found.items():
+        ranges = (f"{min(values):.0f}-{max(values):.0f}" for values in taken.values())
+        lines.append(f"| {name} | " + " | ".join(ranges) + " |")
+    return "\n".join(lines)
+
+
 def core_seconds(
     in_flight: int, requests: int = 2000, beside: int = 0, *, answered: bool = False
 ) -> float:

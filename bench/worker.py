@@ -8,7 +8,7 @@ reconnects. The variants of ``prices.py`` are ours with something more. ``sdk`` 
 and nothing else.
 ``handler`` calls the SDK's function handler alone, without any network: for each line
 ``SLUG CALLS IN_FLIGHT BYTES`` on stdin it prints the processor time of one call, the floor below
-which no worker can get.
+which no worker can get. ``plain-handler`` does so without the fast path.
 """
 
 import asyncio
@@ -289,7 +289,8 @@ async def run_handler() -> None:
 
 def main() -> None:
     peer, *rest = sys.argv[1:]
-    if peer == "handler":
+    if peer in ("handler", "plain-handler"):
+        os.environ["INNGEST_CONNECT_FAST_PATH"] = "1" if peer == "handler" else "0"
         asyncio.run(run_handler())
     elif peer == "ours":
         run_ours(rest[0])

@@ -107,14 +107,20 @@ async def paths_to(api: Api, *, is_async: bool) -> AsyncIterator[BothPaths]:
         yield paths
 
 
+@pytest.mark.parametrize(
+    "in_the_request",
+    [{"events": None}, {"events": [], "steps": {}}, {"steps": {hashed("a"): {"data": "sent"}}}],
+)
 @pytest.mark.parametrize("slug", ["app-steps", "app-steps-sync"])
-async def test_steps_and_events_that_the_api_has(api: Api, slug: str) -> None:
+async def test_steps_and_events_that_the_api_has(
+    api: Api, slug: str, in_the_request: dict[str, Any]
+) -> None:
     calls = ["actions", "batch"] * 2
     statuses = []
     async with paths_to(api, is_async=slug == "app-steps") as paths:
         for run in ("run", "text", "other", "unknown"):
             api.asked.clear()
-            body = {"use_api": True, "events": None}
+            body = {"use_api": True, **in_the_request}
 
             found = await paths.compare(request((), slug, body=body, ctx={"run_id": run}))
 

@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import enum
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -226,9 +227,10 @@ def _returned(program: Program, results: list[Any]) -> Any:
 
 
 def seen(ctx: Any) -> dict[str, Any]:
-    """All that a function finds in its context, except methods."""
+    """All that a function finds in its context, except methods, and where it runs."""
+    is_main = threading.current_thread() is threading.main_thread()
     names = "attempt", "event", "events", "run_id", "job_id", "request_id", "sessions"
-    return {name: repr(getattr(ctx, name, "absent")) for name in names}
+    return {"main": is_main, **{name: repr(getattr(ctx, name, "absent")) for name in names}}
 
 
 def make_functions(

@@ -228,6 +228,8 @@ async def test_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: s
     for name in ("text", "ValueError", "interrupted"):
         await paths.compare(request([["return", name]], "app-sync"))
         assert paths.was_fast
+    found = await paths.compare(request((), "app-seen-sync"))
+    assert json.loads(found["result"].body)["main"] is (threads == "0")
 
 
 async def test_a_client_in_production() -> None:
