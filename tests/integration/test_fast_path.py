@@ -14,8 +14,7 @@ from starlette.routing import Route
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.sdk.adapter import client_at
 from inngest_connect.testing.http_listener import HTTPListener
-from tests.unit.sdk.both_paths import BothPaths, hook_middleware, request
-from tests.unit.sdk.test_fast_path_results import EVENT, hashed
+from tests.unit.sdk.both_paths import EVENT, BothPaths, hashed, hook_middleware, request
 
 pytestmark = pytest.mark.integration
 

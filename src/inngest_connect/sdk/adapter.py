@@ -1,6 +1,6 @@
 """The apps, and the plain path of their requests: through the handler of the ``inngest`` SDK.
 
-This module and ``fast_path``, which lists its own, are the only ones that use the SDK's internals.
+This module and ``fast_path``, which checks its own, are the only ones that use the SDK's internals.
 Of ``inngest._internal`` these are used here, and none of them is part of the SDK's public
 interface:
 

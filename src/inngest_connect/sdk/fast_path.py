@@ -9,16 +9,18 @@ create the middleware, the memos and the context, call the function.
 Two rules keep the results the same, byte by byte:
 
 1. This module repeats the logic of some functions of the SDK, which are those in ``_WRITTEN_FROM``.
-   It is used only if their sources are ones that it was written from. The plain path runs every
-   request of a release that changes one, and of a program that patches one. What is called instead
-   of repeated may change: functions, steps, middleware, serializers.
+   It is used only if their sources are ones that it was written from when the first app is created.
+   The plain path runs every request of a release that changes one, and of a program that patches
+   one. What is called instead of repeated may change: functions, steps, middleware, serializers.
 2. A request that is not plain (it cannot be parsed, names no function, or wants its steps fetched
    from the API) is left to the plain path before anything of the user's has run. So are the
    results that are not plain: whatever is not the output of a function goes through
    ``CommResponse.from_call_result``.
 
 One thing differs: an async function runs in the task of its request instead of one more task. The
-executor's task belongs to that request alone, so its context and its cancellation do too.
+executor's task belongs to that request alone, so its context and its cancellation do too. A
+function that cancels its own task fails either way; the executor cannot distinguish that from a
+cancellation by other code any more, and reports it as one, a moment later.
 """
 
 import asyncio

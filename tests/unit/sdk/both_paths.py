@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -21,6 +22,9 @@ from .path_functions import make_functions
 Hooks = list[Any]
 MakeMiddleware = Callable[[Hooks], Sequence[Any]]
 
+SLUGS = ("app-async", "app-sync", "app-async-failure", "app-sync-failure")
+EVENT = {"name": "e", "data": {"y": [1]}, "id": "id", "ts": 5}
+ERROR = {"error": {"message": "m", "name": "n", "stack": "s"}}
 SERIALIZER: dict[str, Any] = {"serializer": inngest.PydanticSerializer()}
 
 
@@ -112,6 +116,10 @@ class _Noting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._logs.append((record.levelname, record.getMessage()))
+
+
+def hashed(step_id: str) -> str:
+    return hashlib.sha1(step_id.encode()).hexdigest()
 
 
 def request(
