@@ -31,7 +31,9 @@ from .core.retry import is_own
 from .core.wire.remote_text import shortened_id
 from .errors import ConnectError, LocalMistake, WorkerCrashed
 from .execution.blocked_loop import BlockedLoop, look_on_a_tick, looking_thread
+from .execution.context import ExecutionContexts
 from .execution.executor import Executor, ExecutorPorts, create_executor
+from .execution.green_threads import check_threads
 from .execution.loop_executor import LoopExecutor
 from .execution.user_exits import current_function, run_to_end
 from .host import Host
@@ -70,6 +72,7 @@ class WebSocketWorkerConnection(WorkerView):
         self._host: Host | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._blocked_loop: BlockedLoop
+        self._contexts: ExecutionContexts
         self._has_signals = False
         self._closed: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._never_started = False
@@ -98,6 +101,7 @@ class WebSocketWorkerConnection(WorkerView):
     async def _start(self, signals: Sequence[signal.Signals]) -> None:
         loop = running_loop()
         check_time(loop)
+        check_threads(self._options.isolation)
         self._check_unused()
         # Whatever raises before this line leaves a worker that was not started, and can be closed.
         not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
@@ -115,6 +119,7 @@ class WebSocketWorkerConnection(WorkerView):
             self._ended_whatever_is_raised(),
         ):
             self._announcer.listen_on(loop)
+            self._contexts = ExecutionContexts(self._options.execution_context)
             factory = self._options.executor or LoopExecutor
             executor = self._executor = create_executor(
                 factory,
@@ -125,6 +130,7 @@ class WebSocketWorkerConnection(WorkerView):
                     post=self._post,
                     observe=self._announcer.publish,
                     functions={app.name: app.function_slugs for app in self._core.identity.apps},
+                    execution_context=self._options.execution_context,
                 ),
             )
             journal = self._journal = await self._open_journal()
@@ -405,7 +411,8 @@ class WebSocketWorkerConnection(WorkerView):
     # --- called on the application's event loop ----------------------------------------------
 
     def _run_request(self, request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, Any]:
-        return self._tracing.around(request, self._sdk_apps[request.app_name].run(request))
+        running = self._sdk_apps[request.app_name].run(request)
+        return self._tracing.around(request, self._contexts.around(running))
 
     def _can_cancel(self, request: pb.GatewayExecutorRequestData) -> bool:
         return self._sdk_apps[request.app_name].is_async(request.function_slug)

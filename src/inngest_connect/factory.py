@@ -13,7 +13,7 @@ from .core.retry import RetryStrategy
 from .core.settings import FailureDetails, JournalCommit, OnLeaseLost, Timing
 from .execution.executor import ExecutorFactory
 from .observability.callbacks import Callback
-from .options import Isolation, JournalSync, RewriteEndpoint, resolve_options
+from .options import ExecutionContext, Isolation, JournalSync, RewriteEndpoint, resolve_options
 from .sdk.apps import Apps
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def connect(
     meter_provider: "MeterProvider | None" = None,
     tracer_provider: "TracerProvider | None" = None,
     executor: ExecutorFactory | None = None,
+    execution_context: ExecutionContext | None = None,
     wait: bool = False,
 ) -> WebSocketWorkerConnection:
     """Create a persistent connection to Inngest. Nothing happens until ``start()``.
@@ -118,6 +119,10 @@ def connect(
             global one.
         executor: Where functions run; ``process_executor(...)`` is for child processes,
             docs/processes.md. Default: on the event loop of ``start()``, sync functions in threads.
+        execution_context: Returns a context manager, which is entered around each execution and
+            sees its context variables; child processes import it. If entering it raises, the
+            attempt fails and is repeated. Sentry and Django need none: see docs/how-to/sentry.md.
+            Default: none.
         wait: Whether ``async with`` waits until the first connection is ACTIVE, however long an
             outage lasts, instead of starting its body immediately. Default: False.
 
@@ -148,6 +153,7 @@ def connect(
         meter_provider=meter_provider,
         tracer_provider=tracer_provider,
         executor=executor,
+        execution_context=execution_context,
         wait=wait,
     )
     return WebSocketWorkerConnection(apps, options)

@@ -5,6 +5,7 @@ secrets in it are not shown.
 """
 
 import contextlib
+import inspect
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -78,6 +79,21 @@ message_size = value_that(
 )
 endpoint_function = value_that(callable, "pass a function from URL to URL")
 executor_factory = value_that(callable, "pass process_executor(...), or leave it out")
+
+
+def _makes_contexts(value: Any) -> bool:
+    # A context manager of contextlib can be called, too: as a decorator.
+    if not callable(value) or hasattr(type(value), "__enter__"):
+        return False
+    function = inspect.unwrap(value)
+    return not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function))
+
+
+context_function = value_that(
+    lambda value: value is None or _makes_contexts(value),
+    "pass a function that returns a context manager, such as sentry_sdk.isolation_scope without (),"
+    " and no async one",
+)
 retry_strategy = value_that(
     lambda value: has_method(value, "delay"),
     "pass an object with delay(failures, random) -> seconds",

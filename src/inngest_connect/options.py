@@ -13,6 +13,7 @@ import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, get_args
 
@@ -33,6 +34,8 @@ Isolation = Literal["thread", "none"]
 JournalSync = Literal["normal", "full"]
 RewriteEndpoint = Callable[[str], str | Awaitable[str]]
 """From the URL of the gateway to the one to dial; a plain or an async function."""
+ExecutionContext = Callable[[], AbstractContextManager[object]]
+"""Returns what each execution is run in."""
 
 _process_suffix = uuid.uuid4().hex[:6]
 
@@ -250,6 +253,12 @@ class ConnectOptions:
         values.executor_factory,
         "Where functions run; ``process_executor(...)`` is for child processes, docs/processes.md.",
         shown_default="on the event loop of ``start()``, sync functions in threads",
+    )
+    execution_context: ExecutionContext | None = option(
+        values.context_function,
+        "Returns a context manager, which is entered around each execution and sees its context "
+        "variables; child processes import it. If entering it raises, the attempt fails and is "
+        "repeated. Sentry and Django need none: see docs/how-to/sentry.md.",
     )
     wait: bool = option(
         values.switch,

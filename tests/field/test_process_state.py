@@ -20,6 +20,7 @@ from inngest_connect import (
     connect,
     process_executor,
 )
+from inngest_connect.execution import green_threads
 from inngest_connect.testing import EmbeddedGateway
 from tests.errors.faulty import faulty
 from tests.integration.demo_apps import make_app
@@ -272,11 +273,43 @@ def test_a_process_of_green_threads_is_recognized(
     assert remedy in str(raised.value)
 
 
+def patch_with_gevent(monkeypatch: pytest.MonkeyPatch, *, early: bool, select: bool) -> None:
+    monkeypatch.setattr("_thread.start_new_thread", patched("gevent.thread"))
+    if select:
+        monkeypatch.setattr("select.select", patched("gevent.select"))
+    if early:
+        monkeypatch.setattr(green_threads, "_at_import", "gevent")
+
+
 def test_green_threads_of_gevent_suit_one_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app("http://127.0.0.1:9")
-    monkeypatch.setattr("_thread.start_new_thread", patched("gevent.thread"))
+    patch_with_gevent(monkeypatch, early=True, select=True)
 
     connect([app.pair], isolation="none")
+
+
+@pytest.mark.parametrize(
+    ("early", "select", "reason"),
+    [(False, True, "patch first"), (True, False, "and not select")],
+)
+def test_green_threads_that_nothing_would_run_are_refused(
+    early: bool, select: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app("http://127.0.0.1:9")
+    patch_with_gevent(monkeypatch, early=early, select=select)
+
+    with pytest.raises(ConfigurationError, match=f"gevent has replaced the threads.* {reason}"):
+        connect([app.pair], isolation="none")
+
+
+async def test_threads_that_are_replaced_before_the_start_are_recognized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = connect([make_app("http://127.0.0.1:9").pair], isolation="none")
+    patch_with_gevent(monkeypatch, early=False, select=True)
+
+    with pytest.raises(ConfigurationError, match="after inngest_connect was imported"):
+        await worker.start()
 
 
 def test_a_frozen_program_starts_no_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ PROGRAMS = {
     "journal.md 1": AN_APP,
     "processes.md 1": A_CLIENT,
     "status.md 1": A_CLIENT,
+    "how-to/sentry.md 1": "",
     "how-to/script.md 1": AN_APP,
     "how-to/script.md 2": AN_APP,
 }
@@ -60,7 +61,8 @@ PROGRAMS = {
 
 PARTS = {"README.md 2", *(f"logging.md {number}" for number in range(1, 6)),
          "metrics.md 1", "operations.md 1", "status.md 2",
-         "how-to/script.md 3", "how-to/script.md 4", "how-to/asgi.md 1"}  # fmt: skip
+         "how-to/script.md 3", "how-to/script.md 4", "how-to/asgi.md 1",
+         "how-to/sentry.md 2"}  # fmt: skip
 """Blocks that are run here, or lifespans, which are entered."""
 
 ELSEWHERE = {

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..connection import WebSocketWorkerConnection
 from ..errors import ConfigurationError
+from ..execution import django_project
 from ..factory import connect
 from ..sdk.apps import ConnectApp, apps_of, described, is_factory
 from ..sdk.target import NotFound, attribute_of, import_module
@@ -63,6 +64,7 @@ def load_target(text: str) -> Target:
     directory = Path.cwd()
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
+    django_project.set_up()
     try:
         module = import_module(module_name)
     except NotFound as error:

@@ -17,6 +17,7 @@ from ..core.wire.messages import ExecutionResult
 from ..core.wire.user_text import has_method, shown_error, shown_value
 from ..errors import ConfigurationError, ConnectError
 from ..observability.debug_state import ChildProcess
+from ..options import ExecutionContext
 from ..protocol import connect_pb2 as pb
 
 LOOP_CLOSED: Final = "the event loop that start() ran on is closed, so no function can run"
@@ -87,6 +88,8 @@ class ExecutorPorts:
     """Publishes what happens to the executor itself; for the I/O loop."""
     functions: Mapping[str, frozenset[str]]
     """App id to the slugs that requests may name."""
+    execution_context: ExecutionContext | None = None
+    """The option. ``run_request`` enters it, so it is for executors that do not call that."""
 
 
 class WaitingRequests(deque[pb.GatewayExecutorRequestData]):

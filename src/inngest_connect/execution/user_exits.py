@@ -61,6 +61,13 @@ current_function: ContextVar[Origin | None] = ContextVar("inngest_connect_functi
 """Inherited by all tasks and callbacks that a function creates."""
 
 
+def report(text: str) -> None:
+    """Have users warned of what went wrong around the function that runs here."""
+    origin = current_function.get()
+    if origin is not None:
+        origin.post(FunctionMisbehaved(origin.request_id, text))
+
+
 def _with_place(error: BaseException) -> str:
     """The exception, and where it was raised."""
 

@@ -201,6 +201,11 @@ def _create_handler(client: inngest.Inngest, functions: Sequence[inngest.Functio
     return handler
 
 
+call_context: contextvars.ContextVar[Callable[[], contextlib.AbstractContextManager[object]] | None]
+call_context = contextvars.ContextVar("inngest_connect_call_context", default=None)
+"""What a sync function is called in, on its thread; set in the context of the execution."""
+
+
 class _ContextPool(ThreadPoolExecutor):
     """Runs calls in the context of the submitter, as ``asyncio.to_thread`` does.
 
@@ -215,8 +220,12 @@ class _ContextPool(ThreadPoolExecutor):
 
 def _run_once(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     process = os.getpid()
+    context = call_context.get()
     try:
-        return fn(*args, **kwargs)
+        if context is None:
+            return fn(*args, **kwargs)
+        with context():
+            return fn(*args, **kwargs)
     finally:
         if os.getpid() != process:
             # The function forked and returned in both processes. Only the first one answers; the

@@ -41,13 +41,8 @@ def attribute_of(module: ModuleType, module_name: str, path: str) -> Any:
     return value
 
 
-def load_target(target: str) -> dict[str, SdkApp]:
-    """In a child process: the apps of ``target`` by id, ready to run requests.
-
-    The attribute is an app, a list of apps, what ``connect()`` returned, or a function without
-    arguments that returns one of these. Raises ConfigurationError for anything else, and whatever
-    the import and the function raise.
-    """
+def load_attribute(target: str) -> Any:
+    """In a child process: what ``target`` names. Raises ConfigurationError when there is none."""
     module_name, _, path = target.partition(":")
     try:
         module = import_module(module_name)
@@ -57,7 +52,17 @@ def load_target(target: str) -> dict[str, SdkApp]:
             f"with `python -m {module_name}` from the directory that contains "
             f"{module_name.partition('.')[0]!r}, or set PYTHONPATH"
         ) from None
-    value = attribute_of(module, module_name, path)
+    return attribute_of(module, module_name, path)
+
+
+def load_target(target: str) -> dict[str, SdkApp]:
+    """In a child process: the apps of ``target`` by id, ready to run requests.
+
+    The attribute is an app, a list of apps, what ``connect()`` returned, or a function without
+    arguments that returns one of these. Raises ConfigurationError for anything else, and whatever
+    the import and the function raise.
+    """
+    value = load_attribute(target)
     if is_factory(value):
         value = value()
     # A connection has its apps ready; its class is in a layer above this one.

@@ -12,6 +12,7 @@ from rich.text import Text
 from ...core.wire.remote_text import clean
 from ...observability.redaction import Redactor, masked
 from .findings import Mark, Result, exit_code
+from .neighbors import neighbors
 
 SCHEMA: Final = 1
 _STYLES: Final = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red", Mark.SKIP: "dim"}
@@ -63,6 +64,13 @@ def print_result(console: Console, result: Result, redactor: Redactor) -> None:
         console.print(Text(_INDENT + shown, text.style), soft_wrap=True)
 
 
+def print_neighbors(console: Console) -> None:
+    """One line about what is installed beside the worker; none when that is nothing."""
+    if found := ", ".join(f"{name} {version}" for name, version in neighbors().items()):
+        text = f"In this environment: {found}."
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
 def print_verdict(
     console: Console, results: Sequence[Result], handshake: bool, redactor: Redactor
 ) -> None:
@@ -94,6 +102,7 @@ def as_json(target: str | None, results: Sequence[Result], redactor: Redactor) -
         "target": target,
         "ok": code == 0,
         "exit_code": code,
+        "environment": neighbors(),
         "checks": [
             {
                 "number": result.number,

@@ -10,7 +10,7 @@ from ...errors import ConnectError
 from .checks import CHECKS, examine
 from .examination import APP_ID, Examination, Subject, from_environment, from_target
 from .findings import exit_code
-from .output import as_json, print_introduction, print_result, print_verdict
+from .output import as_json, print_introduction, print_neighbors, print_result, print_verdict
 
 INTERRUPTED = 130
 
@@ -44,6 +44,7 @@ def run_doctor(target: str | None, *, timeout: float, handshake: bool, json: boo
     print_verdict(console, results, handshake, redactor)
     for result in results:
         print_result(console, result, redactor)
+    print_neighbors(console)
     return exit_code(results)
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from ...observability.debug_state import ChildProcess
 from ...protocol import connect_pb2 as pb
 from ..executor import LOOP_CLOSED, ExecutorFactory, ExecutorPorts, WaitingRequests
 from .import_path import import_path
-from .interpreter import PROGRAM
+from .interpreter import PROGRAM, is_frozen
 from .pool import ChildPool, ProcessSettings
 
 MOST_PROCESSES: Final = 1_000
@@ -56,11 +57,11 @@ def process_executor(
     """
     if not _IS_POSIX:
         raise ConfigurationError("process_executor() needs a POSIX system; leave executor out")
-    if getattr(sys, "frozen", False):
+    if is_frozen():
         raise ConfigurationError(
             "process_executor() needs a Python interpreter to start child processes with, and this "
             "program is frozen: its executable would start the whole program again. Leave executor "
-            "out, or run the program from its sources"
+            "out, and start the program several times for more cores; or run it from its sources"
         )
     counts = {"processes": processes, "max_in_flight": max_in_flight}
     if max_executions is not None:
@@ -105,6 +106,10 @@ class ProcessExecutor:
     """See ``process_executor``, which creates it."""
 
     def __init__(self, ports: ExecutorPorts, settings: ProcessSettings) -> None:
+        hook = ports.execution_context
+        if hook is not None:
+            path = import_path(hook, "execution_context")
+            settings = replace(settings, execution_context=path)
         self._ports = ports
         self._settings = settings
         self._pool = ChildPool(settings, ports, self.flush)

@@ -10,13 +10,19 @@ from ...core.wire.user_text import guarded, is_a, shown_value
 from ...errors import ConfigurationError
 
 _FORM: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_REMEDY: Final = (
-    'name the apps as "module:attribute", or pass a function of a module that returns them'
-)
+_REMEDIES: Final = {
+    "target": 'name the apps as "module:attribute", or pass a function of a module that '
+    "returns them"
+}
+_REMEDY: Final = "child processes import it: pass a function of a module"
 
 
-def import_path(target: str | Callable[[], Any]) -> str:
-    """Return "module:attribute". Raises ConfigurationError for what cannot be imported."""
+def import_path(target: str | Callable[[], Any], option: str = "target") -> str:
+    """Return "module:attribute". Raises ConfigurationError for what cannot be imported.
+
+    ``option`` is the name of the option that it is the value of.
+    """
+    remedy = _REMEDIES.get(option, _REMEDY)
     if is_a(target, str):
         assert isinstance(target, str)
         if not _FORM.fullmatch(target):
@@ -26,31 +32,32 @@ def import_path(target: str | Callable[[], Any]) -> str:
             )
         module, _, name = target.partition(":")
         if module == "__main__":
-            raise _defined_in_the_program(name)
+            raise _defined_in_the_program(option, name)
         return target
     module = guarded(lambda: getattr(target, "__module__", ""), "")
     name = guarded(lambda: getattr(target, "__qualname__", ""), "")
     if not callable(target) or not module or not name:
-        raise ConfigurationError(f"target is {shown_value(target)}; {_REMEDY}")
+        raise ConfigurationError(f"{option} is {shown_value(target)}; {remedy}")
     if "<" in name:
-        raise ConfigurationError(f"target {module}.{name} exists in this process only; {_REMEDY}")
+        raise ConfigurationError(f"{option} {module}.{name} exists in this process only; {remedy}")
     if module == "__main__":
-        raise _defined_in_the_program(name)
+        raise _defined_in_the_program(option, name)
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
     if found is not target:
         raise ConfigurationError(
-            f"target is {shown_value(target)}, but {module}:{name} is something else; {_REMEDY}"
+            f"{option} is {shown_value(target)}, but {module}:{name} is something else; {remedy}"
         )
     return f"{module}:{name}"
 
 
-def _defined_in_the_program(name: str) -> ConfigurationError:
+def _defined_in_the_program(option: str, name: str) -> ConfigurationError:
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     imported = main.__spec__.name if main.__spec__ else Path(file).stem if file else "module"
+    remedy = f'pass "{imported}:{name}"' if option == "target" else "define it in another module"
     return ConfigurationError(
-        f"target {name!r} is defined in the program that was started, which has another name "
-        f'when it is imported; pass "{imported}:{name}"'
+        f"{option} {name!r} is defined in the program that was started, which has another name "
+        f"when it is imported; {remedy}"
     )

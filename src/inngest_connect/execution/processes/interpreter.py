@@ -54,6 +54,14 @@ def spawn(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def is_frozen() -> bool:
+    """Whether there is no interpreter: ``sys.executable`` is this program, or nothing."""
+    # PyInstaller and cx_Freeze; Nuitka, which in its other modes compiles for an interpreter.
+    compiled = getattr(sys.modules["__main__"], "__compiled__", None)
+    nuitka = compiled is not None and getattr(compiled, "standalone", True)
+    return bool(getattr(sys, "frozen", False) or nuitka or not sys.executable)
+
+
 def resident_bytes(pid: int) -> int:
     """Memory that the process has in use, 0 when the system does not report it."""
     import resource  # not on every system

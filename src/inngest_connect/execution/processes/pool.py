@@ -42,6 +42,7 @@ class ProcessSettings:
     max_in_flight: int
     stop_timeout: float
     prepare: str | None = None
+    execution_context: str | None = None
 
 
 class ChildPool:
@@ -197,7 +198,11 @@ class ChildPool:
             missing = 1
         for _ in range(missing):
             child = Child(
-                {"target": settings.target, "prepare": settings.prepare},
+                {
+                    "target": settings.target,
+                    "prepare": settings.prepare,
+                    "execution_context": settings.execution_context,
+                },
                 settings.stop_timeout,
                 self._loop,
                 self,

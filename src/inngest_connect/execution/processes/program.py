@@ -31,8 +31,10 @@ from ...observability.redaction import Redactor
 from ...observability.tracing import Tracing
 from ...protocol import connect_pb2 as pb
 from ...sdk.adapter import SdkApp
-from ...sdk.target import load_target
+from ...sdk.target import load_attribute, load_target
+from .. import django_project
 from ..blocked_loop import BlockedLoop, looking_thread
+from ..context import ExecutionContexts
 from ..executor import ExecutorPorts
 from ..loop_executor import LoopExecutor
 from ..user_exits import run_to_end
@@ -67,7 +69,10 @@ def main() -> int:
             module, _, name = arguments["prepare"].partition(":")
             getattr(importlib.import_module(module), name)()
         # Without a running event loop, as in a program that imports its own modules.
+        django_project.set_up()
         apps = load_target(arguments["target"])
+        hook = arguments.get("execution_context")
+        contexts = ExecutionContexts(load_attribute(hook) if hook else None)
     except BaseException as error:  # noqa: BLE001 - the parent receives it
         with contextlib.suppress(OSError):
             connection.sendall(frames.frame(frames.FAILED, describe(error).encode()))
@@ -75,7 +80,7 @@ def main() -> int:
     # What was imported stays until the end, so the collector need not scan it again and again.
     gc.collect()
     gc.freeze()
-    served = _ServedApps(apps, reports)
+    served = _ServedApps(apps, contexts, reports)
     run_to_end(served.serve(connection, grace), served.warn)
     return 0
 
@@ -98,8 +103,11 @@ def _handle_signals_again() -> None:
 class _ServedApps(asyncio.Protocol):
     """The child's end of the socket pair."""
 
-    def __init__(self, apps: dict[str, SdkApp], reports: socket.socket) -> None:
+    def __init__(
+        self, apps: dict[str, SdkApp], contexts: ExecutionContexts, reports: socket.socket
+    ) -> None:
         self._apps = apps
+        self._contexts = contexts
         self._reports = reports
         self._reader = frames.FrameReader(frames.MAX_REQUEST_BYTES)
         self._loop: asyncio.AbstractEventLoop
@@ -116,7 +124,8 @@ class _ServedApps(asyncio.Protocol):
         tracing, apps = Tracing(on_failure=self.warn), self._apps
 
         def run(request: pb.GatewayExecutorRequestData) -> Coroutine[Any, Any, ExecutionResult]:
-            return tracing.around(request, apps[request.app_name].run(request))
+            running = apps[request.app_name].run(request)
+            return tracing.around(request, self._contexts.around(running))
 
         self._executor = LoopExecutor(
             ExecutorPorts(
