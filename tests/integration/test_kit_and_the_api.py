@@ -1,6 +1,9 @@
 """The test kit beside parts of the API that only some functions use, and on other addresses."""
 
 import socket
+import sqlite3
+import sys
+from types import ModuleType
 from typing import Any
 
 import inngest
@@ -80,3 +83,25 @@ async def test_a_gateway_listens_on_ipv6(kit: type[Any]) -> None:
 
     assert result.output == "done"
     assert gateway.http.origin.startswith("http://[::1]:")
+
+
+def test_a_table_that_the_test_has_locked_is_explained_beside_django(
+    gateway_thread: GatewayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(gateway_thread.api_origin)
+    monkeypatch.setitem(sys.modules, "django.db", ModuleType("django.db"))
+
+    @client.create_function(fn_id="count", trigger=TRIGGER, retries=0)
+    def count(ctx: inngest.ContextSync) -> None:
+        raise sqlite3.OperationalError("database table is locked")
+
+    @client.create_function(fn_id="other", trigger=TRIGGER, retries=0)
+    def other(ctx: inngest.ContextSync) -> None:
+        raise sqlite3.OperationalError("no such table: shop")
+
+    with gateway_thread.connect([(client, [count, other])]):
+        locked, failed = gateway_thread.invoke(count), gateway_thread.invoke(other)
+
+    assert locked.error["message"].startswith("database table is locked: the test holds a tran")
+    assert "TransactionTestCase" in locked.error["message"]
+    assert failed.error["message"] == "no such table: shop"

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from ..protocol import connect_pb2 as pb
 from .executor_request import executor_request
 from .gateway_store import DispatchFailed
+from .locked_tables import explained
 from .mocked_steps import MockedSteps, step_name
 from .model.ulid import make_ulid
 
@@ -138,7 +139,7 @@ class RunDriver:
                 no_retry = response is not None and response.no_retry
                 if no_retry or attempt >= run.info.retries:
                     error = json.loads(response.body) if response is not None else "no response"
-                    run.result.error = error
+                    run.result.error = explained(error)
                     return
                 attempt += 1
                 await asyncio.sleep(self._retry_delay)
