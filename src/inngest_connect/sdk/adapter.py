@@ -156,6 +156,7 @@ class SdkApp:
         self, request: pb.GatewayExecutorRequestData, response: comm_lib.CommResponse
     ) -> ExecutionResult:
         status = _STATUS.get(response.status_code, pb.SDKResponseStatus.ERROR)
+        request_version = response.request_version or 0
         if status != pb.SDKResponseStatus.DONE:
             shorten_error(response.body, is_error=status == pb.SDKResponseStatus.ERROR)
         try:
@@ -172,7 +173,7 @@ class SdkApp:
             body=body,
             no_retry=response.no_retry,
             retry_after=response.retry_after,
-            request_version=response.request_version or 0,
+            request_version=request_version,
             sdk_version=response.sdk_version or f"inngest-{SDK_LANGUAGE}:v{SDK_VERSION}",
         )
 

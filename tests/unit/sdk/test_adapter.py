@@ -160,7 +160,9 @@ async def test_a_body_that_is_not_json_is_the_error_that_the_sdk_has_for_a_set()
     ours, theirs = await app.run(request({})), await app.run(request({"set": True}))
     error = json.loads(ours.body)
 
-    assert (ours.status, ours.no_retry) == (theirs.status, theirs.no_retry)
+    for field in ("status", "no_retry", "request_version", "sdk_version"):
+        assert getattr(ours, field) == getattr(theirs, field)
+    assert ours.request_version > 0
     assert {**error, "message": ""} == {**json.loads(theirs.body), "message": ""}
     assert error["message"].startswith(
         "function 'app-fn' returned data that is not JSON: nan at ['x'][0]"
