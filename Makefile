@@ -88,7 +88,8 @@ test-characterization: $(INSTALLED)
 test-contract: $(INSTALLED)
 	$(PYTEST) tests/integration/contract $(ARGS)
 
-# The rows of tests/beside/table.toml; the environments take some minutes once. Writes results.json.
+# The rows of tests/beside/table.toml; the environments take some minutes once. Writes results.json,
+# from which make docs generates a page.
 test-beside: export BESIDE_RESULTS = tests/beside/results.json
 test-beside: $(INSTALLED)
 	nice $(PYTEST) -n 2 -q tests/beside $(ARGS)
@@ -216,6 +217,7 @@ docs: $(INSTALLED)
 	$(BIN)/python scripts/diagrams.py
 	$(BIN)/python scripts/scenario_docs.py
 	$(BIN)/python scripts/option_docs.py
+	$(BIN)/python -m scripts.beside_docs
 
 # The pictures of the status page; needs Chromium, takes a minute and a half.
 pictures: $(INSTALLED)

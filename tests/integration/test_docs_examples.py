@@ -70,6 +70,9 @@ ELSEWHERE = {
     *(f"tutorial.md {number}" for number in range(1, 4)),
     *(f"how-to/django.md {number}" for number in range(1, 3)),
     "how-to/several-apps.md 1",
+    "how-to/gunicorn.md 1",
+    *(f"how-to/jupyter.md {number}" for number in range(1, 3)),
+    *(f"how-to/frozen-time.md {number}" for number in range(1, 4)),
 }
 """Files of a project of a user and the like: tests of their own run them, here and beside."""
 
