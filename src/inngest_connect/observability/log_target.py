@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final, cast
 
-from ..core.wire.user_text import has_method, shown_value
+from ..core.wire.user_text import has_method, is_a, shown_value
 from ..errors import ConfigurationError
 from .callbacks import is_async
 from .package_logger import ROOT, package_logger
@@ -28,7 +28,7 @@ def checked_target(logger: Any) -> Any:
     if logger is None:
         return package_logger()
     shown = shown_value(logger)
-    if isinstance(logger, ModuleType) or not all(has_method(logger, level) for level in NUMBERS):
+    if is_a(logger, ModuleType) or not all(has_method(logger, level) for level in NUMBERS):
         raise ConfigurationError(
             f"logger is {shown}; pass a logging.Logger, a structlog logger, False for silence, or "
             "leave it out for the logger 'inngest_connect'"
