@@ -85,7 +85,10 @@ def _makes_contexts(value: Any) -> bool:
     # A context manager of contextlib can be called, too: as a decorator.
     if not callable(value) or hasattr(type(value), "__enter__"):
         return False
-    function = inspect.unwrap(value)
+    try:
+        function = inspect.unwrap(value)
+    except Exception:  # noqa: BLE001 - of user code; what is called is ``value``
+        function = value
     return not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function))
 
 

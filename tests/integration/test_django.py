@@ -72,3 +72,12 @@ async def test_the_command_serves_functions_that_use_the_database(project: Path)
 
     assert result.output == 1, result.error  # the type "content type" itself
     assert worker.returncode == 0, errors.decode()
+
+
+async def test_the_tests_of_the_page_pass(project: Path) -> None:
+    async with EmbeddedGateway() as gateway:
+        testing = await manage(project, gateway, "test", "shop", "--noinput")
+        _, errors = await asyncio.wait_for(testing.communicate(), 120)
+
+    assert testing.returncode == 0, errors.decode()
+    assert "Ran 1 test" in errors.decode()

@@ -68,7 +68,7 @@ PARTS = {"README.md 2", *(f"logging.md {number}" for number in range(1, 6)),
 ELSEWHERE = {
     *(f"testing-your-functions.md {number}" for number in range(1, 5)),
     *(f"tutorial.md {number}" for number in range(1, 4)),
-    *(f"how-to/django.md {number}" for number in range(1, 3)),
+    *(f"how-to/django.md {number}" for number in range(1, 4)),
     "how-to/several-apps.md 1",
     "how-to/gunicorn.md 1",
     *(f"how-to/jupyter.md {number}" for number in range(1, 3)),

@@ -1,8 +1,10 @@
 """Options and environment variables."""
 
+import contextlib
 import inspect
 import signal
 import socket
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +19,16 @@ from inngest_connect.options import OPTIONS, ConnectOptions, resolve_options
 from inngest_connect.sdk.identity import check_protobuf_implementation
 
 pytestmark = pytest.mark.unit
+
+
+@contextlib.contextmanager
+def entered() -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def entered_by_await() -> AsyncIterator[None]:
+    yield
 
 
 def resolve(environment: dict[str, str] | None = None, **options: Any) -> ConnectOptions:
@@ -76,6 +88,10 @@ def test_isolation_has_a_variable(text: str, isolation: str) -> None:
         ("shutdown_timeout", "30", "'30'"),
         ("on_lease_lost", "ignore", "'ignore'"),
         ("retry", 5, "5"),
+        ("execution_context", "scope", "'scope'"),
+        ("execution_context", contextlib.nullcontext(), "nullcontext"),
+        ("execution_context", entered(), "_GeneratorContextManager"),
+        ("execution_context", entered_by_await, "entered_by_await"),
         ("max_buffer_bytes", 1, "1"),
         ("max_message_bytes", "big", "'big'"),
         ("shutdown_signals", ["SIGTERM"], "SIGTERM"),

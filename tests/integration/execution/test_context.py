@@ -9,7 +9,13 @@ import pytest
 import sentry_sdk
 from opentelemetry import baggage
 
-from inngest_connect import ErrorOccurred, FunctionFailed, process_executor
+from inngest_connect import (
+    ConfigurationError,
+    ErrorOccurred,
+    FunctionFailed,
+    connect,
+    process_executor,
+)
 from inngest_connect.testing import EmbeddedGateway
 from tests.integration.execution import context_apps as shop
 
@@ -130,3 +136,15 @@ async def test_an_error_on_leaving_is_reported_and_the_result_counts(
     text = f"execution_context {PREFIX}.raises_on_leaving raised ValueError: too late"
     assert text in error.message
     assert error.request_id is not None
+
+
+async def test_a_context_that_children_cannot_import_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = process_executor(f"{PREFIX}:apps", 1)
+    worker = connect(
+        shop.apps, executor=executor, execution_context=lambda: contextlib.nullcontext()
+    )
+
+    with pytest.raises(ConfigurationError, match=r"execution_context .* pass a function"):
+        await worker.start()

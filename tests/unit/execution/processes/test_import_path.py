@@ -101,3 +101,11 @@ def test_a_function_of_the_program_itself_is_named_as_it_is_imported(
         import_path(defined_there)
     with pytest.raises(ConfigurationError, match=f'pass "{name}:apps"'):
         import_path("__main__:apps")
+
+
+@pytest.mark.parametrize("hook", [lambda: None, closure(), replaced])
+def test_another_option_is_named_with_its_own_remedy(hook: Callable[[], Any]) -> None:
+    with pytest.raises(ConfigurationError, match="pass a function of a module") as caught:
+        import_path(hook, "execution_context")
+
+    assert str(caught.value).startswith("execution_context ")
