@@ -193,7 +193,7 @@ test-prerelease:
 $(EXAMPLES)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(EXAMPLES)
 	$(EXAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(EXAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' fastapi django
+	$(EXAMPLES)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' fastapi
 	@touch $@
 
 test-examples: $(EXAMPLES)/.installed

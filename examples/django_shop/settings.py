@@ -12,7 +12,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DATABASE", Path(__file__).with_name("orders.sqlite3")),
-        "CONN_MAX_AGE": 60,  # seconds; functions.py closes what is older
+        "CONN_MAX_AGE": 60,  # seconds, also between functions
         "CONN_HEALTH_CHECKS": True,
     }
 }

@@ -1,7 +1,6 @@
 """The command and the functions of the page on Django, in a project with a database."""
 
 import asyncio
-import importlib.util
 import os
 import signal
 import sys
@@ -12,13 +11,7 @@ import pytest
 from inngest_connect.testing import EmbeddedGateway
 from tests.pages import ROOT, blocks
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        importlib.util.find_spec("django") is None,
-        reason="django is not installed: make test-examples",
-    ),
-]
+pytestmark = pytest.mark.integration
 
 SETTINGS = """
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}}

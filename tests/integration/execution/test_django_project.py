@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
@@ -14,10 +13,7 @@ import pytest
 
 from inngest_connect.testing import EmbeddedGateway
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(importlib.util.find_spec("django") is None, reason="needs django"),
-]
+pytestmark = pytest.mark.integration
 LIMIT = 60.0
 WAYS = ["loop", "none", "children"]
 
