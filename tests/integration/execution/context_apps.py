@@ -71,7 +71,7 @@ _refusals = threading.Semaphore(1)
 
 
 def seen() -> dict[str, Any]:
-    scope = sentry_sdk.get_isolation_scope()
+    scope = sentry_sdk.Scope.get_isolation_scope()
     return {
         "caller": CALLER.get(),
         "own": OWN.get(),

@@ -30,7 +30,7 @@ def sentry() -> Iterator[None]:
     shop.EVENTS.clear()
     shop.LEFT.clear()
     yield
-    sentry_sdk.get_global_scope().set_client(None)
+    sentry_sdk.Scope.get_global_scope().set_client(None)
 
 
 @pytest.fixture(params=["loop", "none", "children"])
@@ -90,7 +90,7 @@ async def test_two_executions_that_overlap_see_only_what_each_has_set(
     }
     assert len(set(left)) == 3
     assert (shop.OWN.get(), shop.ENTERED.get(), baggage.get_baggage("own")) == ("", "", None)
-    assert "own" not in sentry_sdk.get_isolation_scope()._tags
+    assert "own" not in sentry_sdk.Scope.get_isolation_scope()._tags
 
 
 async def test_failures_that_overlap_are_reported_to_sentry_under_their_own_runs(
