@@ -36,7 +36,7 @@ $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; set PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' 'inngest[connect]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -176,7 +176,7 @@ $(LOWEST)/.installed: pyproject.toml scripts/lowest_requirements.py
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n 2 tests/unit tests/integration/test_main_path.py \
 	  tests/integration/test_fast_path.py -q \
-	  --ignore=tests/unit/simulation $(ARGS)
+	  tests/characterization/test_features.py --ignore=tests/unit/simulation $(ARGS)
 
 # The newest inngest, pre-releases included, in a separate environment; not part of `make test`.
 test-prerelease:

@@ -191,7 +191,7 @@ def _http_facts(api: MockHTTPServer) -> Facts:
         if request.path.endswith("/start"):
             facts[f"{name}.exclude_gateways"] = list(request.start_request().exclude_gateways)
         else:
-            facts |= _field_facts(name, request.sdk_response())
+            facts |= field_facts(name, request.sdk_response())
     return facts
 
 
@@ -212,7 +212,7 @@ def _message_facts(gateway: MockWebSocketServer) -> Facts:
         name = f"{message.kind_name} of {about}"
         if name not in facts:  # of repetitions the first
             facts[name] = True
-            facts |= _field_facts(name, data)
+            facts |= field_facts(name, data)
     for number, headers in enumerate(gateway.upgrade_headers):
         name = f"upgrade of {number}"
         facts[f"{name}.subprotocol"] = headers.get("sec-websocket-protocol")
@@ -224,18 +224,18 @@ def _message_facts(gateway: MockWebSocketServer) -> Facts:
     return facts
 
 
-def _field_facts(prefix: str, message: Message) -> Facts:
+def field_facts(prefix: str, message: Message) -> Facts:
     """One fact for each field that is set."""
     facts: Facts = {}
     for each, value in message.ListFields():
         name = f"{prefix}.{each.name}"
         if isinstance(value, Message):
-            facts |= _field_facts(name, value)
+            facts |= field_facts(name, value)
         elif isinstance(value, str | bytes | int):
             facts[name] = _constant(each.name, value)
         else:
             for index, item in enumerate(value):
-                facts |= _field_facts(f"{name}[{index}]", item)
+                facts |= field_facts(f"{name}[{index}]", item)
     return facts
 
 
