@@ -31,6 +31,7 @@ INDIRECT = {
     "pydantic_core",  # of inngest
     "python_socks",  # of picows
     "pytest", "pytest_asyncio",  # imported by the plugin only, which pytest loads
+    "asgiref", "django",  # imported only in a program that uses Django
 }  # fmt: skip
 
 
