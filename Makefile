@@ -19,7 +19,8 @@ PRERELEASE := .venv-prerelease
 EXAMPLES := .venv-examples
 SITE := .venv-site
 # Tests that take several times as long when they are traced, and whose code others cover.
-UNTRACED := tests/unit/simulation tests/performance tests/beside/test_rows_here.py $(addprefix tests/field/test_,blocked_outputs.py \
+UNTRACED := tests/unit/simulation tests/performance tests/beside/test_rows_here.py tests/beside/test_verdicts.py \
+  $(addprefix tests/field/test_,blocked_outputs.py \
   process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py ends_of_journals.py ends_of_blocks.py) \
   $(addprefix tests/integration/test_,examples.py tutorial.py pytest_plugin.py chaos_command.py processes.py)
 

@@ -19,6 +19,7 @@ from inngest.connect._internal import execution_handler
 
 from inngest_connect.protocol import connect_pb2 as pb
 from inngest_connect.testing import EmbeddedGateway
+from tests.characterization import features_of_declarations, features_of_runs  # noqa: F401 - declare them
 from tests.characterization.features import FEATURES, LACKING, make_functions
 from tests.characterization.observed import OFFICIAL, OURS, Facts, K, Peer, field_facts
 
