@@ -26,6 +26,7 @@ MODULES_OF = {
 }  # fmt: skip
 
 INDIRECT = {
+    "asgiref", "django",  # imported only in a program that uses Django
     "certifi", "httpcore",  # of httpx
     "prometheus_client",  # of opentelemetry-exporter-prometheus
     "pydantic_core",  # of inngest
