@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from inngest_connect.testing import EmbeddedGateway
-from tests.beside.ipv6 import GatewayOnIPv6
 from tests.beside.program import DoesNotWork, Program
 from tests.beside.situations import Situation
 
@@ -20,8 +19,7 @@ _IN_FLIGHT: Final = {"ship": "shipped", "pack": "packed"}
 
 async def play(situation: Situation, programs: Path, folder: Path) -> None:
     """Raises DoesNotWork, with the end of the output as a note."""
-    kind = GatewayOnIPv6 if situation.ipv6 else EmbeddedGateway
-    async with kind() as gateway:
+    async with EmbeddedGateway(host="::1" if situation.ipv6 else "127.0.0.1") as gateway:
         program = Program(situation, programs, folder, gateway.api_origin)
         try:
             await program.start()
