@@ -33,7 +33,9 @@ def neighbors() -> dict[str, str]:
     """The version of each that is installed."""
     found: dict[str, str | None] = {}
     for name in itertools.chain.from_iterable(_DISTRIBUTIONS.values()):
-        # KeyError, or None: a damaged installation, whose metadata names no version.
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError, KeyError):
-            found[name] = importlib.metadata.version(name)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            metadata = importlib.metadata.distribution(name).metadata
+            # None of a damaged installation. The backport, which old tracers import, warns of
+            # metadata["Version"] there.
+            found[name] = next(iter(metadata.get_all("Version") or ()), None)
     return {name: version or "of an unknown version" for name, version in found.items()}
