@@ -54,7 +54,9 @@ def package_logger(name: str = "") -> logging.Logger:
     """
     logger = logging.getLogger(f"{ROOT}.{name}" if name else ROOT)
     logger.disabled = False
-    logger.addFilter(_FILTER)
+    if _FILTER not in logger.filters:
+        # The first: one before it could show a record, or hand it to another thread, unmasked.
+        logger.filters.insert(0, _FILTER)
     return logger
 
 

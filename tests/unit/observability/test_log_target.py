@@ -176,3 +176,25 @@ class Plain:
 def test_what_cannot_take_fields_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="logger is "):
         ConnectLogger(wrong)
+
+
+def test_a_filter_that_was_there_before_sees_masked_records_too() -> None:
+    """It may hand the record to another thread, as ``off_this_thread`` does."""
+    seen: list[str] = []
+
+    def remember(record: logging.LogRecord) -> bool:
+        seen.append(f"{record.getMessage()} {record.exc_text}")
+        return False
+
+    name = "filtered_before"
+    logging.getLogger(f"inngest_connect.{name}").addFilter(remember)
+    key = f"signkey-test-{'ab' * 32}"
+
+    try:
+        raise RuntimeError(key)
+    except RuntimeError:
+        package_logger(name).exception("wrong key %s", key)
+
+    assert len(seen) == 1
+    assert "RuntimeError" in seen[0]
+    assert "abab" not in seen[0]
