@@ -93,7 +93,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     machine = peers.machine()
     say(json.dumps(machine))
     say(f"{options.rounds} rounds, windows of {options.seconds:g} s\n\n{HEADER}")
-    chosen = scenarios(quick=options.quick)
+    chosen = scenarios("quick" if options.quick else "matrix" if options.matrix else "table")
     results, latencies = await compare(names, chosen, options.rounds, options.seconds)
     document: dict[str, Any] = {
         "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -126,6 +126,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").strip())
     parser.add_argument("--quick", action="store_true", help="two scenarios, within a minute")
+    parser.add_argument("--matrix", action="store_true", help="all scenarios; half an hour")
     parser.add_argument("--rounds", type=int, help="windows of each peer and scenario")
     parser.add_argument("--seconds", type=float, help="length of a window")
     parser.add_argument("--plot", type=Path, help="draw the plots of an earlier result again")

@@ -31,6 +31,7 @@ VARIANTS: Final = {
     "all": "logger at INFO, metrics, spans, page and journal together",
     "plain": "without the fast path to the SDK (`INNGEST_CONNECT_FAST_PATH=0`)",
     "unfrozen": "without `gc.freeze()`",
+    "threshold": "`gc.set_threshold(20_000, 50, 100)`",
     "uvloop": "functions on uvloop",
     "uvloop-io": "the connection's thread on uvloop",
 }

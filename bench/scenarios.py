@@ -28,10 +28,18 @@ REFERENCE: Final = Scenario("async", 100, 200)
 """The scenario for which goals are set."""
 
 
-def scenarios(*, quick: bool) -> list[Scenario]:
-    """All combinations that fit into memory, or the few that fit into a minute."""
-    if quick:
+def scenarios(which: str) -> list[Scenario]:
+    """Two that fit into a minute ("quick"), those of the table, or all that fit into memory."""
+    if which == "quick":
         return [Scenario("async", 1, 200), REFERENCE]
+    if which == "table":
+        return [
+            *(Scenario("async", in_flight, 200) for in_flight in (1, 10, 100, 1_000)),
+            Scenario("sync", 100, 200),
+            Scenario("steps", 100, 200),
+            Scenario("async", 100, 10_000),
+            Scenario("async", 10, 1_000_000),
+        ]
     return [
         Scenario(function, in_flight, payload)
         for function in ("async", "sync", "steps")

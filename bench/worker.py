@@ -120,6 +120,8 @@ def run_variant(name: str, origin: str) -> None:
             os.environ["INNGEST_CONNECT_FAST_PATH"] = "0"
         if name == "unfrozen":
             gc.freeze = lambda: None
+        if name == "threshold":
+            gc.set_threshold(20_000, 50, 100)
         loop_factory: Any = None
         if name.startswith("uvloop"):
             import uvloop

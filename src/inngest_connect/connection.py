@@ -42,12 +42,12 @@ from .options import ConnectOptions, default_instance_id
 from .protocol import connect_pb2 as pb
 from .sdk.apps import Apps
 from .state_machine import ConnectionState
-from .transport.api_client import ApiClient
 from .worker_view import WorkerView, jitter
 
 if TYPE_CHECKING:
     from .journal.writer import Journal
     from .orchestrator import Orchestrator
+    from .transport.api_client import ApiClient
 
 _CANCEL_GRACE = 5.0
 """Seconds that cancelled functions get to end before ``start()`` returns without them."""
@@ -79,12 +79,14 @@ class WebSocketWorkerConnection(WorkerView):
         self._has_default_id = options.instance_id == default_instance_id()
         self._block: GuardedBlock | None = None
         _connections.add(self)
-        # Imported here, as the metrics are: they bring picows and OpenTelemetry, tens of
+        # Imported here, as the metrics are: they bring picows, httpcore and OpenTelemetry, tens of
         # milliseconds that only a program with a worker pays, before ``start()`` and not during it.
         from . import orchestrator
         from .observability.tracing import Tracing
+        from .transport.api_client import ApiClient
 
         self._make_orchestrator = orchestrator.Orchestrator
+        self._make_api = ApiClient
         self._tracing = Tracing(options.tracer_provider, self.report_misbehavior)
 
     async def start(self) -> None:
@@ -241,9 +243,11 @@ class WebSocketWorkerConnection(WorkerView):
     def _orchestrator_on(
         self, loop: asyncio.AbstractEventLoop, executor: Executor, journal: "Journal | None"
     ) -> "Orchestrator":
-        def api() -> ApiClient:
+        def api() -> "ApiClient":
             timeout = self._options.timing.start_timeout
-            return ApiClient(self.api_origin, self._client.env, self._keys, timeout, self._redactor)
+            return self._make_api(
+                self.api_origin, self._client.env, self._keys, timeout, self._redactor
+            )
 
         def ask(failures: int) -> float:
             return strategy.delay(failures, jitter)

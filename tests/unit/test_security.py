@@ -32,7 +32,6 @@ INDIRECT = {
     "pydantic_core",  # of inngest
     "python_socks",  # of picows
     "pytest", "pytest_asyncio",  # imported by the plugin only, which pytest loads
-    "asgiref", "django",  # imported only in a program that uses Django
 }  # fmt: skip
 
 
