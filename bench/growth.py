@@ -221,7 +221,7 @@ def _longest_turn(count: int) -> float:
     calls, _, ids = core_messages(count)
     for call, request_id in zip(calls, ids, strict=True):
         core.handle(inputs.MessageReceived(1, call), 1.0)
-        core.handle(inputs.AcknowledgementWritten(1, request_id), 1.0)
+        core.handle(inputs.AcknowledgementsWritten(1, (request_id,)), 1.0)
     longest, extended, now = 0.0, 0, 1.0 + core.leases.interval
     while extended < count:
         begun = time.perf_counter()

@@ -106,7 +106,7 @@ def core_seconds(
     result = ExecutionResult(pb.SDKResponseStatus.DONE, b'"done"')
     for n in range(requests, requests + beside):
         core.handle(inputs.MessageReceived(1, calls[n]), 1.0)
-        core.handle(inputs.AcknowledgementWritten(1, ids[n]), 1.0)
+        core.handle(inputs.AcknowledgementsWritten(1, (ids[n],)), 1.0)
         if answered:
             core.handle(inputs.ExecutionFinished(ids[n], result), 1.0)
     begun = time.process_time()
@@ -114,7 +114,7 @@ def core_seconds(
         wave = range(first, min(first + in_flight, requests))
         for n in wave:
             core.handle(inputs.MessageReceived(1, calls[n]), 1.0)
-            core.handle(inputs.AcknowledgementWritten(1, ids[n]), 1.0)
+            core.handle(inputs.AcknowledgementsWritten(1, (ids[n],)), 1.0)
         for n in wave:
             core.handle(inputs.ExecutionFinished(ids[n], result), 1.0)
         for n in wave:

@@ -272,7 +272,7 @@ class Simulation:
             return inputs.AcknowledgementFailed(generation, request_id)
         self.invariants.written(request_id)
         self.conduct.acknowledged(request_id, self.now - self.slept)
-        return inputs.AcknowledgementWritten(generation, request_id)
+        return inputs.AcknowledgementsWritten(generation, (request_id,))
 
     def sleep(self, until: float) -> None:
         """Stop the worker's machine, whose clock does not count the time."""

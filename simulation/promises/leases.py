@@ -48,7 +48,7 @@ class LeasePromises:
         self._to_report = self._to_cancel = ""
         self._abandoned = False
         requests.on_repeated = self._repeated
-        watch.on_input(inputs.AcknowledgementWritten, self._granted)
+        watch.on_input(inputs.AcknowledgementsWritten, self._granted)
         watch.on_sent(pb.WORKER_REQUEST_EXTEND_LEASE, self._extended)
         watch.on_message(pb.WORKER_REQUEST_EXTEND_LEASE_ACK, self._answered)
         watch.on_command(seen.Connected, self._connected)
@@ -58,8 +58,11 @@ class LeasePromises:
         watch.on_command(do.CancelExecution, self._cancelled)
         watch.on_turn_end(self._turn_ends)
 
-    def _granted(self, written: inputs.AcknowledgementWritten) -> None:
-        request_id = written.request_id
+    def _granted(self, written: inputs.AcknowledgementsWritten) -> None:
+        for request_id in written.request_ids:
+            self._owned(request_id)
+
+    def _owned(self, request_id: str) -> None:
         known = self._requests.known.get(request_id)
         first = request_id not in self._newest
         # What is acknowledged when it runs was delivered again: that grants nothing by itself.

@@ -55,7 +55,7 @@ class RequestPromises:
         self._to_repeat: tuple[int, str] | None = None
         watch.on_message(pb.GATEWAY_EXECUTOR_REQUEST, self._arrived)
         watch.on_command(do.Acknowledge, self._acknowledged)
-        watch.on_input(inputs.AcknowledgementWritten, self._written)
+        watch.on_input(inputs.AcknowledgementsWritten, self._written)
         watch.on_input(inputs.JournalRecovered, self._recovered)
         watch.on_command(do.Execute, self._started)
         watch.on_command(seen.RequestCompleted, self._completed)
@@ -131,11 +131,12 @@ class RequestPromises:
         if self._to_acknowledge == (command.generation, command.request_id):
             self._to_acknowledge = None
 
-    def _written(self, written: inputs.AcknowledgementWritten) -> None:
-        known = self.known.get(written.request_id)
-        if known is not None:
-            known.acknowledging -= 1
-            known.acknowledged = True
+    def _written(self, written: inputs.AcknowledgementsWritten) -> None:
+        for request_id in written.request_ids:
+            known = self.known.get(request_id)
+            if known is not None:
+                known.acknowledging -= 1
+                known.acknowledged = True
 
     # --- execution -----------------------------------------------------------------------------
 

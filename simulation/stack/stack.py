@@ -330,9 +330,10 @@ class StackSimulation(Simulation):
             self.executing.discard(input.request_id)
         self.conduct.received(input, core)
         self.checked(self._received, input)
-        if isinstance(input, inputs.AcknowledgementWritten):
-            self.invariants.written(input.request_id)
-            self.conduct.acknowledged(input.request_id, now)
+        if isinstance(input, inputs.AcknowledgementsWritten):
+            for request_id in input.request_ids:
+                self.invariants.written(request_id)
+                self.conduct.acknowledged(request_id, now)
 
         def watched(command: do.Command) -> inputs.Input | None:
             self.note("worker does", command)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .journal.writer import Journal
 
 # A WebSocketManager ends each batch of these with a call of ``_settle``.
-_IN_BATCHES = (inputs.MessageReceived, inputs.AcknowledgementWritten, inputs.AcknowledgementFailed)
+_IN_BATCHES = (inputs.MessageReceived, inputs.AcknowledgementsWritten, inputs.AcknowledgementFailed)
 
 
 class Orchestrator:
@@ -156,13 +156,14 @@ class Orchestrator:
     def _handle(self, input: inputs.Input) -> None:
         if self._done.done():
             return
-        self._following.append(input)
         if self._is_driving:
             # Carrying out a command has led to it: to abort a socket reports the acknowledgements
             # that it takes along. The commands before it are carried out first (``drive``).
+            self._following.append(input)
             return
         self._is_driving = True
         try:
+            drive(self._core, input, monotonic(), self._carry_out)
             while self._following:
                 drive(self._core, self._following.popleft(), monotonic(), self._carry_out)
         except Exception as error:  # noqa: BLE001 - a bug must end the worker loudly
@@ -202,7 +203,7 @@ class Orchestrator:
                 if socket is not None:
                     socket.send(data, reply_to=command.reply_to)
             case do.Acknowledge(generation, request_id, data):
-                # AcknowledgementWritten follows when the batch is settled and the kernel has it.
+                # AcknowledgementsWritten follows when the batch is settled and the kernel has it.
                 socket = self._sockets.get(generation)
                 if socket is None or not socket.send(data, acknowledges=request_id):
                     return inputs.AcknowledgementFailed(generation, request_id)

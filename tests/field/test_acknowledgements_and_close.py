@@ -124,7 +124,7 @@ async def test_what_waits_is_written_before_the_close_frame() -> None:
         received = gateway.get_received_messages(K.WORKER_HEARTBEAT)
 
     assert len(received) == 2
-    assert emitted[1] == inputs.AcknowledgementWritten(1, "r1")
+    assert emitted[1] == inputs.AcknowledgementsWritten(1, ("r1",))
 
 
 @pytest.mark.scenario("F")

@@ -177,8 +177,8 @@ async def test_an_acknowledgement_that_the_kernel_has_taken_in_part(end: str) ->
     assert not in_part
     if end == "reads":
         assert emitted[1:] == [
-            inputs.AcknowledgementWritten(1, "r1"),
-            inputs.AcknowledgementWritten(1, "r2"),
+            inputs.AcknowledgementsWritten(1, ("r1",)),
+            inputs.AcknowledgementsWritten(1, ("r2",)),
         ]
     else:
         assert set(emitted[1:3]) == {

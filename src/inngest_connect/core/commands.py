@@ -62,7 +62,7 @@ class Withdraw:
 
 @frozen
 class Acknowledge:
-    """Write a WORKER_REQUEST_ACK and report with AcknowledgementWritten or -Failed.
+    """Write a WORKER_REQUEST_ACK and report with AcknowledgementsWritten or AcknowledgementFailed.
 
     Written means that the kernel has taken it on this socket. The report can come later.
     """

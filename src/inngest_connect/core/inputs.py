@@ -120,14 +120,14 @@ class LineObserved:
     moved: bool | None
 
 
-# One of the next two follows each Acknowledge, exactly once, also when the socket ends first. The
+# Each Acknowledge is in one of the next two, exactly once, also when the socket ends first. The
 # request table counts on it: it waits for the last of several before it abandons a request.
 @frozen
-class AcknowledgementWritten:
-    """The kernel has taken the acknowledgement of a request, on the socket that brought it."""
+class AcknowledgementsWritten:
+    """The kernel has taken the acknowledgements of requests, on the socket that brought them."""
 
     generation: int
-    request_id: str
+    request_ids: tuple[str, ...]
 
 
 @frozen
@@ -236,7 +236,7 @@ Input = (
     | TextReceived
     | SocketClosed
     | LineObserved
-    | AcknowledgementWritten
+    | AcknowledgementsWritten
     | AcknowledgementFailed
     | ExecutionFinished
     | FunctionMisbehaved

@@ -121,9 +121,10 @@ class WorkerCore:
             # Reported when the kernel has taken the bytes, possibly many turns after the command,
             # and for a connection that is no longer the serving one. What follows (the reply to a
             # refused request) goes over the one that serves now.
-            case inputs.AcknowledgementWritten():
-                self._outbox.counters["requests_acknowledged"] += 1
-                requests.acknowledgement_written(input.request_id, connections.current, now)
+            case inputs.AcknowledgementsWritten():
+                self._outbox.counters["requests_acknowledged"] += len(input.request_ids)
+                for request_id in input.request_ids:
+                    requests.acknowledgement_written(request_id, connections.current, now)
             case inputs.ExecutionFinished():
                 requests.finished(input.request_id, input.result, connections.current, now)
             # Comes before each Tick, so that a busy line is known when silence is judged.

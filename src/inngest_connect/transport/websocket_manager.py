@@ -26,7 +26,7 @@ import picows
 from ..aio.fork_guard import keep_from_forks
 from ..core.inputs import (
     AcknowledgementFailed,
-    AcknowledgementWritten,
+    AcknowledgementsWritten,
     Input,
     MessageReceived,
     SocketClosed,
@@ -104,7 +104,7 @@ class WebSocketManager(picows.WSListener):
     ) -> bool:
         """Queue one binary message for the next ``flush``. Returns False when that is impossible.
 
-        With ``acknowledges``, the id of a request, AcknowledgementWritten is emitted once the
+        With ``acknowledges``, the id of a request, AcknowledgementsWritten is emitted once the
         kernel has taken the message, AcknowledgementFailed when the connection ends before. A
         reply, with the id of its request, is written after all others.
         """
@@ -134,8 +134,8 @@ class WebSocketManager(picows.WSListener):
         if self._queue is None:
             return False
         written = self._queue.flush()
-        for request_id in written:
-            self._emit(AcknowledgementWritten(self._generation, request_id))
+        if written:
+            self._emit(AcknowledgementsWritten(self._generation, tuple(written)))
         return bool(written)
 
     def progress(self) -> bool | None:
@@ -262,7 +262,7 @@ class WebSocketManager(picows.WSListener):
             return
         held = self._queue.drained()
         if held is not None:
-            self._emit(AcknowledgementWritten(self._generation, held))
+            self._emit(AcknowledgementsWritten(self._generation, (held,)))
         self._batch_ended()
 
     def on_ws_disconnected(self, transport: picows.WSTransport) -> None:

@@ -75,7 +75,7 @@ class Conversation:
                 return None
             if self.broken:
                 return inputs.AcknowledgementFailed(command.generation, command.request_id)
-            return inputs.AcknowledgementWritten(command.generation, command.request_id)
+            return inputs.AcknowledgementsWritten(command.generation, (command.request_id,))
 
         drive(self.core, event, self.now, carry_out)
         self.log += answered

@@ -5,10 +5,20 @@ import json
 import pytest
 
 from inngest_connect.core.inputs import FlushFailed
-from inngest_connect.core.wire.messages import ExecutionResult, error_result
+from inngest_connect.core.wire.messages import ExecutionResult, envelope, error_result
 from inngest_connect.protocol import connect_pb2 as pb
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("kind", pb.GatewayMessageType.values())
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
+def test_an_envelope_is_what_protobuf_writes(kind: pb.GatewayMessageType, size: int) -> None:
+    payload = bytes(size)
+
+    assert envelope(kind, payload) == (
+        pb.ConnectMessage(kind=kind, payload=payload).SerializeToString()
+    )
 
 
 def test_an_error_is_retryable_and_has_no_stack_unless_one_is_given() -> None:

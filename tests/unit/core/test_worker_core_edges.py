@@ -35,7 +35,7 @@ def without_a_socket(**settings: object) -> Conversation:
         inputs.MessageReceived(9, b""),
         inputs.TextReceived(9),
         inputs.LineObserved(9, True),
-        inputs.AcknowledgementWritten(9, "nobody"),
+        inputs.AcknowledgementsWritten(9, ("nobody",)),
         inputs.AcknowledgementFailed(9, "nobody"),
         inputs.ExecutionFinished("nobody", None),
     ],
@@ -596,7 +596,7 @@ def test_a_request_on_two_sockets_is_executed_when_one_acknowledgement_was_writt
         assert only(talk.core.handle(inputs.MessageReceived(1, data), talk.now), do.Acknowledge)
 
     failed = talk.core.handle(inputs.AcknowledgementFailed(1, "r1"), talk.now)
-    written = talk.core.handle(inputs.AcknowledgementWritten(1, "r1"), talk.now)
+    written = talk.core.handle(inputs.AcknowledgementsWritten(1, ("r1",)), talk.now)
 
     assert only(failed, do.Execute) == []
     assert [execute.request.request_id for execute in only(written, do.Execute)] == ["r1"]

@@ -77,9 +77,13 @@ def test_the_pause_lets_the_acknowledgement_of_a_repeated_request_land_first() -
     assert "WORKER_PAUSE" in sent(soon)
 
 
-@pytest.mark.parametrize("report", [inputs.AcknowledgementWritten, inputs.AcknowledgementFailed])
+@pytest.mark.parametrize(
+    "report",
+    [inputs.AcknowledgementsWritten(1, ("r1",)), inputs.AcknowledgementFailed(1, "r1")],
+    ids=["written", "failed"],
+)
 def test_the_pause_waits_for_an_acknowledgement_on_a_slow_line(
-    report: type[inputs.AcknowledgementWritten] | type[inputs.AcknowledgementFailed],
+    report: inputs.Input,
 ) -> None:
     talk = Conversation().connected()
     message = pb.GatewayExecutorRequestData(
@@ -90,13 +94,13 @@ def test_the_pause_waits_for_an_acknowledgement_on_a_slow_line(
 
     closing = closes(talk)
     waited = talk.passes(3.0)
-    talk.happens(report(1, "r1"))
+    talk.happens(report)
     soon = talk.passes(0.25)
 
     assert "WORKER_PAUSE" not in sent(closing + waited)
     assert talk.core.counters["requests_received"] == 1
     assert "WORKER_PAUSE" in sent(talk.log)
-    assert ("WORKER_PAUSE" in sent(soon)) is (report is inputs.AcknowledgementWritten)
+    assert ("WORKER_PAUSE" in sent(soon)) is isinstance(report, inputs.AcknowledgementsWritten)
 
 
 @pytest.mark.scenario("45")

@@ -1,5 +1,6 @@
 """What is written to the gateway, as bytes. One function per kind that has a payload."""
 
+import functools
 import json
 from collections.abc import Iterable
 from typing import Any, Final
@@ -50,7 +51,22 @@ def error_result(
 
 def envelope(kind: pb.GatewayMessageType, payload: bytes = b"") -> bytes:
     """Return one binary WebSocket message."""
-    return pb.ConnectMessage(kind=kind, payload=payload).SerializeToString()
+    if not payload:
+        return pb.ConnectMessage(kind=kind).SerializeToString()
+    # What protobuf would write, in less than half of the time and without two copies of a large
+    # payload: its length goes before it in groups of seven bits, the lowest first.
+    rest, length = len(payload), bytearray()
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    length.append(rest)
+    return b"".join((_before_length(kind), length, payload))
+
+
+@functools.cache
+def _before_length(kind: pb.GatewayMessageType) -> bytes:
+    """The field of the kind, and the tag of the payload: field 2, with a length."""
+    return pb.ConnectMessage(kind=kind).SerializeToString() + b"\x12"
 
 
 def _encode(kind: pb.GatewayMessageType, payload: Message) -> bytes:
