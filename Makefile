@@ -19,10 +19,11 @@ PRERELEASE := .venv-prerelease
 EXAMPLES := .venv-examples
 SITE := .venv-site
 # Tests that take several times as long when they are traced, and whose code others cover.
-UNTRACED := tests/unit/simulation tests/performance tests/beside/test_rows_here.py tests/beside/test_verdicts.py \
+UNTRACED := tests/unit/simulation tests/unit/sdk/test_fast_path_results.py tests/performance tests/beside/test_rows_here.py tests/beside/test_verdicts.py \
   $(addprefix tests/field/test_,blocked_outputs.py \
-  process_state.py ends.py ends_of_processes.py ends_of_repeated_signals.py ends_of_journals.py ends_of_blocks.py) \
-  $(addprefix tests/integration/test_,examples.py tutorial.py pytest_plugin.py chaos_command.py processes.py)
+  process_state.py packed_programs.py children.py ends.py ends_of_processes.py ends_of_repeated_signals.py ends_of_journals.py ends_of_blocks.py) \
+  tests/integration/cli/test_reload.py \
+  $(addprefix tests/integration/test_,django.py examples.py tutorial.py pytest_plugin.py chaos_command.py processes.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports coverage unit test-state-machine test-characterization test-contract \
@@ -50,8 +51,9 @@ test: $(INSTALLED)
 	$(MAKE) --no-print-directory --jobs=2 coverage test-simulation
 	$(MAKE) --no-print-directory --jobs=3 test-untraced test-others test-chaos
 
+# The features of the SDK run on the newest one here, and on the oldest with ``make test-lowest``.
 test-others:
-	$(MAKE) --no-print-directory test-lowest
+	$(MAKE) --no-print-directory test-lowest ARGS=--ignore=tests/characterization/test_features.py
 	$(MAKE) --no-print-directory test-characterization
 
 lint: $(INSTALLED)
@@ -74,7 +76,7 @@ coverage: $(INSTALLED)
 	$(BIN)/python scripts/coverage_limits.py .coverage.json
 
 test-untraced: $(INSTALLED)
-	$(PYTEST) -n 3 -q $(UNTRACED) $(ARGS)
+	$(PYTEST) -n 4 -q $(UNTRACED) $(ARGS)
 
 unit: $(INSTALLED)
 	$(PYTEST) -m unit $(ARGS)
