@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from inngest_connect.core import inputs
@@ -132,8 +132,8 @@ async def measure_growth(say: Callable[[str], None]) -> dict[str, list[Point]]:
             (count, min(core_seconds(10, beside=count, answered=True) for _ in range(5)) * 1e6)
             for count in LEASES
         ],
-        "requests queued for one slot": await _queued(),
-        "bytes of payload": await _payload(),
+        "requests queued for one slot": await _at_each("limited", QUEUES, "in_flight"),
+        "bytes of payload": await _at_each("ours", PAYLOADS, "payload_bytes"),
         "connections in the process": await _connections(),
         "requests executed before": await _age(),
         "leases extended together: longest turn of the core, us": [
@@ -172,21 +172,13 @@ async def _beside_leases() -> list[Point]:
     return points
 
 
-async def _queued() -> list[Point]:
+async def _at_each(peer: str, values: Sequence[int], argument: str) -> list[Point]:
+    """The cost with each value as ``argument`` of ``_cost``, in one process."""
     points = []
-    async with BenchGateway() as gateway, worker_process("limited", gateway.http.origin) as worker:
+    async with BenchGateway() as gateway, worker_process(peer, gateway.http.origin) as worker:
         await gateway.wait_for_worker()
-        for count in QUEUES:
-            points.append((count, await _cost(gateway, worker, count)))
-    return points
-
-
-async def _payload() -> list[Point]:
-    points = []
-    async with BenchGateway() as gateway, worker_process("ours", gateway.http.origin) as worker:
-        await gateway.wait_for_worker()
-        for size in PAYLOADS:
-            points.append((size, await _cost(gateway, worker, payload_bytes=size)))
+        for value in values:
+            points.append((value, await _cost(gateway, worker, **{argument: value})))
     return points
 
 

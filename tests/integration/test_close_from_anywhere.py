@@ -219,16 +219,21 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
-def test_a_program_that_ends_with_work_in_flight_and_no_close_names_it(name: str) -> None:
-    body, line = ENDS[name]
-    ended = subprocess.run(
+def ended_program(body: str) -> "subprocess.CompletedProcess[str]":
+    """``PROGRAM`` with ``body`` behind it, run to its end."""
+    return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM) + textwrap.dedent(body)],
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_program_that_ends_with_work_in_flight_and_no_close_names_it(name: str) -> None:
+    body, line = ENDS[name]
+    ended = ended_program(body)
 
     assert line in ended.stderr
     (words,) = [each for each in ended.stderr.splitlines() if line in each]
@@ -260,13 +265,7 @@ def test_a_worker_that_is_started_at_the_exit_is_refused_and_can_be_closed() -> 
 
     atexit.register(at_exit)
     """
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM) + textwrap.dedent(body)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    ended = ended_program(body)
 
     refused, closed = ended.stdout.splitlines()
     assert refused.startswith("LocalMistake the main thread has ended")

@@ -134,7 +134,7 @@ class ConnectLogger:
             extra = {f"{key}_" if key in RESERVED else key: attributes[key] for key in attributes}
             target.log(NUMBERS[record.level], text, extra=extra)
         except BaseException as broken:  # noqa: BLE001 - user code; observers come after the log
-            self._complain("raised", f"{self._redactor.text(shown_error(broken))}")
+            self._complain("raised", self._redactor.text(shown_error(broken)))
 
     def _complain(self, what: str, more: str) -> None:
         """Once: what a logger of the user does to its records, in the log of this package."""
