@@ -31,6 +31,8 @@ class Faults:
         self._sim = sim
         self.dead: set[str] = set()
         """Gateways that do not listen any more."""
+        self.stores_from = float("-inf")
+        """The server can store nothing before."""
         self._gateways = 0
 
     def happen(self, entry: Entry) -> None:
@@ -80,7 +82,7 @@ class Faults:
             case "freeze_worker":
                 sim.freeze_worker(until)
             case "freeze_gateway":
-                sim.network.freeze_gateway(until)
+                sim.network.stopped.stop(until)
             case "lose_acknowledgements":
                 sim.network.lose_acknowledgements(until)
             case "deliver_again":
@@ -97,6 +99,13 @@ class Faults:
             case "close_code":
                 for link in list(sim.network.numbers.values()):
                     sim.network.gateway_closes(link, *entry.detail)
+            case "block_gateway":
+                sim.network.stopped.block_writes(until)
+            case "fail_store":
+                self.stores_from = max(self.stores_from, until)
+                sim.model.fail_store(self.stores_from)
+            case "rival":
+                sim.rival.start(until, *entry.detail)
             case "crash":
                 sim.crash()
             case "stall_journal":
@@ -153,6 +162,7 @@ class Faults:
         for link in list(self._sim.network.numbers.values()):
             if link.gateway == name:
                 self._sim.network.break_link(link)
+        self._sim.rival.gateway_died(name)
 
     def _deliver_again(self) -> None:
         sim = self._sim

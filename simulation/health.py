@@ -10,6 +10,7 @@ from inngest_connect.testing.model.actions import RequestEnded
 
 from .invariants import InvariantViolated
 from .network import Link
+from .rival import is_anothers
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -18,6 +19,9 @@ RECOVERY: Final = 90.0
 """Seconds within which a worker is ACTIVE again once nothing is wrong and its retry is due."""
 ECHOES: Final = 5.0
 """Seconds from the end of the last fault until nothing of it can end a new attempt."""
+
+LONGEST_BEAT: Final = 10.0
+"""Seconds between heartbeats at most. One that the server could not store is never answered."""
 
 
 class Health:
@@ -47,9 +51,11 @@ class Health:
         now, network = sim.now, sim.network
         if (
             now < sim.worker_frozen_until
-            or now < network.gateway_frozen_until
+            or now < network.stopped.until
             or now < network.losing_until
             or now < link.held_until
+            or link.unwritten is not None
+            or now < sim.faults.stores_from + LONGEST_BEAT
         ):
             self._since = None
         elif self._since is None:
@@ -85,7 +91,7 @@ class Health:
         """A lease may expire only if the worker could not extend it in time."""
         sim = self._sim
         record = sim.model.ledger.records[action.request_id]
-        if record.outcome != "expired" or not record.acknowledged_by:
+        if record.outcome != "expired" or not record.acknowledged_by or is_anothers(record):
             return
         sim.note("executor", f"gives {action.request_id} up: {action.failure}")
         schedule, lease_until = sim.schedule, record.expired_at

@@ -132,7 +132,12 @@ class ModelJournal:
             return
         if request_id in sim.invariants.excused:
             return
-        hindered = max(sim.api.fault_until, sim.api.keys_until, sim.worker_frozen_until)
+        hindered = max(
+            sim.api.fault_until,
+            sim.api.keys_until,
+            sim.worker_frozen_until,
+            sim.faults.stores_from,
+        )
         if lease_until > max(since, hindered + LONGEST_FLUSH_DELAY) + ANSWERED_WITHIN:
             raise InvariantViolated(f"{request_id} is left to its lease, although it was recovered")
 

@@ -51,6 +51,8 @@ class ModelApi:
     draw: random.Random
     issued: Callable[[str, str, str], None]
     """Called with each connection id and its tokens, for the gateways to check."""
+    can_store: Callable[[float], bool] = lambda now: True
+    """Whether the server can store a reply at a time."""
     counts: Counts = field(default_factory=Counts)
     gateways: list[str] = field(default_factory=list)
     former: list[str] = field(default_factory=list)
@@ -87,7 +89,7 @@ class ModelApi:
         elif fault != "none":
             self.counts.situation(f"the API answers a start: {fault}")
             if fault in _TAKES_EFFECT:
-                self._issue(secret)
+                self.issue(secret)
             wait, status, text, retry_after = self._failure(fault)
             return (TOO_LATE if fault == "late" else wait), inputs.StartFailed(
                 generation, status, text, retry_after, offline=fault is None
@@ -95,7 +97,7 @@ class ModelApi:
         gateway = self._choose(excluded, now)
         if gateway is None:
             return 0.0, inputs.StartFailed(generation, 500, "no gateway found")
-        connection_id, session, sync = self._issue(secret)
+        connection_id, session, sync = self.issue(secret)
         return wait, inputs.StartSucceeded(
             generation, connection_id, f"ws://{gateway}", gateway, session, sync
         )
@@ -103,6 +105,9 @@ class ModelApi:
     def flush(self, request_id: str, now: float, key: int = 0) -> tuple[bool, float, inputs.Input]:
         """Return whether the reply is stored, and after how many seconds what is received."""
         fault = self._fault("flush", key, now)
+        if fault == "none" and not self.can_store(now):
+            self.counts.situation("a flush cannot be stored")
+            return False, 0.0, inputs.FlushFailed(request_id, 500, "HTTP 500")
         if fault == "none":
             return True, 0.0, inputs.FlushSucceeded(request_id)
         self.counts.situation(f"the API answers a flush: {fault}")
@@ -111,6 +116,14 @@ class ModelApi:
         wait, status, text, retry_after = self._failure(fault)
         failed = inputs.FlushFailed(request_id, status, text, retry_after)
         return fault in _TAKES_EFFECT, wait, failed
+
+    def issue(self, secret: str) -> tuple[str, str, str]:
+        """Return a new connection id, its session token and its sync token."""
+        self.connections += 1
+        connection_id = f"01{self.connections:024d}"
+        session, sync = (f"{secret}-{kind}-{self.connections}" for kind in ("session", "sync"))
+        self.issued(connection_id, session, sync)
+        return connection_id, session, sync
 
     def _count_start(self, now: float) -> None:
         self._starts.append(now)
@@ -126,13 +139,6 @@ class ModelApi:
             return gateway
         candidates = [g for g in self.gateways if g not in excluded] or self.gateways
         return self.draw.choice(candidates) if candidates else None
-
-    def _issue(self, secret: str) -> tuple[str, str, str]:
-        self.connections += 1
-        connection_id = f"01{self.connections:024d}"
-        session, sync = (f"{secret}-{kind}-{self.connections}" for kind in ("session", "sync"))
-        self.issued(connection_id, session, sync)
-        return connection_id, session, sync
 
     def _fault(self, endpoint: Endpoint, key: int, now: float) -> Any:
         # "none", because None is a fault.

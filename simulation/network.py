@@ -15,6 +15,7 @@ from inngest_connect.core import inputs
 from .faults import is_acknowledgement
 from .send_queue import SendQueue
 from .short_lives import ShortLives
+from .stopped_gateways import StoppedGateways
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -46,6 +47,8 @@ class Link:
     waiting_up: deque[Any] = field(default_factory=deque, repr=False)
     waiting_down: deque[Any] = field(default_factory=deque, repr=False)
     """What has arrived meanwhile, in its order: calls and their arguments."""
+    unwritten: list[bytes] | None = None
+    """What its gateway cannot write, because the line takes nothing; None while it takes all."""
     moved: bool = False
     """Bytes that waited were taken since the worker was told so last."""
     queue: SendQueue | None = None
@@ -62,8 +65,7 @@ class Network:
         """By generation: those whose end the worker has not noticed."""
         self.numbers: dict[int, Link] = {}
         """By the gateway model's number: those whose end the gateway has not noticed."""
-        self.gateway_frozen_until = 0.0
-        """No gateway process runs before."""
+        self.stopped = StoppedGateways(sim, self)
         self.losing_until = 0.0
         """Acknowledgements can be lost, or delivered twice, before."""
         self.short_lives = ShortLives(sim, self)
@@ -98,8 +100,8 @@ class Network:
         sim = self._sim
         if self.links.get(link.generation) is not link:
             return
-        if sim.now < self.gateway_frozen_until:
-            sim.later(self.gateway_frozen_until, self._accept, link)
+        if sim.now < self.stopped.until:
+            sim.later(self.stopped.until, self._accept, link)
             return
         if link.gateway in sim.faults.dead:
             del self.links[link.generation]
@@ -190,7 +192,7 @@ class Network:
 
     def _held_until(self, link: Link, queue: deque[Any]) -> float:
         to_gateway = queue is link.waiting_up
-        return max(self.gateway_frozen_until if to_gateway else 0.0, link.held_until)
+        return max(self.stopped.until if to_gateway else 0.0, link.held_until)
 
     # --- what a gateway does -------------------------------------------------------------------
 
@@ -219,21 +221,30 @@ class Network:
         sim = self._sim
         if link.broken:
             return
+        if link.unwritten is not None:
+            link.unwritten.append(data)
+            return
         if sim.now < self.losing_until and is_acknowledgement(data):
             chance = sim.draw.random()
             if chance < 0.6:
                 return
             if chance < 0.8:
                 sim.later(sim.now + self.delay(), self._worker_receives, link, data)
-        link.down_at = max(link.down_at, sim.now + self.delay())
-        sim.later(link.down_at, self._worker_receives, link, data)
+        self._travels_down(link, self._worker_receives, data)
+
+    def _travels_down(self, link: Link, arrives: Callable[..., None], *what: Any) -> None:
+        # A gateway whose process is stopped writes when it goes on.
+        written_at = max(self._sim.now, self.stopped.until)
+        link.down_at = max(link.down_at, written_at + self.delay())
+        self._sim.later(link.down_at, arrives, link, *what)
 
     def gateway_closes(self, link: Link, code: int, reason: str) -> None:
         """Close the gateway's end; what it has sent before still arrives."""
         self.gateway_forgets(link)
+        if link.unwritten is not None:
+            code, reason = 1006, ""  # the close frame waits behind the rest, and is lost with it
         if not link.broken:
-            link.down_at = max(link.down_at, self._sim.now + self.delay())
-            self._sim.later(link.down_at, self._end, link, code, reason)
+            self._travels_down(link, self._end, code, reason)
 
     def gateway_forgets(self, link: Link) -> None:
         """The gateway notices that the connection has ended."""
@@ -318,10 +329,6 @@ class Network:
         link = self.links.get(generation)
         if link is not None and link.queue is not None:
             link.queue.withdraw(request_id)
-
-    def freeze_gateway(self, until: float) -> None:
-        """Stop the processes of all gateways."""
-        self.gateway_frozen_until = max(self.gateway_frozen_until, until)
 
     def lose_acknowledgements(self, until: float) -> None:
         """Lose or double acknowledgements of replies and extensions."""

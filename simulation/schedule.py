@@ -217,6 +217,8 @@ def _server(seed: int, lease: float) -> dict[str, Any]:
         "count_delay": draw.choice((0.0, 0.5)),
         "session_lifetime": draw.choice((300.0, 20.0)),
         "skip_unchanged_sync": draw.random() < 0.5,
+        "count_lifetime": draw.choice((720.0, 720.0, 60.0)),
+        "lease_key_lifetime": draw.choice((7200.0, 7200.0, 5.0)),
     }
 
 

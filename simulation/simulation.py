@@ -40,6 +40,7 @@ from .network import Network
 from .outcomes import count_outcomes
 from .promises import Promises
 from .promises.watch import kind_of, payload_of
+from .rival import Rival, is_anothers
 from .schedule import Schedule
 
 IDENTITY = WorkerIdentity(
@@ -73,12 +74,13 @@ class Simulation:
         self.draw = random.Random(~schedule.seed)
         self.now = 0.0
         self.model = GatewayModel(schedule.gateway, self.draw.getrandbits)
-        self.api = ModelApi(self.draw, self._issued, self.counts)
+        self.api = ModelApi(self.draw, self._issued, self.model.can_store, self.counts)
         self.invariants = Invariants()
         self.conduct = Conduct()
         self.journal = ModelJournal(self)
         self.network = Network(self)
         self.functions = Functions(self)
+        self.rival = Rival(self)
         self.health = Health(self)
         self.worker_frozen_until = 0.0
         """The worker's process is stopped before."""
@@ -127,7 +129,8 @@ class Simulation:
         self.invariants.finally_holds(self.core, self.model)
         self.journal.finally_holds()
         for record in self.model.ledger.records.values():
-            if record.acknowledged_by and record.outcome == "waiting":
+            here = record.acknowledged_by and not is_anothers(record)
+            if here and record.outcome == "waiting":
                 self.invariants.unanswered(record, self.core)
         count_outcomes(self)
         for name in self.model.seen:
@@ -338,4 +341,6 @@ class Simulation:
                     self.network.gateway_closes(links[number], 1006, "")
                 case RequestEnded():
                     self.health.request_ended(action)
+                case _:
+                    self.rival.takes(action)
         self._model_due = self.model.next_deadline()

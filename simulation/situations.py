@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .entry import Entry
 from .model_api import ANSWERS
+from .rival import LIMITS
 from .short_lives import HANDSHAKE_ENDS
 
 
@@ -221,6 +222,42 @@ def frozen_worker_is_given_up(draft: Draft) -> None:
     draft.add(at + 7.0, draft.draw.choice(("reset", "half_open", "drain")))
 
 
+def store_fails(draft: Draft) -> None:
+    """The server stores nothing for a while: it closes connections, and refuses flushes."""
+    at = draft.time()
+    draft.work(at, 4, draft.draw.choice((2.0, 40.0)))
+    draft.add(at + draft.between(0.5, 4.0), "fail_store", draft.between(1.0, 60.0))
+    if draft.draw.random() < 0.5:
+        draft.add(at + draft.between(0.5, 10.0), draft.draw.choice(("reset", "drain", "close")))
+
+
+def gateway_cannot_write(draft: Draft) -> None:
+    """Lines take nothing of what gateways write, which end them after their time limit or not."""
+    at = draft.time()
+    draft.work(at, 4, draft.draw.choice((1.0, 10.0)))
+    draft.add(at + draft.between(0.0, 3.0), "block_gateway", draft.between(1.0, 12.0))
+    draft.work(at + 3.0, 2, 2.0)
+
+
+def gateways_stop(draft: Draft) -> None:
+    """The gateways stop for so long that the router passes them over."""
+    at = draft.time()
+    draft.work(at, 2, 10.0)
+    draft.add(at + 0.5, "freeze_gateway", draft.between(8.0, 25.0))
+    draft.work(at + draft.between(5.0, 20.0), 3, 1.0)
+
+
+def another_worker(draft: Draft) -> None:
+    """A second process takes a part of the work, and vanishes; acknowledgements may come late."""
+    at = draft.time()
+    detail = draft.draw.random() < 0.5, draft.draw.choice(LIMITS)
+    draft.add(at, "rival", draft.between(10.0, 150.0), detail)
+    draft.work(at + 3.0, 8, draft.draw.choice((1.0, 30.0, 100.0)))
+    for _ in range(draft.draw.choice((0, 1, 3))):
+        kinds = ("drain", "black_hole", "freeze_worker", "reset", "half_open", "kill_gateway")
+        draft.add(at + draft.between(3.0, 5.0), draft.draw.choice(kinds), draft.between(1.0, 20.0))
+
+
 Plan = Callable[[Draft], None]
 WEIGHTS: Final[dict[Plan, int]] = {
     replies_without_a_connection: 4,
@@ -243,9 +280,19 @@ WEIGHTS: Final[dict[Plan, int]] = {
     frozen_worker_is_given_up: 2,
 }
 """How likely each situation is, compared with the others."""
+OF_THE_SERVER: Final[tuple[Plan, ...]] = (
+    store_fails,
+    gateway_cannot_write,
+    gateways_stop,
+    another_worker,
+    another_worker,
+)
+"""What happens at the server or beside the worker, as likely one as the other."""
 
 
 def add_situations(draft: Draft) -> None:
     """Add none, one or two situations."""
     for _ in range(draft.draw.choice((0, 1, 1, 1, 2))):
         draft.draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0](draft)
+    if draft.draw.random() < 0.3:
+        draft.draw.choice(OF_THE_SERVER)(draft)

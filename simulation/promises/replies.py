@@ -56,7 +56,9 @@ class ReplyPromises:
         """A connection began or ended in this turn, so what waits is written again."""
         self._hurried = False
         self._to_write: set[str] = set()
-        """Replies that were committed in this turn."""
+        """Replies that were committed in this turn, or whose flush has failed."""
+        self._completed_offline = ""
+        """The reply that was ready in this turn, at whose end there is no connection."""
         self._to_acknowledge = ""
         watch.on_input(inputs.ExecutionFinished, self._finished)
         watch.on_input(inputs.JournalCommitted, self._committed)
@@ -91,6 +93,7 @@ class ReplyPromises:
             self._due_at(request_id, watch.now + watch.settings.journal_patience)
         elif watch.core.connections.current is None:
             watch.tally["flushes_offline"] += 1
+            self._completed_offline = request_id
             self._due_at(request_id, watch.now)
         else:
             watch.tally["replies_on_line"] += 1
@@ -135,9 +138,11 @@ class ReplyPromises:
         if reply.uncommitted:
             raise watch.broken("waits_for_commit", f"{request_id} is written before its commit")
         self._to_write.discard(request_id)
+        # The turn that writes it first may be the one that closes its connection.
+        closes = request_id == self._completed_offline
         self._keeps_result(reply, response, payload)
         reply.written_on = generation
-        if self._rewrites and not reply.flushing:
+        if (self._rewrites or closes) and not reply.flushing:
             at = watch.now + watch.settings.reply_ack_timeout
             self._due_at(request_id, at)
             reply.not_before = at
@@ -227,7 +232,14 @@ class ReplyPromises:
         interval = watch.core.leases.interval
         wished = min(failed.retry_after or 0.0, SCHEDULE[-1], interval)
         reply.not_before = watch.now + max(least, wished)
-        self._due_at(request_id, watch.now + max(longest, wished * (1 + JITTER)))
+        at = watch.now + max(longest, wished * (1 + JITTER))
+        current = watch.core.connections.current
+        if current is not None and reply.written_on != current.number:
+            watch.tally["writes_unflushed"] += 1
+            self._to_write.add(request_id)
+            written = watch.now + watch.settings.reply_ack_timeout
+            at, reply.not_before = max(at, written), max(reply.not_before, written)
+        self._due_at(request_id, at)
 
     # --- the end of the waiting ----------------------------------------------------------------
 
@@ -278,10 +290,11 @@ class ReplyPromises:
 
     def _turn_ends(self) -> None:
         watch, core = self._watch, self._watch.core
+        self._completed_offline = ""
         if self._to_acknowledge:
             raise watch.broken("reports", f"{self._to_acknowledge} is stored and not reported")
         if self._to_write:
-            raise watch.broken("waits_for_commit", f"{self._to_write} are committed, not written")
+            raise watch.broken("writes_unflushed", f"{self._to_write} could be written")
         if self._rewrites:
             self._rewrites = False
             self._check_rewritten()

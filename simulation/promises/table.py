@@ -31,6 +31,7 @@ PROMISES: Final[Mapping[str, str]] = {
     "rewrites_replies": "a connection began or ended while replies waited",
     "flushes_unacknowledged": "a written reply was not acknowledged in time",
     "flushes_again": "a flush had failed and was due again",
+    "writes_unflushed": "a flush had failed of a reply that the serving connection had not carried",
     "flushes_once": "a flush began",
     "evicts_oldest": "a reply was evicted from a full buffer",
     "reports_too_large": "a function returned more than fits into a reply",

@@ -188,7 +188,7 @@ class StackNetwork(Network):
         # The peer's kernel takes nothing while its process does not read, to keep this simple.
         if link.broken:
             return
-        until = max(self.gateway_frozen_until, link.held_until)
+        until = max(self.stopped.until, link.held_until)
         if self._sim.now < until:
             self._sim.later(until, self._acknowledged, link, transport, size)
         else:

@@ -74,6 +74,8 @@ _BUGS: Final[tuple[tuple[str, str, type, str, str, str], ...]] = (
     ("a_written_reply_is_not_written_again", "rewrites_replies",
      ReplyDelivery, "connection_ready", "reply.sent_over != carrier.number",
      "reply.sent_over is None"),
+    ("what_a_flush_could_not_deliver_is_not_written", "writes_unflushed",
+     ReplyDelivery, "flush_failed", "reply.sent_over != carrier.number", "False"),
     ("only_the_body_is_limited", "fits",
      RequestTable, "_answer", "len(payload) > limit", "len(result.body) > limit"),
     ("functions_start_above_high_water", "waits_for_room",

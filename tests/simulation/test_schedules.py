@@ -56,6 +56,11 @@ IN_TWO_THOUSAND = {
     "a request comes again whose reply is not kept": 15,
     "four connections in a row die young": 20,
     "error: reply_too_large": 20,
+    "a flush cannot be stored": 18,
+    "write timed out": 16,
+    "the router passes over gateways that stopped": 50,
+    "another worker executes a request": 70,
+    "another worker executes what runs here": 6,
 }
 """In how many of 2,000 schedules each situation occurs at least: about half of what was counted."""
 

@@ -141,7 +141,10 @@ class WorkerCore:
                 if self.delivery.flush_succeeded(input.request_id, now):
                     requests.forget(input.request_id)
             case inputs.FlushFailed(request_id, status, message, retry_after):
-                if self.delivery.flush_failed(request_id, status, message, retry_after, now):
+                current = connections.current
+                if self.delivery.flush_failed(
+                    request_id, status, message, retry_after, current, now
+                ):
                     requests.forget(request_id)
             case inputs.JournalCommitted():
                 for request_id in input.request_ids:

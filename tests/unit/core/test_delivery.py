@@ -58,7 +58,7 @@ def test_no_more_flushes_run_at_once_than_allowed_and_each_end_lets_one_more_beg
     delivery.flush_succeeded("a", 0.0)
     assert delivery.next_deadline() == 0.0
     second = delivery.flushed_at(0.0)
-    delivery.flush_failed("b", 500, "down", None, 0.0)
+    delivery.flush_failed("b", 500, "down", None, None, 0.0)
     third = delivery.flushed_at(0.0)
 
     assert (first, second, third) == (["a", "b", "c"], ["d"], ["e"])
@@ -76,7 +76,7 @@ def test_a_reply_that_is_acknowledged_while_it_is_flushed_gives_its_place_back(
     delivery.acknowledged("a", 0.0)
 
     if failed:
-        delivery.flush_failed("a", 500, "down", None, 0.0)
+        delivery.flush_failed("a", 500, "down", None, None, 0.0)
     else:
         delivery.flush_succeeded("a", 0.0)
 
@@ -91,7 +91,7 @@ def test_every_delivered_flush_and_every_lost_reply_is_counted() -> None:
 
     delivery.flush_succeeded("a", 0.0)
     delivery.flush_succeeded("b", 0.0)
-    gone = [delivery.flush_failed(name, 400, "bad", None, 0.0) for name in "cd"]
+    gone = [delivery.flush_failed(name, 400, "bad", None, None, 0.0) for name in "cd"]
 
     assert (delivery.flushed, delivery.lost) == (2, 2)
     assert gone == [True, True]
@@ -104,7 +104,7 @@ def test_a_result_for_a_reply_that_nobody_waits_for_changes_nothing() -> None:
     delivery.acknowledged("a", 0.0)
 
     assert delivery.flush_succeeded("a", 0.0) is False
-    assert delivery.flush_failed("a", 500, "late", None, 0.0) is False
+    assert delivery.flush_failed("a", 500, "late", None, None, 0.0) is False
     assert delivery.flushed == 0
 
 
@@ -130,7 +130,7 @@ def test_a_new_socket_gets_the_whole_time_for_an_acknowledgement_again() -> None
     delivery = Delivery()
     delivery.answer("a", b"x", None, 0.0)
     delivery.flushed_at(0.0)
-    delivery.flush_failed("a", 500, "down", None, 0.0)
+    delivery.flush_failed("a", 500, "down", None, None, 0.0)
 
     delivery.connection_ready(socket(2, delivery), 0.5)
 
@@ -166,7 +166,7 @@ def test_a_wish_of_the_server_does_not_outlive_the_lease(
     delivery.answer("a", b"x", None, 0.0)
     delivery.flushed_at(0.0)
 
-    delivery.flush_failed("a", 503, "busy", wished, 0.0)
+    delivery.flush_failed("a", 503, "busy", wished, None, 0.0)
 
     assert delivery.next_deadline() == pytest.approx(next_try)
 
@@ -178,7 +178,7 @@ def test_flushes_that_are_refused_together_blame_the_key_that_they_used() -> Non
     delivery.flushed_at(0.0)
 
     for name in "ab":
-        delivery.flush_failed(name, 401, "no such key", None, 0.0)
+        delivery.flush_failed(name, 401, "no such key", None, None, 0.0)
     delivery.tick(0.0)
 
     assert [(flush.request_id, flush.key) for flush in only(delivery.outbox.take(), Flush)] == [
@@ -269,7 +269,7 @@ def test_a_reply_is_flushed_when_the_one_that_was_evicted_has_failed() -> None:
     delivery = evicted_and_made_again()
 
     meanwhile = delivery.flushed_at(1.0)
-    refused = delivery.flush_failed("r", 413, "too large", None, 2.0)
+    refused = delivery.flush_failed("r", 413, "too large", None, None, 2.0)
 
     assert (meanwhile, refused) == ([], False)
     assert delivery.flushed_at(2.0) == ["r"]
@@ -288,6 +288,43 @@ def test_a_reply_is_delivered_when_the_server_has_stored_the_one_that_was_evicte
 def test_the_end_of_a_flush_of_what_was_evicted_hurries_nothing() -> None:
     delivery = evicted_and_made_again()
 
-    delivery.flush_failed("r", 503, "away", None, 0.5)
+    delivery.flush_failed("r", 503, "away", None, None, 0.5)
 
     assert delivery.next_deadline() == 1.0
+
+
+def test_what_a_flush_could_not_deliver_is_written_on_the_connection_that_serves() -> None:
+    """It waited for the journal, for example; the API refuses it, and the socket is sound."""
+    delivery = Delivery()
+    delivery.answer("r", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.outbox.take()
+
+    delivery.flush_failed("r", 503, "away", None, socket(2, delivery), 1.0)
+
+    assert [sent.generation for sent in only(delivery.outbox.take(), Send)] == [2]
+    assert delivery.waiting_on(2)
+    assert delivery.next_deadline() == 6.0  # when its acknowledgement has not come
+
+
+def test_what_the_connection_that_serves_has_carried_is_only_flushed_again() -> None:
+    delivery = Delivery()
+    serving = socket(1, delivery)
+    delivery.answer("r", b"x", serving, 0.0)
+    delivery.flushed_at(5.0)
+    delivery.outbox.take()
+
+    delivery.flush_failed("r", 503, "away", None, serving, 5.0)
+
+    assert only(delivery.outbox.take(), Send) == []
+    assert delivery.next_deadline() == 6.0
+
+
+def test_what_a_flush_could_not_deliver_waits_for_as_long_as_the_api_wishes() -> None:
+    delivery = Delivery()
+    delivery.answer("r", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
+
+    delivery.flush_failed("r", 503, "busy", 20.0, socket(2, delivery), 0.0)
+
+    assert delivery.next_deadline() == pytest.approx(22.0)

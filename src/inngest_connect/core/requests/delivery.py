@@ -2,8 +2,9 @@
 
 A reply is written on the connection that serves. Without a WORKER_REPLY_ACK in time it is flushed
 over HTTP; without a connection it is flushed immediately; when a new connection is ready, what
-still waits is written there too. To send twice is safe: the first reply wins. A flush is repeated
-until the API accepts it; only an answer that can never change ends it, and that is reported.
+still waits is written there too, and so is what a flush could not deliver. To send twice is safe:
+the first reply wins. A flush is repeated until the API accepts it; only an answer that can never
+change ends it, and that is reported.
 
 So during an outage a reply is in the ``MessageBuffer``, and here its next try has a deadline. See
 docs/protocol.md#replies.
@@ -206,6 +207,7 @@ class ReplyDelivery:
         status: int | None,
         message: str,
         retry_after: float | None,
+        carrier: Carrier | None,
         now: float,
     ) -> bool:
         """Plan the next try. Returns True when the reply had to be given up."""
@@ -230,6 +232,12 @@ class ReplyDelivery:
         # together from coming back together.
         wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._leases.interval)
         delay = max(delay, wished * (1 + FLUSH_JITTER * self._random()))
+        if carrier is not None and reply.sent_over != carrier.number:
+            # It was not written there: it waited for the journal, it was more than fits into the
+            # first batch, or it has left its acknowledgement to a drained connection. Repeated
+            # flushes alone would cost it its lease while the API refuses them.
+            self._write(reply, carrier)
+            delay = max(delay, self._settings.reply_ack_timeout)
         self.deadlines.set(request_id, now + delay)
         text = f"a reply could not be flushed: {message}; trying again in {delay:.1f} s"
         self.error("flush_failed", text, reply)
