@@ -104,8 +104,8 @@ class Faults:
             case "fail_store":
                 self.stores_from = max(self.stores_from, until)
                 sim.model.fail_store(self.stores_from)
-            case "rival":
-                sim.rival.start(until, *entry.detail)
+            case "second_worker":
+                sim.second_worker.start(until, *entry.detail)
             case "crash":
                 sim.crash()
             case "stall_journal":
@@ -162,7 +162,7 @@ class Faults:
         for link in list(self._sim.network.numbers.values()):
             if link.gateway == name:
                 self._sim.network.break_link(link)
-        self._sim.rival.gateway_died(name)
+        self._sim.second_worker.gateway_died(name)
 
     def _deliver_again(self) -> None:
         sim = self._sim

@@ -10,7 +10,7 @@ from inngest_connect.testing.model.actions import RequestEnded
 
 from .invariants import InvariantViolated
 from .network import Link
-from .rival import is_anothers
+from .second_worker import is_anothers
 
 if TYPE_CHECKING:
     from .simulation import Simulation

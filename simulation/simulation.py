@@ -40,8 +40,8 @@ from .network import Network
 from .outcomes import count_outcomes
 from .promises import Promises
 from .promises.watch import kind_of, payload_of
-from .rival import Rival, is_anothers
 from .schedule import Schedule
+from .second_worker import SecondWorker, is_anothers
 
 IDENTITY = WorkerIdentity(
     instance_id="worker",
@@ -80,7 +80,7 @@ class Simulation:
         self.journal = ModelJournal(self)
         self.network = Network(self)
         self.functions = Functions(self)
-        self.rival = Rival(self)
+        self.second_worker = SecondWorker(self)
         self.health = Health(self)
         self.worker_frozen_until = 0.0
         """The worker's process is stopped before."""
@@ -342,5 +342,5 @@ class Simulation:
                 case RequestEnded():
                     self.health.request_ended(action)
                 case _:
-                    self.rival.takes(action)
+                    self.second_worker.takes(action)
         self._model_due = self.model.next_deadline()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .entry import Entry
 from .model_api import ANSWERS
-from .rival import LIMITS
+from .second_worker import LIMITS
 from .short_lives import HANDSHAKE_ENDS
 
 
@@ -251,7 +251,7 @@ def another_worker(draft: Draft) -> None:
     """A second process takes a part of the work, and vanishes; acknowledgements may come late."""
     at = draft.time()
     detail = draft.draw.random() < 0.5, draft.draw.choice(LIMITS)
-    draft.add(at, "rival", draft.between(10.0, 150.0), detail)
+    draft.add(at, "second_worker", draft.between(10.0, 150.0), detail)
     draft.work(at + 3.0, 8, draft.draw.choice((1.0, 30.0, 100.0)))
     for _ in range(draft.draw.choice((0, 1, 3))):
         kinds = ("drain", "black_hole", "freeze_worker", "reset", "half_open", "kill_gateway")

@@ -4,35 +4,18 @@
 the whole worker (``--stack``).
 """
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from simulation import failure_of, replayed
 from simulation.stack import StackSimulation
+from tests.simulation.killed_processes import KILLS_PROCESSES
 
-pytestmark = [
-    pytest.mark.simulation,
-    pytest.mark.timeout(300),
-    # A process that is killed awaits and closes nothing.
-    pytest.mark.filterwarnings(
-        "ignore:coroutine:RuntimeWarning",
-        "ignore:unclosed event loop:ResourceWarning",
-        "ignore::pytest.PytestUnraisableExceptionWarning",
-    ),
-]
+pytestmark = [pytest.mark.simulation, pytest.mark.timeout(300), *KILLS_PROCESSES]
 RECORDS = Path(__file__).parent / "regressions"
 REGRESSIONS = sorted(RECORDS.glob("*.json"))
 STACK_REGRESSIONS = sorted((RECORDS / "stack").glob("*.json"))
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """What a killed process leaves is collected here, where it is ignored, not in another test."""
-    yield
-    gc.collect()
 
 
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Rival: another process of the worker's app, which takes a part of its requests.
+"""SecondWorker: another process of the worker's app, which takes a part of its requests.
 
 It introduces itself with what the worker has told the gateways, under its instance id or another
 one, and follows the protocol. At its end it vanishes with all that it had taken.
@@ -39,7 +39,7 @@ def is_anothers(record: RequestRecord) -> bool:
     return bool(record.acknowledged_by) and max(record.acknowledged_by) < 0
 
 
-class Rival:
+class SecondWorker:
     """At most one connection at a time. Its numbers at the gateway model are negative."""
 
     def __init__(self, sim: "Simulation") -> None:
@@ -98,13 +98,13 @@ class Rival:
         auth = connect.auth_data
         connect.connection_id, auth.session_token, auth.sync_token = self._sim.api.issue(SECRET)
         if not self._same_instance:
-            connect.instance_id = "rival"
+            connect.instance_id = "another"
         connect.max_worker_concurrency = self._limit
         self._say(envelope(pb.WORKER_CONNECT, connect.SerializeToString()))
 
     def _say(self, data: bytes) -> None:
         sim = self._sim
-        sim.note("rival", pb.ConnectMessage.FromString(data))
+        sim.note("second worker", pb.ConnectMessage.FromString(data))
         sim.gateway_does(sim.model.received(self._number, data, sim.now))
 
     def _receive(self, number: int, data: bytes) -> None:
