@@ -49,6 +49,8 @@ class ReplyPromises:
         self._keys = keys
         self.waiting: dict[str, Waiting] = {}
         self._due = Limits()
+        self._patience = Limits()
+        """Until when a reply waits for the journal."""
         self._flushing: dict[str, None] = {}
         self._results: dict[str, ExecutionResult] = {}
         self._too_large: set[str] = set()
@@ -90,7 +92,7 @@ class ReplyPromises:
         self.waiting[request_id] = reply = Waiting()
         if watch.settings.journal and watch.settings.journal_commit == "required":
             reply.uncommitted = True
-            self._due_at(request_id, watch.now + watch.settings.journal_patience)
+            self._patience.set(request_id, watch.now + watch.settings.journal_patience)
         elif watch.core.connections.current is None:
             watch.tally["flushes_offline"] += 1
             self._completed_offline = request_id
@@ -107,13 +109,17 @@ class ReplyPromises:
             if reply is None or not reply.uncommitted:
                 continue
             watch.tally["waits_for_commit"] += 1
-            reply.uncommitted = False
-            if watch.core.connections.current is None:
-                self._due_at(request_id, watch.now)
-            else:
-                self._due_at(request_id, watch.now + watch.settings.reply_ack_timeout)
-                self._to_write.add(request_id)
-            reply.not_before = self._due.get(request_id) or 0.0
+            self._offered(request_id, reply)
+
+    def _offered(self, request_id: str, reply: Waiting) -> None:
+        watch = self._watch
+        reply.uncommitted = False
+        self._patience.clear(request_id)
+        reply.not_before = watch.now
+        if watch.core.connections.current is not None:
+            reply.not_before += watch.settings.reply_ack_timeout
+            self._to_write.add(request_id)
+        self._due_at(request_id, reply.not_before)
 
     def _recovered(self, recovered: inputs.JournalRecovered) -> None:
         watch = self._watch
@@ -201,7 +207,10 @@ class ReplyPromises:
         elif reply.written_on is not None:
             watch.tally["flushes_unacknowledged"] += 1
         self._keeps_result(reply, pb.SDKResponse.FromString(command.payload), command.payload)
+        if reply.uncommitted and not hurries:
+            raise watch.broken("waits_for_commit", f"{request_id} is flushed before its commit")
         reply.flushing, reply.uncommitted = True, False
+        self._patience.clear(request_id)
         self._due.clear(request_id)
 
     def _flush_ended(self, request_id: str) -> Waiting | None:
@@ -268,10 +277,16 @@ class ReplyPromises:
             if event.request_id != next(iter(self.waiting)):
                 text = f"{event.request_id} is given up before an older reply"
                 raise self._watch.broken("evicts_oldest", text)
+        elif event.kind == "journal_slow" and event.request_id is not None:
+            at, reply = self._patience.get(event.request_id), self.waiting[event.request_id]
+            if at is None or self._watch.now < at - ROUNDING:
+                raise self._watch.broken("waits_for_commit", f"{event} comes too early")
+            self._offered(event.request_id, reply)
         if event.kind in GIVEN_UP and event.request_id is not None:
             self._forget(event.request_id)
 
     def _forget(self, request_id: str) -> None:
+        self._patience.clear(request_id)
         self.waiting.pop(request_id, None)
         self._results.pop(request_id, None)
         self._due.clear(request_id)
@@ -305,9 +320,11 @@ class ReplyPromises:
         stage = core.shutdown.stage
         if stage is Stage.FLUSHING and (core.shutdown.forced or core.connections.current is None):
             self._hurry()
+        next_turn = NEVER if watch.due is None else watch.due
+        if (waits := self._patience.missed(next_turn)) is not None:
+            raise watch.broken("waits_for_commit", f"{waits} is over, next turn: {watch.due}")
         if len(self._flushing) >= watch.settings.flushes_at_once:
             return
-        next_turn = NEVER if watch.due is None else watch.due
         while (missed := self._due.missed(next_turn)) is not None:
             if missed[0] in self._flushing:  # a reply that was evicted is still on its way
                 self._due.set(missed[0], NEVER)
@@ -339,5 +356,6 @@ class ReplyPromises:
             self._hurried = True
             for request_id, reply in self.waiting.items():
                 reply.uncommitted = False
+                self._patience.clear(request_id)
                 if not reply.flushing and not reply.failures:
                     self._due_at(request_id, self._watch.now)

@@ -77,6 +77,8 @@ _BUGS: Final[tuple[tuple[str, str, type, str, str, str], ...]] = (
      "reply.sent_over is None"),
     ("what_a_flush_could_not_deliver_is_not_written", "writes_unflushed",
      ReplyDelivery, "flush_failed", "reply.sent_over != carrier.number", "False"),
+    ("patience_with_the_journal_has_no_timer", "waits_for_commit",
+     ReplyDelivery, "next_deadline", "earliest(self.patience.earliest(),", "earliest(None,"),
     ("only_the_body_is_limited", "fits",
      RequestTable, "_answer", "len(payload) > limit", "len(result.body) > limit"),
     ("functions_start_above_high_water", "waits_for_room",

@@ -233,7 +233,7 @@ class Shutdown:
         """Flush when no socket can deliver; a flush that fails then keeps its own schedule."""
         if self.forced or self._connections.current is None:
             self._delivery.hurry(now)
-            self._delivery.tick(now)
+            self._delivery.tick(self._connections.current, now)
 
     # --- what it reports --------------------------------------------------------------------
 

@@ -255,8 +255,8 @@ class WorkerCore:
         if self.leases.deadlines.first <= now and self._may_extend():
             assert self.connections.current is not None
             self.requests.extend_due(self.connections.current, now)
-        if self.delivery.deadlines.first <= now:
-            self.delivery.tick(now)
+        if self.delivery.deadlines.first <= now or self.delivery.patience.first <= now:
+            self.delivery.tick(self.connections.current, now)
         if self.requests.long_running.first <= now:
             self.requests.long_running.tick(now, len(self.requests.queue))
         if self.shutdown.stage is not Stage.RUNNING and self.shutdown.settle(now):

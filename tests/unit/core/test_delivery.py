@@ -37,7 +37,7 @@ class Delivery(ReplyDelivery):
         self.add(BufferedReply(request_id, payload), carrier, now)
 
     def flushed_at(self, now: float) -> list[str]:
-        self.tick(now)
+        self.tick(None, now)
         return [flush.request_id for flush in only(self.outbox.take(), Flush)]
 
 
@@ -179,7 +179,7 @@ def test_flushes_that_are_refused_together_blame_the_key_that_they_used() -> Non
 
     for name in "ab":
         delivery.flush_failed(name, 401, "no such key", None, None, 0.0)
-    delivery.tick(0.0)
+    delivery.tick(None, 0.0)
 
     assert [(flush.request_id, flush.key) for flush in only(delivery.outbox.take(), Flush)] == [
         ("a", 1),
@@ -328,3 +328,42 @@ def test_what_a_flush_could_not_deliver_waits_for_as_long_as_the_api_wishes() ->
     delivery.flush_failed("r", 503, "busy", 20.0, socket(2, delivery), 0.0)
 
     assert delivery.next_deadline() == pytest.approx(22.0)
+
+
+def test_what_waits_for_the_journal_is_not_flushed_when_what_was_evicted_has_failed() -> None:
+    delivery = Delivery(max_buffer_bytes=100, journal_patience=5.0)
+    delivery.answer("r", b"x" * 60, None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.answer("other", b"x" * 60, None, 0.0)
+    delivery.add(BufferedReply("r", b"y" * 60, uncommitted=True), None, 1.0)
+
+    delivery.flush_failed("r", 503, "away", None, None, 2.0)
+
+    assert delivery.flushed_at(2.0) == []
+    assert delivery.flushed_at(6.0) == ["r"]
+
+
+def test_what_waited_too_long_for_the_journal_is_written_although_no_flush_may_begin() -> None:
+    delivery = Delivery(flushes_at_once=1, journal_patience=5.0)
+    delivery.answer("hangs", b"x", None, 0.0)
+    delivery.flushed_at(0.0)
+    delivery.add(BufferedReply("r", b"x", uncommitted=True), socket(1, delivery), 0.0)
+    delivery.outbox.take()
+
+    due = delivery.next_deadline()
+    delivery.tick(socket(1, delivery), 5.0)
+
+    assert due == 5.0
+    assert [sent.reply_to for sent in only(delivery.outbox.take(), Send)] == ["r"]
+    assert delivery.next_deadline() is None
+
+
+def test_what_is_evicted_does_not_wait_for_the_journal_any_more() -> None:
+    delivery = Delivery(max_buffer_bytes=100, journal_patience=5.0)
+    delivery.add(BufferedReply("r", b"x" * 60, uncommitted=True), None, 0.0)
+    delivery.answer("other", b"x" * 60, socket(1, delivery), 0.0)
+    delivery.outbox.take()
+
+    delivery.tick(None, 5.0)
+
+    assert only(delivery.outbox.take(), ErrorOccurred) == []

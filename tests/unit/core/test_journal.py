@@ -213,10 +213,23 @@ def test_a_disk_that_stalls_does_not_cost_the_reply() -> None:
     after = it.heartbeats_answered_for(0.2)
     late = it.happens(inputs.JournalCommitted(("r1",)))
 
-    assert only(before, do.Flush) == []
-    assert one(after, do.Flush).request_id == "r1"
+    assert "WORKER_REPLY" not in sent(before)
+    assert sent(after) == ["WORKER_REPLY"]
     assert errors(after) == ["journal_slow"]
     assert sent(late) == []
+
+
+def test_a_disk_that_stalls_while_there_is_no_connection_does_not_cost_the_reply() -> None:
+    it = worker(journal_commit="required").connected()
+    it.request("r1")
+    it.happens(inputs.SocketClosed(1, 1006, ""))
+    it.function_returns("r1")
+
+    before = it.passes(4.9)
+    after = it.passes(0.2)
+
+    assert only(before, do.Flush) == []
+    assert one(after, do.Flush).request_id == "r1"
 
 
 def test_a_worker_that_is_stopped_does_not_wait_for_the_disk() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from ...protocol import connect_pb2 as pb
 from ..commands import Flush, Withdraw
-from ..deadlines import Deadlines
+from ..deadlines import Deadlines, earliest
 from ..events import ErrorOccurred, ReplyAcknowledged
 from ..outbox import Outbox
 from ..retry import FLUSH_JITTER, FLUSH_SCHEDULE, ScheduleRetry
@@ -60,20 +60,18 @@ class ReplyDelivery:
         self._outbox = outbox
         self._retry = ScheduleRetry(FLUSH_SCHEDULE, FLUSH_JITTER)
         self.deadlines = Deadlines()
+        """When each reply is flushed next."""
+        self.patience = Deadlines()
+        """Until when each reply waits for the journal."""
         self._flushing: set[str] = set()
         self._forgetting_reported_at = float("-inf")
 
     def add(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> list[BufferedReply]:
         """Keep and send a reply. Returns the replies that were evicted for it."""
-        if reply.uncommitted:
-            # A disk that stalls must not cost the reply: without its commit it is flushed then.
-            carrier, deliver_at = None, now + self._settings.journal_patience
-        else:
-            deliver_at = self._deliver_at(carrier, now)
         reply.added_at = now
         evicted = self.buffer.add(reply)
         for lost in evicted:
-            self.deadlines.discard(lost.request_id)
+            self._forget_deadlines(lost.request_id)
             self.lost += 1
             text = (
                 "the buffer of unacknowledged replies is full, so the oldest reply was given "
@@ -83,11 +81,19 @@ class ReplyDelivery:
             self.error("reply_evicted", text, lost)
         # Not always ``reply``: the first reply of a request wins.
         kept = self.buffer.get(reply.request_id)
-        if kept is not None:
-            self.deadlines.set(reply.request_id, deliver_at)
-            if carrier is not None:
-                self._write(kept, carrier)
+        if kept is not None and kept.uncommitted:
+            self.patience.set(reply.request_id, now + self._settings.journal_patience)
+        elif kept is not None:
+            self._offer(kept, carrier, now)
         return evicted
+
+    def _offer(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> None:
+        # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
+        # second way, for a reply that was written and not acknowledged.
+        at = now if carrier is None else now + self._settings.reply_ack_timeout
+        self.deadlines.set(reply.request_id, at)
+        if carrier is not None:
+            self._write(reply, carrier)
 
     def recover(self, reply: BufferedReply, carrier: Carrier | None, now: float) -> None:
         """Send a reply of another process, both ways at once: it has waited longest.
@@ -99,20 +105,14 @@ class ReplyDelivery:
         if carrier is not None:
             self._write(reply, carrier)
 
-    def _deliver_at(self, carrier: Carrier | None, now: float) -> float:
-        # Without a carrier it is due now, and the same turn flushes it. With one, the flush is the
-        # second way, for a reply that was written and not acknowledged.
-        return now if carrier is None else now + self._settings.reply_ack_timeout
-
     def committed(self, request_id: str, carrier: Carrier | None, now: float) -> None:
         """The journal has this reply, so that it can be offered."""
         reply = self.buffer.get(request_id)
         if reply is None or not reply.uncommitted:
             return  # evicted, or its patience was over first
         reply.uncommitted = False
-        self.deadlines.set(request_id, self._deliver_at(carrier, now))
-        if carrier is not None:
-            self._write(reply, carrier)
+        self.patience.discard(request_id)
+        self._offer(reply, carrier, now)
 
     def acknowledged(self, request_id: str, now: float) -> bool:
         """WORKER_REPLY_ACK. Returns whether this reply was waited for."""
@@ -156,6 +156,7 @@ class ReplyDelivery:
         for reply in self.buffer:
             if not reply.flushing:
                 reply.uncommitted = False  # there is no time left to wait for a disk
+                self.patience.discard(reply.request_id)
                 self.deadlines.set(reply.request_id, now)
 
     def waiting_on(self, generation: int) -> bool:
@@ -163,15 +164,22 @@ class ReplyDelivery:
         return self.buffer.carried_by(generation) > 0
 
     def next_deadline(self) -> float | None:
-        """When the next flush is due, None while none may begin."""
+        """When ``tick`` has something to do next."""
         # At the limit the end of a flush is what is waited for, and that is an input. A deadline
         # here would make the worker spin until then.
-        if len(self._flushing) >= self._settings.flushes_at_once:
-            return None
-        return self.deadlines.earliest()
+        full = len(self._flushing) >= self._settings.flushes_at_once
+        return earliest(self.patience.earliest(), None if full else self.deadlines.earliest())
 
-    def tick(self, now: float) -> None:
-        """Flush what has waited long enough."""
+    def tick(self, carrier: Carrier | None, now: float) -> None:
+        """Offer what has waited long enough for the journal, and flush what is due."""
+        # A disk that stalls must not cost the reply. It is offered as any other is, because flushes
+        # alone may be too slow for all of them, or refused.
+        while (request_id := self.patience.pop_due(now)) is not None:
+            reply = self.buffer.get(request_id)
+            assert reply is not None  # its deadline would have ended with it
+            text = "a reply waited too long for the journal, and is sent without it"
+            self.error("journal_slow", text, reply)
+            self.committed(request_id, carrier, now)
         while len(self._flushing) < self._settings.flushes_at_once:
             request_id = self.deadlines.pop_due(now)
             if request_id is None:
@@ -180,9 +188,6 @@ class ReplyDelivery:
             # A reply that was evicted is still on its way. Of two, the server takes the first one
             # that it gets, and this one has no deadline until it is known what became of that.
             if reply is not None and request_id not in self._flushing:
-                if reply.uncommitted:
-                    text = "a reply waited too long for the journal, and is offered without it"
-                    self.error("journal_slow", text, reply)
                 self.buffer.flush_began(reply, self._keys.current)
                 self._flushing.add(request_id)
                 self._outbox.put(Flush(request_id, reply.payload, self._keys.current))
@@ -213,7 +218,8 @@ class ReplyDelivery:
         """Plan the next try. Returns True when the reply had to be given up."""
         reply = self._flush_ended(request_id, failed=True)
         if reply is None:
-            if request_id in self.buffer and request_id not in self.deadlines:
+            has_time = request_id in self.deadlines or request_id in self.patience
+            if request_id in self.buffer and not has_time:
                 self.deadlines.set(request_id, now)
             return False
         if status in PERMANENT:
@@ -233,9 +239,9 @@ class ReplyDelivery:
         wished = min(retry_after or 0.0, FLUSH_SCHEDULE[-1], self._leases.interval)
         delay = max(delay, wished * (1 + FLUSH_JITTER * self._random()))
         if carrier is not None and reply.sent_over != carrier.number:
-            # It was not written there: it waited for the journal, it was more than fits into the
-            # first batch, or it has left its acknowledgement to a drained connection. Repeated
-            # flushes alone would cost it its lease while the API refuses them.
+            # It was not written there: it was more than fits into the first batch, or it has left
+            # its acknowledgement to a drained connection. Repeated flushes alone would cost it its
+            # lease while the API refuses them.
             self._write(reply, carrier)
             delay = max(delay, self._settings.reply_ack_timeout)
         self.deadlines.set(request_id, now + delay)
@@ -264,8 +270,12 @@ class ReplyDelivery:
         self.buffer.flush_ended(reply, failed=failed)
         return reply
 
-    def _delivered(self, request_id: str, via: str, now: float) -> bool:
+    def _forget_deadlines(self, request_id: str) -> None:
         self.deadlines.discard(request_id)
+        self.patience.discard(request_id)
+
+    def _delivered(self, request_id: str, via: str, now: float) -> bool:
+        self._forget_deadlines(request_id)
         reply = self.buffer.remove(request_id)
         if reply is None:
             return False

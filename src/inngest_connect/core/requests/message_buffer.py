@@ -96,7 +96,7 @@ class MessageBuffer:
 
     def flush_began(self, reply: BufferedReply, key: int) -> None:
         """The reply is posted to the API, signed with ``key``."""
-        reply.flushing, reply.uncommitted = True, False
+        reply.flushing = True
         reply.flush_key = key
 
     def flush_ended(self, reply: BufferedReply, *, failed: bool) -> None:
