@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import socket
+import struct
 import tracemalloc
 import warnings
 import zlib
@@ -65,6 +66,8 @@ class Api:
         for writer in self.writers:
             how(writer)
         await asyncio.gather(*(w.wait_closed() for w in self.writers), return_exceptions=True)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the client's side of the loop reads what the kernel has
 
 
 @asynccontextmanager
@@ -102,6 +105,9 @@ async def test_a_connection_is_used_again_after_any_answer(status: int) -> None:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
+    # Without this a socket on which everything was read ends as with ``close``.
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
 
 
@@ -148,7 +154,6 @@ async def test_a_connection_whose_server_is_silent_is_not_used_again() -> None:
     assert api.accepted == 2
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 @asynccontextmanager
 async def never_accepts() -> AsyncIterator[int]:
     """A listener whose queue is full: the kernel completes no further connection."""
@@ -209,6 +214,7 @@ async def test_an_exchange_ends_whatever_the_other_side_never_does(path: str, wh
     assert caught.value.refusal is None
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 async def test_no_socket_is_left_after_the_client_is_closed() -> None:
     def sockets() -> int:
         links = [p for p in Path("/proc/self/fd").iterdir() if p.is_symlink()]
@@ -229,6 +235,63 @@ async def test_no_socket_is_left_after_the_client_is_closed() -> None:
 
     assert api.accepted > 1
     assert sockets() <= before
+
+
+async def test_what_a_server_has_not_read_is_dropped_when_its_exchange_has_ended() -> None:
+    """A transport that is only closed keeps its buffer, and waits for the peer to read it."""
+    large = 16 * MEBIBYTE
+    go_on, read = asyncio.Event(), asyncio.Event()
+    received = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await go_on.wait()
+        with contextlib.suppress(OSError):
+            while data := await reader.read(MEBIBYTE):
+                received += len(data)
+        writer.close()
+        read.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+    client = ApiClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, (), 0.2)
+    with pytest.raises(ApiError, match=r"within 0\.2 s"):
+        await client.flush("r", bytes(large), 0)
+    go_on.set()
+    await asyncio.wait_for(read.wait(), 20)
+    await client.aclose()
+    server.close()
+
+    assert received < large
+
+
+@pytest.mark.parametrize("lingers", [False, True], ids=["closes", "lingers"])
+@pytest.mark.parametrize("megabytes", [0, 1, 16])
+async def test_an_answer_that_comes_before_the_whole_request_was_read_counts(
+    megabytes: int, lingers: bool
+) -> None:
+    """A server that takes less refuses, and closes: the client's next write fails."""
+    served = asyncio.Event()
+    body = b'{"error": "too large", "status": 413}'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(413, body, "Connection: close"))
+        await writer.drain()
+        if lingers:
+            writer.write_eof()
+            await reader.read(MEBIBYTE)
+        writer.close()
+        served.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+    client = ApiClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", None, (), 5.0)
+    with pytest.raises(ApiError) as caught:
+        await client.flush("r", REPLY + bytes(megabytes * MEBIBYTE), 0)
+    await client.aclose()
+    await asyncio.wait_for(served.wait(), 20)
+    server.close()
+
+    assert caught.value.refusal == 413
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._writer = writer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        received: bytearray = self._reader._buffer  # type: ignore[attr-defined]
+        if received and self._reader.exception() is not None:
+            # The reader would raise, and what came before a write failed can be the answer.
+            part = bytes(received[:max_bytes])
+            del received[:max_bytes]
+            return part
         return await self._reader.read(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
