@@ -106,11 +106,13 @@ class WebSocketWorkerConnection(WorkerView):
         check_threads(self._options.isolation)
         self._check_unused()
         # Whatever raises before this line leaves a worker that was not started, and can be closed.
-        not_at_exit = close_at_exit(self, lambda: self._close_at_exit(loop))
+        at_exit = contextlib.ExitStack()
+        at_exit.callback(close_at_exit(self, lambda: self._close_at_exit(loop)))
         self._started, self._loop = True, loop
         threads_before = threading.enumerate()
         on_thread = self._options.isolation != "none"
         with (
+            at_exit,
             ExitLimit(self._left_behind, always=False) as limit,
             shutdown_signals(
                 signals,
@@ -135,7 +137,11 @@ class WebSocketWorkerConnection(WorkerView):
                     execution_context=self._options.execution_context,
                 ),
             )
-            journal = self._journal = await self._open_journal()
+            try:
+                journal = self._journal = await self._open_journal()
+            except BaseException:
+                await executor.wait_stopped(0.0)  # it has changed the event loop
+                raise
             host = self._host = Host(
                 lambda on: self._orchestrator_on(on, executor, journal),
                 self._orchestrate,
@@ -160,7 +166,6 @@ class WebSocketWorkerConnection(WorkerView):
                     # Together, or two at their limits would take as long as ``RETURN_GRACE``.
                     await asyncio.gather(*ends)
                 finally:
-                    not_at_exit()
                     if self._core.shutdown.abandoned:
                         release(loop, ())
                         end_despite_functions(loop, threads_before)
