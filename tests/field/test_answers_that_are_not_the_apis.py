@@ -136,6 +136,8 @@ async def test_the_plain_401_of_the_development_server_is_a_refusal_of_the_api()
         "Retry-After: Fri, 31 Dec 9999 23:59:59 +99999999999999",
         "Retry-After: " + "9" * 400,
         "Retry-After: \xff\xfe",
+        "Retry-After: \xb2",  # a digit for str.isdigit, and not for float
+        "Retry-After: 1e3",
         "Content-Encoding: br",
         "Content-Encoding: gzip",
         "Content-Length: x",
@@ -169,6 +171,24 @@ async def test_a_body_that_trickles_is_limited_in_total() -> None:
     error = await asyncio.wait_for(refused_flush(trickle, timeout=0.5), 10)
 
     assert "within 0.5 s" in str(error)
+
+
+async def test_an_answer_without_an_end_is_left_at_its_limit() -> None:
+    """Read to the time limit, it would fill the memory as fast as the network can."""
+    sent = 0
+
+    async def endless(writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 X\r\nConnection: close\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(bytes(2**16))
+            sent += 2**16
+            await writer.drain()
+
+    error = await asyncio.wait_for(refused_flush(endless, timeout=60.0), 20)
+
+    assert "more than 1048576 bytes" in str(error)
+    assert sent < 64 * 2**20  # what was read, and what buffers hold
 
 
 @pytest.mark.scenario("security-compression")

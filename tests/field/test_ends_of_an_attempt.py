@@ -188,3 +188,32 @@ async def test_an_upgrade_that_is_answered_after_an_abort_opens_nothing() -> Non
     server.close()
 
     assert emitted == []
+
+
+@pytest.mark.parametrize("answer", ["nothing", "a part", "all"])
+async def test_an_attempt_that_is_cancelled_leaves_no_socket(answer: str) -> None:
+    answered, closed = asyncio.Event(), asyncio.Event()
+    emitted: list[inputs.Input] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        whole = switching_protocols(await reader.readuntil(b"\r\n\r\n"))
+        writer.write({"nothing": b"", "a part": whole[:40], "all": whole}[answer])
+        answered.set()
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    manager = WebSocketManager(1, 1024, emitted.append, lambda: None)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(answered.wait(), 10)
+    running.cancel()
+    manager.abort()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.wait_for(closed.wait(), 10)
+    server.close()
+
+    assert not any(isinstance(each, inputs.SocketClosed) for each in emitted)

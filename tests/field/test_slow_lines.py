@@ -188,6 +188,54 @@ async def test_an_acknowledgement_that_the_kernel_has_taken_in_part(end: str) ->
         assert emitted[3:] == [inputs.SocketClosed(1, 1001, "")]
 
 
+@pytest.mark.parametrize(
+    "first", [{}, {"acknowledges": "r1"}, {"reply_to": "r1"}], ids=["other", "ack", "reply"]
+)
+async def test_what_waits_behind_a_message_is_written_as_soon_as_the_peer_reads(
+    first: dict[str, str],
+) -> None:
+    """Nothing else happens on this connection that could cause the write."""
+    go_on, opened, written, served = (asyncio.Event() for _ in range(4))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await upgrade(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await go_on.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):
+            while await reader.read(2**20):
+                pass
+        writer.close()
+        served.set()
+
+    def emit(event: inputs.Input) -> None:
+        if isinstance(event, inputs.SocketOpened):
+            opened.set()
+        elif isinstance(event, inputs.AcknowledgementsWritten) and "r2" in event.request_ids:
+            written.set()
+
+    def flush() -> None:
+        manager.flush()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    manager = WebSocketManager(1, 1000, emit, flush)
+    running = asyncio.create_task(manager.run(f"ws://127.0.0.1:{port}/", timeout=10.0))
+    await asyncio.wait_for(opened.wait(), 10)
+    manager.send(bytes(20_000_000), **first)
+    manager.flush()
+    manager.send(b"behind it", acknowledges="r2")
+    too_early = manager.flush()
+    go_on.set()
+    await asyncio.wait_for(written.wait(), 20)
+    manager.abort()
+    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(served.wait(), 10)
+    server.close()
+
+    assert not too_early
+
+
 async def test_a_busy_slow_line_is_kept_and_a_gateway_that_never_reads_is_not() -> None:
     """The gateway reads through a relay: 2 MB a second at first, then nothing at all."""
     reading = asyncio.Event()

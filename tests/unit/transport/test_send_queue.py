@@ -182,6 +182,19 @@ def test_a_reply_that_was_delivered_otherwise_is_not_written_and_leaves_its_room
     assert [message[:2] for message in line.sent] == [b"bl", b"r2", b"r3"]
 
 
+def test_a_reply_that_waits_already_takes_its_room_once() -> None:
+    line = Line(10 * LONGEST_QUEUE)
+    queue = queue_on(line)
+    half = bytes(LONGEST_QUEUE // 2)
+
+    twice = [queue.put_reply(half, "r1") for _ in range(3)]
+    queue.flush()
+    others = [queue.put_reply(half, name) for name in ("r2", "r3")]
+
+    assert (twice, others) == ([True] * 3, [True] * 2)
+    assert line.sent == [half]
+
+
 def test_one_reply_may_always_wait() -> None:
     queue = queue_on(Line(0))
 
@@ -214,12 +227,13 @@ LINUX = pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="Linux only")
 
 
 @LINUX
+@pytest.mark.parametrize("room", [100, 2, 0])
 @pytest.mark.parametrize(("messages", "corks"), [(1, []), (3, [True, False])])
 def test_the_kernel_holds_packets_back_for_no_longer_than_a_flush(
-    messages: int, corks: list[bool]
+    messages: int, corks: list[bool], room: int
 ) -> None:
     """With a forgotten cork the last packet would wait for 200 ms."""
-    line = Line(100)
+    line = Line(room)
     queue = queue_on(line)
     for number in range(messages):
         queue.put(b"x", str(number))
@@ -262,6 +276,22 @@ def test_what_waits_in_the_kernel_shows_whether_it_moves(taken: int, moved: bool
     queue.progress(0)
 
     line.counters = (taken, 0, 900 - taken)
+
+    assert queue.progress(0) is moved
+
+
+@LINUX
+@pytest.mark.parametrize(("taken", "moved"), [(300, True), (0, False)])
+def test_what_waits_in_this_process_only_shows_whether_it_moves(taken: int, moved: bool) -> None:
+    """The kernel has sent all that it has, and the peer has not confirmed it."""
+    line = Line(0)
+    line.counters = (0, 0, 0)
+    queue = queue_on(line)
+    queue.put(b"x" * 900)
+    queue.flush()
+    queue.progress(0)
+
+    line.counters = (taken, 0, 0)
 
     assert queue.progress(0) is moved
 
