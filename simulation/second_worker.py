@@ -116,8 +116,8 @@ class SecondWorker:
                 self._introduce()
             case pb.GATEWAY_CONNECTION_READY:
                 ready = pb.GatewayConnectionReadyData.FromString(message.payload)
+                self._ready = True  # before the answer, which may be the end of the connection
                 self._say(envelope(pb.WORKER_READY))
-                self._ready = True
                 self._beat(number, parse_duration(ready.heartbeat_interval))
             case pb.GATEWAY_EXECUTOR_REQUEST:
                 self._execute(pb.GatewayExecutorRequestData.FromString(message.payload))
