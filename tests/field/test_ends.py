@@ -304,6 +304,59 @@ def test_a_forked_child_has_an_instance_id_and_handlers_of_its_own() -> None:
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize(
+    ("given", "changes"), [(None, True), ("mine", False)], ids=["default", "given"]
+)
+def test_a_worker_that_a_fork_finds_not_started_has_an_id_of_its_own_unless_one_was_given(
+    given: str | None, changes: bool
+) -> None:
+    """A server that forks its processes creates the worker once, before."""
+    client = inngest.Inngest(app_id="app", api_base_url="http://127.0.0.1:1", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="e"))
+    async def function(ctx: inngest.Context) -> int:
+        return 1
+
+    worker = connect([(client, [function])], instance_id=given)
+    before = worker.configuration[1].instance_id
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, worker.configuration[1].instance_id.encode())
+        os._exit(0)
+    theirs = os.read(reading, 200).decode()
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
+
+    assert (theirs != before) is changes
+    assert worker.configuration[1].instance_id == before
+
+
+async def test_a_forced_end_that_leaves_nothing_behind_changes_nothing_in_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The program goes on, with the hooks, threads and pools that it has."""
+    changed: list[str] = []
+    for name in ("release", "end_despite_functions"):
+        monkeypatch.setattr(
+            f"inngest_connect.connection.{name}", lambda *_, name=name: changed.append(name)
+        )
+    acknowledged = asyncio.Event()
+    async with EmbeddedGateway() as gateway:
+        worker = connect([_app(gateway)], shutdown_signals=[], logger=False)
+        worker.add_event_listener("reply_acknowledged", lambda _: acknowledged.set())
+        running = asyncio.create_task(worker.start())
+        await worker.wait_for_state(ConnectionState.ACTIVE)
+        await gateway.invoke("app-f")
+        await asyncio.wait_for(acknowledged.wait(), 20)
+        running.cancel()
+        await asyncio.wait({running}, timeout=20)
+
+    assert running.cancelled()
+    assert changed == []
+
+
 async def test_a_forked_child_leaves_the_parents_connection_alone() -> None:
     async with EmbeddedGateway() as gateway, connect([_app(gateway)], wait=True) as worker:
         child = os.fork()

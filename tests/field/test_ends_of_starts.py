@@ -12,7 +12,7 @@ import pytest
 
 from inngest_connect import ConnectionState, process_executor
 from inngest_connect.connection import WebSocketWorkerConnection
-from inngest_connect.errors import ConnectError
+from inngest_connect.errors import ConnectError, NotConnectedError
 from inngest_connect.testing import MockHTTPServer
 from tests.field.one_function import worker_of
 
@@ -28,9 +28,13 @@ def _raise(_: object) -> Any:
 async def _failed_start(make: Callable[[], WebSocketWorkerConnection]) -> Any:
     """The worker, without a strong reference, after a start that has raised."""
     worker = make()
+    waiting = asyncio.create_task(worker.wait_for_state(ConnectionState.ACTIVE))
+    await asyncio.sleep(0)
     with pytest.raises(ConnectError):
         await asyncio.wait_for(worker.start(), LIMIT)
     assert worker.state is ConnectionState.CLOSED
+    with pytest.raises(NotConnectedError):
+        await asyncio.wait_for(waiting, LIMIT)
     return weakref.ref(worker)
 
 

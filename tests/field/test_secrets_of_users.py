@@ -86,6 +86,25 @@ async def test_a_password_in_the_address_of_the_api_is_sent_and_not_shown(
     assert sent
 
 
+@pytest.mark.parametrize("is_production", [False, True])
+@pytest.mark.parametrize("name", ["signing_key", "INNGEST_SIGNING_KEY_FALLBACK"])
+def test_a_key_is_masked_also_where_it_is_not_sent(
+    name: str, is_production: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The development server takes any key, and it can be the one of production."""
+    options: dict[str, Any] = {"is_production": is_production}
+    if name == "signing_key":
+        options[name] = KEY
+    else:
+        options["signing_key"] = "signkey-prod-" + "ab" * 32
+        monkeypatch.setenv(name, KEY)
+    worker = connect(apps(client("http://127.0.0.1:1", **options)), shutdown_signals=[])
+
+    shown = worker.redact({"where": f"{KEY.removeprefix('signkey-prod-')} of a function"})
+
+    assert leaks({"shown": shown["where"]}) == []
+
+
 async def test_a_password_is_not_in_the_error_of_an_address_that_nobody_answers() -> None:
     app = client(with_password("http://127.0.0.1:1"))
     worker = connect(apps(app), startup_timeout=0.5, shutdown_signals=[])

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import inngest
@@ -138,6 +140,36 @@ def test_a_function_does_not_wait_for_its_own_end(gateway_thread: GatewayThread)
     thread.join(LIMIT)
 
 
+def test_what_a_function_has_left_running_may_wait_for_the_end(
+    gateway_thread: GatewayThread,
+) -> None:
+    """A thread with the context of the function, which has ended by then."""
+    closed: list[bool] = []
+    ended = threading.Event()
+
+    def close() -> None:
+        ended.wait(LIMIT)
+        closed.append(worker.close_sync())
+
+    def f(ctx: inngest.ContextSync) -> str:
+        in_context = contextvars.copy_context()
+        threads.append(threading.Thread(target=in_context.run, args=(close,)))
+        threads[-1].start()
+        return "done"
+
+    worker = worker_of(gateway_thread.api_origin, f)
+    threads = [threading.Thread(target=worker.run)]
+    threads[0].start()
+    gateway_thread.invoke("app-f")
+    while worker.get_debug_state().in_flight:  # until the reply is acknowledged
+        time.sleep(0.01)
+    ended.set()
+    for thread in threads:
+        thread.join(LIMIT)
+
+    assert closed == [True]
+
+
 def test_a_worker_that_was_never_started_is_closed() -> None:
     worker = worker_of("http://127.0.0.1:9")
 
@@ -183,11 +215,13 @@ PROGRAM = """
 
     client = inngest.Inngest(app_id="app", is_production=False)
     began = threading.Event()
+    seconds = 1.0
 
     @client.create_function(fn_id="f", trigger=inngest.TriggerEvent(event="x"), retries=0)
     async def f(ctx):
         began.set()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(seconds)
+        print("finished", flush=True)
 
     gateway = GatewayThread().__enter__()
     worker = connect([(client, [f])], api_origin=gateway.api_origin)
@@ -239,6 +273,15 @@ def test_a_program_that_ends_with_work_in_flight_and_no_close_names_it(name: str
     (words,) = [each for each in ended.stderr.splitlines() if line in each]
     request = words.split(line)[1].split()[0].strip("'")
     assert len(request) == 26
+
+
+def test_a_program_that_ends_waits_for_work_that_its_worker_can_finish() -> None:
+    """Longer than for a worker whose event loop does not run."""
+    body, _ = ENDS["its loop runs on a thread"]
+    ended = ended_program("\n    seconds = 4.0\n" + body)
+
+    assert ended.stdout == "finished\n"
+    assert "event loop does not run" not in ended.stderr
 
 
 def test_a_program_without_an_event_loop_ends_its_worker(gateway_thread: GatewayThread) -> None:

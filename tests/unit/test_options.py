@@ -162,6 +162,25 @@ def test_connect_passes_on_every_option_of_the_table_and_no_other() -> None:
     assert list(inspect.signature(connect).parameters) == ["apps", *OPTIONS]
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_connect_passes_on_the_value_of_an_option(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[dict[str, Any]] = []
+
+    def refuse(**options: Any) -> ConnectOptions:
+        passed.append(options)
+        raise ConfigurationError("the rest is not looked at")
+
+    monkeypatch.setattr("inngest_connect.factory.resolve_options", refuse)
+    value: Any = object()
+
+    with pytest.raises(ConfigurationError):
+        connect([], **{name: value})
+
+    assert [key for key, each in passed[0].items() if each is value] == [name]
+
+
 def test_listeners_and_the_logger_are_fixed_when_the_worker_is_created() -> None:
     for name in ("on", "logger"):
         with pytest.raises(ConfigurationError, match=f"{name} cannot be changed"):

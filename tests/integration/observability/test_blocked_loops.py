@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import inngest
 import pytest
 
-from inngest_connect import connect, process_executor
+from inngest_connect import ErrorOccurred, connect, process_executor
 from inngest_connect.execution import blocked_loop
 from inngest_connect.options import Isolation
-from inngest_connect.testing import EmbeddedGateway
+from inngest_connect.testing import EmbeddedGateway, GatewayThread
 from tests.integration.demo_apps import make_client
 from tests.integration.execution import process_apps
 from tests.integration.execution.running import TARGET
@@ -66,6 +67,33 @@ async def test_it_is_logged_while_it_lasts_and_when_it_is_over(
     assert (blocked["levelname"], "in until" in blocked["detail"]) == ("WARNING", True)
     assert "in blocks" in blocked["exception"]
     assert "asyncio" not in blocked["exception"]
+
+
+def test_it_is_named_on_a_loop_that_is_not_on_the_main_thread(
+    gateway_thread: GatewayThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocked_loop, "BLOCKED_AFTER", 1.0)
+    client = make_client(gateway_thread.api_origin)
+    blocked: list[ErrorOccurred] = []
+
+    @client.create_function(fn_id="blocks", trigger=inngest.TriggerEvent(event="b"))
+    async def blocks(ctx: inngest.Context) -> None:
+        until(lambda: blocked)
+
+    def note(event: Any) -> None:
+        if isinstance(event, ErrorOccurred) and event.kind == "loop_blocked":
+            blocked.append(event)
+
+    worker = connect([(client, [blocks])], logger=False)
+    worker.add_observer(note)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    gateway_thread.invoke("app-blocks")
+    worker.close_sync()
+    thread.join(30)
+
+    assert blocked[0].function_slug == "app-blocks"
+    assert "in until" in blocked[0].message
 
 
 async def test_a_child_process_reports_its_own(log: Log) -> None:
