@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC110, ASYNC240, ASYNC251 - these functions are bad on purpose, or wait for another process
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -126,6 +127,15 @@ async def forks(ctx: inngest.Context) -> None:
         time.sleep(20)
         os._exit(0)
     os._exit(4)
+
+
+@function
+async def finishes(ctx: inngest.Context) -> str:
+    """Touches ``started``, and returns when it is cancelled."""
+    Path(str(ctx.event.data["started"])).touch()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    return "finished"
 
 
 @function

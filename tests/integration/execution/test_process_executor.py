@@ -209,6 +209,22 @@ async def test_a_start_that_is_given_up_leaves_no_process() -> None:
     assert dead(child)
 
 
+async def test_a_start_that_is_given_up_before_there_is_a_process_ends_as_soon() -> None:
+    """The child that is being started then has to be known to the stop."""
+    run = Running(process_executor(TARGET, 2, stop_timeout=1000.0))
+    starting = asyncio.create_task(run.executor.start())
+    await asyncio.sleep(0)
+    before = _pids(run)
+    starting.cancel()
+
+    async with asyncio.timeout(20):
+        await run.end()
+
+    await asyncio.wait([starting])
+    assert before == [0, 0]
+    assert not _children(run)
+
+
 def _children(run: Running) -> set[Child]:
     children: set[Child] = run.executor._pool._children  # type: ignore[attr-defined]
     return children
@@ -360,6 +376,17 @@ async def test_a_child_that_does_not_read_blocks_nobody(run: Running, tmp_path: 
 
 
 # --- stopping ------------------------------------------------------------------------------
+
+
+async def test_what_a_function_returns_when_the_stop_cancels_it_arrives(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    async with running(process_executor(TARGET, 1)) as run:
+        request_id = run.call("finishes", started=str(started))
+        await until(started.exists)
+
+    result = await run.ended(request_id)
+    assert result is not None
+    assert json.loads(result.body) == "finished"
 
 
 @pytest.mark.parametrize(

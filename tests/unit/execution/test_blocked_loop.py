@@ -1,6 +1,7 @@
 """What blocks the event loop of the functions is named once, and its end once."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -120,6 +121,23 @@ def test_the_function_that_blocks_is_named_with_its_stack_and_not_that_of_the_lo
     assert lines[-1] not in repr(first)
 
 
+def test_a_block_by_other_code_is_not_that_of_the_function_that_blocked_before(
+    blocked: int,
+) -> None:
+    reports: list[ErrorOccurred] = []
+    watch = Watch(6.0, 0.0, 7.0, 0.0)
+    loop = BlockedLoop(watch, blocked, reports.append)  # type: ignore[arg-type]
+    loop.look()
+    loop.look()
+    loop._thread = 0  # whose stack has no function
+    loop.look()
+    loop.look()
+
+    *_, again, free = reports
+    assert again.function_slug is None
+    assert "app-charge" not in again.message + free.message
+
+
 def test_who_is_late_does_not_judge_and_who_was_blocked_says_so() -> None:
     reports: list[ErrorOccurred] = []
     watch = Watch(6.0)
@@ -135,13 +153,21 @@ def test_who_is_late_does_not_judge_and_who_was_blocked_says_so() -> None:
     assert len(reports) == 2
 
 
-def test_a_thread_looks_until_the_end_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("raised", [None, ValueError()])
+def test_a_thread_looks_until_the_end_of_the_block(
+    raised: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(blocked_loop, "LOOK_SECONDS", 0.01)
     reported = threading.Event()
     watch = Watch(*[6.0] * 1_000_000)
 
-    with looking_thread(BlockedLoop(watch, 0, lambda _: reported.set())):  # type: ignore[arg-type]
+    with (
+        contextlib.suppress(ValueError),
+        looking_thread(BlockedLoop(watch, 0, lambda _: reported.set())),  # type: ignore[arg-type]
+    ):
         assert reported.wait(30)
+        if raised is not None:
+            raise raised
     for thread in threading.enumerate():
         if thread.name == "inngest-connect-lookout":
             thread.join(30)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,36 @@ async def test_a_cancellation_reaches_the_context_and_cannot_be_suppressed_by_it
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == [asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_contexts_are_left_in_the_reverse_order_of_their_beginning(
+    raises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    @contextlib.contextmanager
+    def context(name: str) -> Iterator[None]:
+        order.append(f"enter {name}")
+        try:
+            yield
+        finally:
+            order.append(f"leave {name}")
+
+    async def run() -> ExecutionResult:
+        if raises:
+            raise ValueError
+        return RESULT
+
+    sentry: Any = types.ModuleType("sentry_sdk")
+    sentry.isolation_scope = lambda: context("outer")
+    sentry.is_initialized = lambda: True
+    monkeypatch.setitem(sys.modules, "sentry_sdk", sentry)
+
+    with contextlib.suppress(ValueError):
+        await ExecutionContexts(lambda: context("inner")).around(run())
+
+    assert order == ["enter outer", "enter inner", "leave inner", "leave outer"]
 
 
 def returns_something_else() -> Any:

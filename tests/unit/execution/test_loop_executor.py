@@ -371,3 +371,52 @@ async def test_a_task_factory_without_a_context_gets_that_of_the_start() -> None
         loop.set_task_factory(before)
 
     assert seen == ["of the start", "of the start"]
+
+
+async def test_a_request_that_is_repeated_is_not_taken_for_the_one_that_was_cancelled() -> None:
+    tasks: list[asyncio.Task[object]] = []
+    started = asyncio.Event()
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        started.set()
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+    await started.wait()
+    runner.executor.cancel("r")
+    first = await runner.finished()
+    started.clear()
+    runner.submit("r")
+    await started.wait()
+    tasks[-1].cancel()  # by other code on the loop
+    second = await runner.finished()
+
+    assert first.result is None
+    assert second.result is not None
+
+
+async def test_a_request_that_is_cancelled_after_other_code_did_so_has_no_result() -> None:
+    started = asyncio.Event()
+    tasks: list[asyncio.Task[object]] = []
+
+    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        started.set()
+        await asyncio.Event().wait()
+        return DONE
+
+    runner = Runner(run)
+    runner.submit("r")
+    await started.wait()
+    tasks[0].cancel()
+    await asyncio.wait(tasks)
+    runner.executor.cancel("r")
+
+    assert await runner.finished() == ExecutionFinished("r", None)

@@ -1,6 +1,8 @@
 """ChildPool: which children it starts, and when it gives up."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -57,6 +59,30 @@ async def test_a_child_that_becomes_ready_ends_the_count_of_failed_starts() -> N
 
     assert pool.broken is None
     assert {error.message.partition("started in ")[2] for error in pool.observed} == {"0.5 s"}
+
+
+async def test_a_pool_forgets_a_child_that_has_ended() -> None:
+    """With ``max_executions`` a pool has thousands of them in a day."""
+
+    class StartsNothing(PoolUnderTest):
+        def _top_up(self) -> None: ...
+
+    pool = StartsNothing(1)
+
+    def ended() -> "weakref.ref[Child]":
+        child = child_of(pool)
+        pool._children.add(child)
+        pool.child_ready(child, {})
+        pool.expire(child)
+        pool._warned.add(child)
+        child.ready = child.stopping = True
+        pool.child_ended(child)
+        return weakref.ref(child)
+
+    forgotten = [ended() for _ in range(3)]
+    gc.collect()
+
+    assert [each() for each in forgotten] == [None] * 3
 
 
 async def test_two_starts_that_fail_together_are_one_failure() -> None:
