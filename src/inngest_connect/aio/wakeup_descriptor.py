@@ -23,6 +23,7 @@ class WakeupDescriptor:
     def __init__(self, receive: Callable[[int], None]) -> None:
         """On the main thread only. Raises RuntimeError when the process cannot start a thread."""
         self._receive = receive
+        self._closed = False
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)
         self.descriptor = self._writing.fileno()
@@ -45,13 +46,17 @@ class WakeupDescriptor:
                     with contextlib.suppress(OSError):
                         os.write(self._before, data)
                 for number in data:
-                    self._receive(number)
+                    # A worker that has begun since the close must not take a signal before it for
+                    # its own: this thread can be late.
+                    if not self._closed:
+                        self._receive(number)
 
     def close(self) -> None:
         """Put back the descriptor that was there before, unless other code has replaced this one.
 
         On the main thread only.
         """
+        self._closed = True
         current = signal.set_wakeup_fd(-1)
         mine = current == self.descriptor
         back = self._before if mine else current
