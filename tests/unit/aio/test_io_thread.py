@@ -1,10 +1,12 @@
 """IoThread: what its coroutine leaves behind ends with it."""
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
 
+from inngest_connect.aio import io_thread
 from inngest_connect.aio.io_thread import IoThread
 
 pytestmark = pytest.mark.unit
@@ -47,6 +49,17 @@ class Main:
         await asyncio.sleep(0)
 
 
+class Stubborn(Main):
+    async def run(self) -> None:
+        async def resists() -> None:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+
+        self.kept.append(asyncio.create_task(resists()))
+        await asyncio.sleep(0)
+
+
 class Raising(Main):
     async def run(self) -> None:
         await super().run()
@@ -59,6 +72,16 @@ def test_a_task_that_is_left_is_cancelled_before_the_loop_is_closed() -> None:
     assert main.cancelled
     assert main.closed_at_the_end
     assert main.error is None
+
+
+def test_a_task_that_resists_does_not_keep_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io_thread, "_CLEANUP_SECONDS", 0.1)
+
+    main = run(Stubborn)
+
+    assert main.closed_at_the_end
+    (task,) = main.kept
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_whatever_ends_the_coroutine_is_reported_with_the_end() -> None:

@@ -69,6 +69,21 @@ def test_who_raises_keeps_no_other_from_receiving(where: Where, error: Exception
     assert "raises.<locals>.receive" in log.printed.getvalue()
 
 
+@pytest.mark.parametrize("where", [Where.OBSERVING_THREAD, Where.OUTLET])
+def test_a_secret_in_what_a_subscriber_raises_is_masked_before_it_waits_for_the_log(
+    where: Where,
+) -> None:
+    """By the time that it is written, the token may be too old for the log to know it."""
+    events, log = announcer()
+    events.subscriptions.add(where, raises(ValueError("with canary-5e1f")))
+
+    events.publish(CHANGE)
+    drain(events)
+
+    assert "ValueError: with ***" in log.printed.getvalue()
+    assert "canary" not in log.everything()
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
 def test_an_observer_that_exits_ends_nothing(error: BaseException) -> None:
     events, log = announcer()

@@ -296,6 +296,35 @@ def test_contexts_of_requests_are_bounded_and_kept_only_for_debug() -> None:
     assert len(loud._requests) == MOST_REQUESTS
 
 
+def test_of_too_many_requests_the_oldest_lose_their_context(
+    target: logging.Logger, log: Capture
+) -> None:
+    logger = ConnectLogger(target)
+    for number in range(MOST_REQUESTS + 1):
+        logger.observe(seen.RequestReceived(str(number), "run", "app", "fn", "c"))
+    log.records.clear()
+
+    for number in (0, MOST_REQUESTS):
+        logger.observe(seen.RequestStarted(str(number), "run", "fn", 0.0))
+
+    assert [vars(record).get("connection_id") for record in log.records] == [None, "c"]
+
+
+def test_the_end_of_a_drained_connection_is_not_that_of_the_one_that_serves(
+    target: logging.Logger, log: Capture
+) -> None:
+    observe(
+        ConnectLogger(target),
+        seen.Connected("old", "g1", 0.01),
+        seen.Connected("new", "g2", 0.01),
+        seen.Disconnected("old", "g1", 1001, "", True),
+        seen.LeaseLost("r", "run", "fn"),
+    )
+
+    fields = log.fields()
+    assert (fields["connection_id"], fields["gateway_group"]) == ("new", "g2")
+
+
 def test_a_crash_has_its_traceback_with_cause_and_notes_and_no_secret(
     target: logging.Logger, log: Capture
 ) -> None:
@@ -328,17 +357,17 @@ def test_a_logger_that_raises_costs_its_records_and_nothing_else(
 ) -> None:
     class Broken:
         def debug(self, event: str, **_: object) -> None:
-            raise OSError("disk full")
+            raise OSError("no disk for canary-5e1f")
 
         info = warning = error = debug
 
-    logger = ConnectLogger(Broken())
+    logger = ConnectLogger(Broken(), Redactor(["canary-5e1f"]))
 
     logger.write(Record("info", "a", {}))
     logger.write(Record("info", "b", {}))
 
     (record,) = caplog.records
-    assert "raised OSError: disk full; its records are lost" in record.getMessage()
+    assert "raised OSError: no disk for ***; its records are lost" in record.getMessage()
 
 
 def test_request_records_are_not_even_built_when_they_are_not_read(

@@ -222,6 +222,16 @@ def test_an_id_with_fifteen_characters_of_a_secret_is_masked_wherever_they_are(b
     assert shown == "x" * before + "***"
 
 
+@pytest.mark.parametrize("length", range(8, 15))
+@pytest.mark.parametrize("before", range(10))
+def test_an_id_that_ends_with_a_short_secret_is_masked(before: int, length: int) -> None:
+    secret = "0123456789abcdefghijklmnopqrstuv"[:length]
+
+    shown = Redactor([secret]).id("x" * before + secret)
+
+    assert shown == "x" * before + "***"
+
+
 def test_ids_that_were_looked_at_are_remembered_within_a_limit() -> None:
     redactor = Redactor([CANARY])
     for number in range(10_000):

@@ -1,5 +1,6 @@
 """Who is called with an event, and what happens to one that raises."""
 
+import asyncio
 import gc
 import sys
 from collections.abc import Callable, Iterator
@@ -159,6 +160,30 @@ def test_what_nothing_awaits_is_closed_and_reported(where: Where) -> None:
     everyone.call(where, EVENT)
 
     assert "returned an awaitable" in str(failed[0])
+
+
+async def test_what_has_waited_for_an_async_listener_is_received_in_order_whatever_it_returns() -> (
+    None
+):
+    """It may be a plain function that returns something to await for some events only."""
+    received: list[str] = []
+    free = asyncio.Event()
+
+    def receive(event: LeaseLost) -> object:
+        received.append(event.request_id)
+        return free.wait() if event.request_id in ("r0", "r3") else None
+
+    subscribed = subscriptions()
+    subscribed.add(LOOP, receive, "lease_lost")
+    for number in range(6):
+        subscribed.call(LOOP, LeaseLost(f"r{number}", "run", "fn"))
+    first = list(received)
+    free.set()
+    await subscribed.finished()
+    subscribed.call(LOOP, LeaseLost("r6", "run", "fn"))
+
+    assert first == ["r0"]
+    assert received == [f"r{number}" for number in range(7)]
 
 
 def test_subscribers_are_added_and_removed_by_several_threads(hasty_threads: None) -> None:

@@ -4,7 +4,10 @@ import asyncio
 import contextvars
 import inspect
 import json
+import os
+import signal
 import threading
+import time
 from typing import Any
 
 import inngest
@@ -268,3 +271,21 @@ def test_a_failure_handler_in_a_thread_is_not_cancelled() -> None:
 
     assert [app.is_async(f"app-threads{end}") for end in ("", "-failure")] == [False, False]
     assert [app.is_async(f"app-loop{end}") for end in ("", "-failure")] == [True, True]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_function_in_a_thread_that_forks_and_returns_twice_leaves_no_process() -> None:
+    """The thread is the only one of the forked process, and would wait there for a function."""
+    pool = adapter._ContextPool(1)
+
+    child = pool.submit(os.fork).result(20)
+    ends = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < ends:
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    pool.shutdown()
+
+    assert ended[0] == child
+    assert os.waitstatus_to_exitcode(ended[1]) == 1
