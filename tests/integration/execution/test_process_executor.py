@@ -3,8 +3,8 @@
 import asyncio
 import json
 import os
+import select
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,13 @@ def _serving(run: Running) -> list[Child]:
 async def test_results_written_before_the_death_count_even_when_a_write_finds_it_dead(
     run: Running,
 ) -> None:
-    child = await pid_of(run)
+    await run.result("echo")  # there is a process
+    (child,) = _serving(run)
+    end = select.poll()
+    end.register(child._socket, select.POLLHUP)
     first = run.call("echo", number=1)
     last = run.call("dies", code=0, turns=100)
-    while not dead(child):  # this loop must not read, so it is blocked
-        time.sleep(0.001)  # noqa: ASYNC251
+    assert end.poll(10_000)  # this loop must not read, so it is blocked
     too_late = run.call("echo", number=2)
 
     result = await run.ended(first)
