@@ -373,27 +373,33 @@ async def test_a_task_factory_without_a_context_gets_that_of_the_start() -> None
     assert seen == ["of the start", "of the start"]
 
 
-async def test_a_request_that_is_repeated_is_not_taken_for_the_one_that_was_cancelled() -> None:
-    tasks: list[asyncio.Task[object]] = []
-    started = asyncio.Event()
+class Endless:
+    """Functions that wait until they are cancelled."""
 
-    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[object]] = []
+        self.started = asyncio.Event()
+
+    async def __call__(self, _: pb.GatewayExecutorRequestData) -> ExecutionResult:
         task = asyncio.current_task()
         assert task is not None
-        tasks.append(task)
-        started.set()
+        self.tasks.append(task)
+        self.started.set()
         await asyncio.Event().wait()
         return DONE
 
-    runner = Runner(run)
+
+async def test_a_request_that_is_repeated_is_not_taken_for_the_one_that_was_cancelled() -> None:
+    functions = Endless()
+    runner = Runner(functions)
     runner.submit("r")
-    await started.wait()
+    await functions.started.wait()
     runner.executor.cancel("r")
     first = await runner.finished()
-    started.clear()
+    functions.started.clear()
     runner.submit("r")
-    await started.wait()
-    tasks[-1].cancel()  # by other code on the loop
+    await functions.started.wait()
+    functions.tasks[-1].cancel()  # by other code on the loop
     second = await runner.finished()
 
     assert first.result is None
@@ -401,22 +407,12 @@ async def test_a_request_that_is_repeated_is_not_taken_for_the_one_that_was_canc
 
 
 async def test_a_request_that_is_cancelled_after_other_code_did_so_has_no_result() -> None:
-    started = asyncio.Event()
-    tasks: list[asyncio.Task[object]] = []
-
-    async def run(_: pb.GatewayExecutorRequestData) -> ExecutionResult:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.append(task)
-        started.set()
-        await asyncio.Event().wait()
-        return DONE
-
-    runner = Runner(run)
+    functions = Endless()
+    runner = Runner(functions)
     runner.submit("r")
-    await started.wait()
-    tasks[0].cancel()
-    await asyncio.wait(tasks)
+    await functions.started.wait()
+    functions.tasks[0].cancel()
+    await asyncio.wait(functions.tasks)
     runner.executor.cancel("r")
 
     assert await runner.finished() == ExecutionFinished("r", None)
