@@ -106,12 +106,11 @@ class Conduct:
     def command(self, command: do.Command, core: WorkerCore, now: float, frozen: float) -> None:
         """Check a command. ``frozen`` is when the worker's process was continued last."""
         problem = ""
+        if isinstance(command, do.Acknowledge) and command.request_id not in core.requests.queue:
+            # One that was forgotten since, or never queued, queues behind all others.
+            self._waiting.pop(command.request_id, None)
         match command:
             case do.Send(generation, data) | do.Acknowledge(generation, _, data):
-                request_id = command.request_id if isinstance(command, do.Acknowledge) else ""
-                if request_id not in core.requests.queue:
-                    # One that was forgotten since, or never queued, queues behind all others.
-                    self._waiting.pop(request_id, None)
                 line, message = self._line(generation), pb.ConnectMessage.FromString(data)
                 problem = self._problem(line, message, now, frozen)
                 if problem:

@@ -51,7 +51,7 @@ class ModelApi:
     draw: random.Random
     issued: Callable[[str, str, str], None]
     """Called with each connection id and its tokens, for the gateways to check."""
-    can_store: Callable[[float], bool] = lambda now: True
+    can_store: Callable[[float], bool]
     """Whether the server can store a reply at a time."""
     counts: Counts = field(default_factory=Counts)
     gateways: list[str] = field(default_factory=list)

@@ -15,15 +15,13 @@ from inngest_connect.core.wire.messages import (
     request_ack,
 )
 from inngest_connect.protocol import connect_pb2 as pb
-from inngest_connect.testing.model.actions import CloseConnection, DropConnection, SendTo
+from inngest_connect.testing.model.actions import Action, CloseConnection, DropConnection, SendTo
 from inngest_connect.testing.model.ledger import RequestRecord
 
 from .invariants import SECRET
 from .results import result_of
 
 if TYPE_CHECKING:
-    from inngest_connect.testing.model.actions import Action
-
     from .simulation import Simulation
 
 _RETRY: Final = 1.0
@@ -61,7 +59,7 @@ class SecondWorker:
         self._sim.later(until, self._vanish)
         self._connect()
 
-    def takes(self, action: "Action") -> None:
+    def takes(self, action: Action) -> None:
         """Receive what the gateways do to connections that are not the worker's."""
         match action:
             case SendTo(number, data) if number == self._number:
